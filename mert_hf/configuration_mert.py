@@ -1,0 +1,104 @@
+"""Configuration of MERT (arXiv 2306.00107): a HuBERT encoder for music with heads for the codes and the spectrum of two teachers."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import HubertConfig
+
+
+@strict
+class MERTConfig(HubertConfig):
+    r"""Everything that defines a MERT model. The defaults are those of MERT-v1-95M.
+
+    The fields of [`HubertConfig`] describe the encoder; only those whose default differs are repeated here. The fields
+    below `codebook_sizes` describe pre-training and are read by [`MERTForPreTraining`] alone.
+
+    Args:
+        sample_rate (`int`, defaults to 24000): Samples per second of the audio the model was trained on. Also readable as
+            `sampling_rate`. Features come at `sample_rate / 320` frames per second with the default convolutions (75 Hz).
+        codebook_sizes (`list[int]`, defaults to eight times 1024): Number of classes of each codebook of the acoustic
+            teacher, one entry a codebook (EnCodec at 6 kbit/s: 8 x 1024; MERT, section 3.2). Checkpoints converted from
+            fairseq have 1028 each: 1024 codes behind the 4 special symbols of fairseq's dictionary.
+        code_offset (`int`, defaults to 0): Added to every label before it is compared with the classes (4 for converted
+            official checkpoints, whose first classes are fairseq's special symbols).
+        code_dim (`int`, defaults to 64): Size of the space in which frames and codes are compared (`final_dim` in
+            fairseq: 64 for 95M, 128 for 330M).
+        logit_temperature (`float`, defaults to 0.1): Logits are cosine similarity / temperature (fairseq `logit_temp`).
+        code_loss_weight (`float`, defaults to 1.0): Weight of the sum over codebooks of the mean cross-entropy.
+        cqt_bins (`int`, defaults to 336): Bins of the constant-Q spectrum to predict (7 octaves x 48; MERT, section 3.3).
+        cqt_loss_weight (`float`, defaults to 1.0): Weight of the mean squared error of the constant-Q spectrum.
+        feature_penalty_weight (`float`, defaults to 10.0): Weight of the mean square of the convolutional features
+            (`loss_weights: [10, 1]` in the official recipes).
+        tie_last_hidden_states (`bool`, defaults to True): Whether `hidden_states[-1]` is `last_hidden_state`, as in the
+            official models; otherwise pre-norm models return the state before the last normalisation.
+    """
+
+    model_type = "mert_model"
+    attribute_map = {"sampling_rate": "sample_rate"}
+
+    # where MERT-v1-95M differs from HuBERT base
+    activation_dropout: float | int = 0.0
+    feat_proj_dropout: float | int = 0.1
+    layerdrop: float | int = 0.05
+
+    sample_rate: int = 24000
+    tie_last_hidden_states: bool = True
+
+    codebook_sizes: list[int] | tuple[int, ...] = (1024,) * 8
+    code_offset: int = 0
+    code_dim: int = 64
+    logit_temperature: float | int = 0.1
+    code_loss_weight: float | int = 1.0
+    cqt_bins: int = 336
+    cqt_loss_weight: float | int = 1.0
+    feature_penalty_weight: float | int = 10.0
+
+    # options of the official configuration that no published checkpoint uses
+    feature_extractor_cqt: bool = False
+    feature_extractor_cqt_bins: int = 336
+    deepnorm: bool = False
+    attention_relax: float | int = -1.0
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples between two frames (320 with the default convolutions)."""
+        return self.inputs_to_logits_ratio
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second of the features (75.0 for the 24 kHz models, 50.0 for the 16 kHz ones)."""
+        return self.sample_rate / self.hop_samples
+
+    def validate_mert(self):
+        """Refuse values that no model can be built from; called by `@strict` whenever a configuration is made."""
+        _require(self.sample_rate > 0, "sample_rate", self.sample_rate, "a positive number of samples per second")
+        _require(
+            len(self.codebook_sizes) > 0 and all(size >= 2 for size in self.codebook_sizes),
+            "codebook_sizes",
+            list(self.codebook_sizes),
+            "at least one codebook, each with 2 or more classes",
+        )
+        _require(
+            0 <= self.code_offset < min(self.codebook_sizes),
+            "code_offset",
+            self.code_offset,
+            f"0 or more and smaller than every codebook ({min(self.codebook_sizes)} classes)",
+        )
+        _require(self.code_dim > 0, "code_dim", self.code_dim, "a positive size")
+        _require(self.cqt_bins > 0, "cqt_bins", self.cqt_bins, "a positive number of bins (cqt_loss_weight 0 is off)")
+        _require(self.logit_temperature > 0, "logit_temperature", self.logit_temperature, "a positive temperature")
+        for name in ("code_loss_weight", "cqt_loss_weight", "feature_penalty_weight"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "a weight of 0 or more")
+        for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
+            parts = getattr(self, name)
+            _require(
+                parts > 0 and self.hidden_size % parts == 0, name, parts, f"a divisor of hidden_size={self.hidden_size}"
+            )
+        for name in ("deepnorm", "feature_extractor_cqt"):
+            _require(not getattr(self, name), name, True, "False: this version does not build that variant yet")
+
+
+def _require(condition: bool, name: str, given: object, accepted: str) -> None:
+    if not condition:
+        raise ValueError(f"MERTConfig got {name}={given!r}; accepted: {accepted}.")
+
+
+__all__ = ["MERTConfig"]

@@ -1,0 +1,328 @@
+"""MERT (arXiv 2306.00107): the encoder and its pre-training heads, in transformers' conventions."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from transformers import HubertModel, HubertPreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.hubert.modeling_hubert import HubertFeatureProjection, HubertPositionalConvEmbedding
+from transformers.utils.generic import ModelOutput, can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_mert import MERTConfig
+
+IGNORED_LABEL = -100
+
+
+@dataclass
+class MERTModelOutput(BaseModelOutput):
+    """Output of [`MERTModel`].
+
+    Attributes:
+        last_hidden_state: (batch, frames, hidden).
+        hidden_states: tuple of num_hidden_layers + 1 tensors (batch, frames, hidden), with `output_hidden_states=True`:
+            the input of the first layer, then the output of every layer.
+        attentions: tuple of (batch, heads, frames, frames), with `output_attentions=True`.
+        extract_features: (batch, frames, channels), output of the convolutions before they are normalised and projected.
+    """
+
+    extract_features: torch.FloatTensor | None = None
+
+
+@dataclass
+class MERTForPreTrainingOutput(ModelOutput):
+    """Output of [`MERTForPreTraining`]. All losses are means over the masked frames, unweighted but for `loss`.
+
+    Attributes:
+        loss: weighted sum of the three terms below; None without labels.
+        code_loss: sum over codebooks of the mean cross-entropy, in nats; None without `labels`.
+        cqt_loss: mean squared error of the constant-Q spectrum; None without `cqt_labels`.
+        feature_penalty: mean square of the convolutional features.
+        num_masked_frames: () int64, frames of the batch that were masked and not padding.
+        code_accuracy: (codebooks,) share of labelled masked frames whose most likely code is the label; NaN where a
+            codebook has no label; None without `labels`.
+        last_hidden_state, hidden_states, attentions: as in [`MERTModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    code_loss: torch.FloatTensor | None = None
+    cqt_loss: torch.FloatTensor | None = None
+    feature_penalty: torch.FloatTensor | None = None
+    num_masked_frames: torch.LongTensor | None = None
+    code_accuracy: torch.FloatTensor | None = None
+    last_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class MERTPreTrainedModel(HubertPreTrainedModel):
+    """Initialisation and configuration shared by all MERT models."""
+
+    config: MERTConfig
+    config_class = MERTConfig
+    base_model_prefix = "mert"
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        # The initialisation of fairseq (hubert, wav2vec2): N(0, 0.02) inside the encoder, which is transformers' too, torch's
+        # own default for the projections around it, and a positional convolution scaled to its kernel.
+        super()._init_weights(module)
+        if isinstance(module, HubertFeatureProjection):
+            _init_linear_like_torch(module.projection)
+        elif isinstance(module, HubertPositionalConvEmbedding):
+            _init_positional_convolution(module.conv)
+        elif isinstance(module, MERTCodeHead):
+            _init_linear_like_torch(module.projection)
+            init.uniform_(module.code_embeddings)
+        elif isinstance(module, MERTForPreTraining):
+            _init_linear_like_torch(module.cqt_head)
+
+    def count_frames(self, num_samples: int) -> int:
+        """Number of frames the model makes of a clip of `num_samples` samples (120000 -> 374, 24000 -> 74)."""
+        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
+            num_samples = (num_samples - kernel) // stride + 1
+        return max(num_samples, 0)
+
+
+class MERTModel(MERTPreTrainedModel, HubertModel):
+    """The MERT encoder: waveform in, one vector a frame out.
+
+    Example:
+        ```python
+        model = AutoModel.from_pretrained(folder)  # after `import mert_hf`
+        outputs = model(input_values, output_hidden_states=True)  # input_values: (batch, samples) at config.sample_rate
+        ```
+    """
+
+    # a pre-training checkpoint holds the heads as well; that they are left out here is no news
+    _keys_to_ignore_on_load_unexpected = [r"^code_head\.", r"^cqt_head\."]
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        if not hasattr(self, "masked_spec_embed"):
+            # HuBERT makes it only where SpecAugment is on; masked prediction always needs it
+            self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_())
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        mask_time_indices: torch.Tensor | None = None,
+        **kwargs,
+    ) -> MERTModelOutput:
+        """Encode a batch of waveforms.
+
+        Args:
+            input_values: (batch, samples) float, mono, at `config.sample_rate`, nominally within [-1, 1].
+            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
+            mask_time_indices: (batch, frames) bool, frames to replace by the mask embedding. Left out, nothing is masked in
+                `eval()`; in `train()` SpecAugment masks as `config.mask_time_prob` says (as in HuBERT), drawn from numpy.
+
+        Returns:
+            [`MERTModelOutput`]; `output_hidden_states`, `output_attentions` and `return_dict` work as everywhere in
+            transformers.
+        """
+        extract_features = self.feature_extractor(input_values).transpose(1, 2)
+        num_frames = extract_features.shape[1]
+        if attention_mask is not None:
+            attention_mask = self._get_feature_vector_attention_mask(num_frames, attention_mask)
+        hidden_states = self.feature_projection(extract_features)
+        hidden_states = self._mask_hidden_states(hidden_states, mask_time_indices, attention_mask)
+        encoded = self.encoder(hidden_states, attention_mask=attention_mask, **kwargs)
+        return MERTModelOutput(last_hidden_state=encoded.last_hidden_state, extract_features=extract_features)
+
+    def _mask_hidden_states(self, hidden_states, mask_time_indices=None, attention_mask=None):
+        if mask_time_indices is None:
+            return super()._mask_hidden_states(hidden_states, attention_mask=attention_mask)
+        expected = tuple(hidden_states.shape[:2])
+        if mask_time_indices.dtype != torch.bool or tuple(mask_time_indices.shape) != expected:
+            raise ValueError(
+                f"mask_time_indices must be a bool tensor of shape (batch, frames) = {expected}; got {mask_time_indices.dtype}"
+                f" of shape {tuple(mask_time_indices.shape)}. count_frames(samples) tells the number of frames."
+            )
+        return torch.where(
+            mask_time_indices.unsqueeze(-1), self.masked_spec_embed.to(hidden_states.dtype), hidden_states
+        )
+
+
+class MERTCodeHead(nn.Module):
+    """Scores every code of every codebook by its cosine similarity to the projected frame (MERT, section 3.2)."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__()
+        self.codebook_sizes = list(config.codebook_sizes)
+        self.code_offset = config.code_offset
+        self.temperature = config.logit_temperature
+        self.projection = nn.Linear(config.hidden_size, len(self.codebook_sizes) * config.code_dim)
+        # one table for all codebooks, one below the other, as in the official checkpoints (`label_embs_concat`)
+        self.code_embeddings = nn.Parameter(torch.empty(sum(self.codebook_sizes), config.code_dim).uniform_())
+
+    def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(num_frames, hidden) -> one tensor of logits (num_frames, codebook size) a codebook, in float32."""
+        projected = self.projection(frames).unflatten(-1, (len(self.codebook_sizes), -1))
+        with torch.autocast(frames.device.type, enabled=False):
+            # float32 as in fairseq: a cosine divided by 0.1 leaves half precision too few digits
+            projected = F.normalize(projected.float(), dim=-1)
+            tables = F.normalize(self.code_embeddings.float(), dim=-1).split(self.codebook_sizes)
+            return tuple(projected[:, k] @ table.T / self.temperature for k, table in enumerate(tables))
+
+    def loss(self, frames: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score frames against their codes.
+
+        Args:
+            frames: (num_frames, hidden) masked frames.
+            labels: (num_frames, codebooks) int64 codes of the teacher, -100 where there is none.
+
+        Returns:
+            The sum over codebooks of the mean cross-entropy (), and the accuracy (codebooks,), NaN without a label.
+
+        Raises:
+            ValueError: a label lies outside its codebook.
+        """
+        known = labels != IGNORED_LABEL
+        labels = torch.where(known, labels + self.code_offset, labels)
+        self._check_range(labels, known)
+        losses, accuracies = [], []
+        for book, logits in enumerate(self(frames)):
+            target = labels[:, book]
+            count = known[:, book].sum()
+            total = F.cross_entropy(logits, target, ignore_index=IGNORED_LABEL, reduction="sum")
+            losses.append(total / count.clamp(min=1))
+            accuracies.append((logits.argmax(-1) == target).sum() / count)
+        return torch.stack(losses).sum(), torch.stack(accuracies).detach()
+
+    def _check_range(self, labels: torch.Tensor, known: torch.Tensor) -> None:
+        sizes = torch.tensor(self.codebook_sizes, device=labels.device)
+        outside = known & ((labels < 0) | (labels >= sizes))
+        if outside.any():
+            book = int(outside.nonzero()[0, 1])
+            code = int(labels[outside][0]) - self.code_offset
+            raise ValueError(
+                f"label {code} (+ code_offset {self.code_offset}) is outside codebook {book} of {self.codebook_sizes[book]}"
+                " classes; the labels come from another teacher than codebook_sizes describes."
+            )
+
+
+class MERTForPreTraining(MERTPreTrainedModel):
+    """MERT with the two heads of its pre-training: the teacher's codes and the constant-Q spectrum, on masked frames."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.mert = MERTModel(config)
+        self.code_head = MERTCodeHead(config)
+        self.cqt_head = nn.Linear(config.hidden_size, config.cqt_bins)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        mask_time_indices: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        cqt_labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> MERTForPreTrainingOutput:
+        """Encode a batch with some frames masked and compare the predictions on those frames with the teachers' targets.
+
+        loss = code_loss_weight * sum over codebooks of the mean cross-entropy + cqt_loss_weight * mean squared error of the
+        spectrum + feature_penalty_weight * mean square of the convolutional features (fairseq mert criterion; the weights
+        are fields of the configuration). Masks are never drawn here, so equal inputs give equal losses in `eval()`.
+
+        Args:
+            input_values: (batch, samples) float, mono, at `config.sample_rate`.
+            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right. Padding counts in no loss.
+            mask_time_indices: (batch, frames) bool, frames hidden from the encoder; required with labels.
+            labels: (batch, codebooks, frames) int64 codes, -100 is ignored. May be longer than the model's frames (the codec
+                makes one more), never shorter.
+            cqt_labels: (batch, frames, bins) float, magnitudes of the constant-Q spectrum; may be longer as well.
+
+        Raises:
+            ValueError: labels without mask_time_indices, of another shape, too short, or outside their codebook.
+        """
+        if mask_time_indices is None:
+            if labels is not None or cqt_labels is not None:
+                raise ValueError(
+                    "labels are compared on masked frames only, so mask_time_indices is required with labels or cqt_labels;"
+                    " draw it with mert_hf.masking.draw_span_mask."
+                )
+            num_frames = self.count_frames(input_values.shape[-1])
+            mask_time_indices = input_values.new_zeros((input_values.shape[0], num_frames), dtype=torch.bool)
+        outputs = self.mert(input_values, attention_mask, mask_time_indices, **kwargs)
+        if attention_mask is None:
+            frame_mask = torch.ones_like(mask_time_indices)
+        else:
+            frame_mask = self._get_feature_vector_attention_mask(mask_time_indices.shape[1], attention_mask)
+        masked = mask_time_indices & frame_mask
+        frames = outputs.last_hidden_state[masked]
+
+        # float32: the sum of squares over a batch overflows half precision
+        feature_penalty = outputs.extract_features.float().square().mean(-1)[frame_mask].mean()
+        loss = code_loss = code_accuracy = cqt_loss = None
+        if labels is not None:
+            labels = _fit_to_frames("labels", labels.mT, masked.shape, len(self.config.codebook_sizes), "codebooks")
+            code_loss, code_accuracy = self.code_head.loss(frames, labels[masked])
+        if cqt_labels is not None:
+            cqt_labels = _fit_to_frames("cqt_labels", cqt_labels, masked.shape, self.config.cqt_bins, "bins")
+            error = self.cqt_head(frames).float() - cqt_labels[masked].float()
+            cqt_loss = error.square().sum() / max(error.numel(), 1)
+        if code_loss is not None or cqt_loss is not None:
+            loss = self.config.feature_penalty_weight * feature_penalty
+            if code_loss is not None:
+                loss = loss + self.config.code_loss_weight * code_loss
+            if cqt_loss is not None:
+                loss = loss + self.config.cqt_loss_weight * cqt_loss
+        return MERTForPreTrainingOutput(
+            loss=loss,
+            code_loss=code_loss,
+            cqt_loss=cqt_loss,
+            feature_penalty=feature_penalty,
+            num_masked_frames=masked.sum(),
+            code_accuracy=code_accuracy,
+            last_hidden_state=outputs.last_hidden_state,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+def _fit_to_frames(name: str, labels: torch.Tensor, frames_shape: torch.Size, width: int, of: str) -> torch.Tensor:
+    """Cut (batch, label frames, width) to the model's frames, or say what does not fit."""
+    batch, num_frames = frames_shape
+    if labels.ndim != 3 or labels.shape[0] != batch or labels.shape[2] != width:
+        layout = "(batch, codebooks, frames)" if of == "codebooks" else "(batch, frames, bins)"
+        given = tuple(labels.mT.shape) if of == "codebooks" else tuple(labels.shape)
+        raise ValueError(f"{name} must have the shape {layout} with batch {batch} and {width} {of}; got {given}.")
+    if labels.shape[1] < num_frames:
+        raise ValueError(
+            f"{name} has {labels.shape[1]} frames, fewer than the {num_frames} of the model; give labels of the whole clip"
+            " (longer ones are cut)."
+        )
+    return labels[:, :num_frames]
+
+
+def _init_linear_like_torch(linear: nn.Linear) -> None:
+    """The default of `nn.Linear`, which fairseq keeps for the projections around the encoder."""
+    bound = 1 / math.sqrt(linear.in_features)
+    init.uniform_(linear.weight, -bound, bound)
+    init.uniform_(linear.bias, -bound, bound)
+
+
+def _init_positional_convolution(conv: nn.Conv1d) -> None:
+    """Fairseq's N(0, sqrt(4 / (kernel * hidden))), zero bias; the weight norm's magnitude is that of the drawn weight."""
+    init.zeros_(conv.bias)
+    std = math.sqrt(4 / (conv.kernel_size[0] * conv.in_channels))
+    if not hasattr(conv, "parametrizations"):
+        init.normal_(conv.weight, 0.0, std)
+        return
+    magnitude, direction = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1
+    init.normal_(direction, 0.0, std)
+    init.copy_(magnitude, torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True))
+
+
+__all__ = ["MERTForPreTraining", "MERTModel", "MERTPreTrainedModel"]

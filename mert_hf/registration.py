@@ -1,0 +1,48 @@
+"""Makes transformers' Auto classes and pipelines know MERT; runs once, on `import mert_hf`."""
+
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForPreTraining,
+    AutoTokenizer,
+    FeatureExtractionPipeline,
+)
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from mert_hf.configuration_mert import MERTConfig
+from mert_hf.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.modeling_mert import MERTForPreTraining, MERTModel
+from mert_hf.pipeline_mert import MERTFeatureExtractionPipeline
+
+
+class FeatureExtraction(FeatureExtractionPipeline):
+    """The task "feature-extraction" with MERT known: MERT models get MERT's pipeline, all others transformers' own.
+
+    transformers holds one implementation a task, and its own loads a tokenizer and fails on audio models. Assets are loaded
+    softly (None instead of an error), because at that moment the model's kind is not known to the class.
+    """
+
+    _load_tokenizer = None
+    _load_feature_extractor = None
+
+    def __new__(cls, model, tokenizer=None, feature_extractor=None, **kwargs):
+        """Return the pipeline that fits the model, not an instance of this class."""
+        if isinstance(model.config, MERTConfig):
+            if feature_extractor is None:
+                # loaded again so that its own error surfaces
+                feature_extractor = AutoFeatureExtractor.from_pretrained(model.config.name_or_path)
+            return MERTFeatureExtractionPipeline(model=model, feature_extractor=feature_extractor, **kwargs)
+        if tokenizer is None:
+            tokenizer = AutoTokenizer.from_pretrained(model.config.name_or_path)
+        return FeatureExtractionPipeline(model=model, tokenizer=tokenizer, **kwargs)
+
+
+def register() -> None:
+    """Register MERT with the Auto classes and its pipeline with the task "feature-extraction"; safe to call again."""
+    AutoConfig.register(MERTConfig.model_type, MERTConfig, exist_ok=True)
+    AutoModel.register(MERTConfig, MERTModel, exist_ok=True)
+    AutoModelForPreTraining.register(MERTConfig, MERTForPreTraining, exist_ok=True)
+    AutoFeatureExtractor.register(MERTConfig, MERTFeatureExtractor, exist_ok=True)
+    # set in place: register_pipeline would warn about the task it replaces and drop the task's default model
+    PIPELINE_REGISTRY.supported_tasks["feature-extraction"]["impl"] = FeatureExtraction
