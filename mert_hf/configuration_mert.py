@@ -89,9 +89,7 @@ class MERTConfig(HubertConfig):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "a weight of 0 or more")
         for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
             parts = getattr(self, name)
-            _require(
-                parts > 0 and self.hidden_size % parts == 0, name, parts, f"a divisor of hidden_size={self.hidden_size}"
-            )
+            _require(parts > 0 and self.hidden_size % parts == 0, name, parts, f"a divisor of hidden_size={self.hidden_size}")
         for name in ("deepnorm", "feature_extractor_cqt"):
             _require(not getattr(self, name), name, True, "False: this version does not build that variant yet")
 

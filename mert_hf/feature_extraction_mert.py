@@ -86,9 +86,7 @@ class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
         clip = clip.astype(np.float32, copy=False)
         if not np.isfinite(clip).all():
             bad = int(np.flatnonzero(~np.isfinite(clip))[0])
-            raise ValueError(
-                f"clip {index} holds NaN or infinity (first at sample {bad}); repair or leave out that audio."
-            )
+            raise ValueError(f"clip {index} holds NaN or infinity (first at sample {bad}); repair or leave out that audio.")
         return clip
 
 

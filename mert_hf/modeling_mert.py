@@ -146,9 +146,7 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
                 f"mask_time_indices must be a bool tensor of shape (batch, frames) = {expected}; got {mask_time_indices.dtype}"
                 f" of shape {tuple(mask_time_indices.shape)}. count_frames(samples) tells the number of frames."
             )
-        return torch.where(
-            mask_time_indices.unsqueeze(-1), self.masked_spec_embed.to(hidden_states.dtype), hidden_states
-        )
+        return torch.where(mask_time_indices.unsqueeze(-1), self.masked_spec_embed.to(hidden_states.dtype), hidden_states)
 
 
 class MERTCodeHead(nn.Module):

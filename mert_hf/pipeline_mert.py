@@ -83,9 +83,7 @@ def _to_waveform(inputs, sampling_rate: int) -> np.ndarray:
     waveform = inputs.get("array", inputs.get("raw"))
     rate = inputs.get("sampling_rate")
     if waveform is None or rate is None:
-        raise ValueError(
-            f"a dict must hold 'array' (or 'raw') and 'sampling_rate'; got the keys {sorted(map(str, inputs))}."
-        )
+        raise ValueError(f"a dict must hold 'array' (or 'raw') and 'sampling_rate'; got the keys {sorted(map(str, inputs))}.")
     waveform = np.asarray(waveform)
     if waveform.ndim == 2:
         waveform = waveform.mean(axis=0)

@@ -1,0 +1,298 @@
+"""Audio files and bytes to mono waveforms: the only place that decodes audio for training and evaluation.
+
+wav, flac, ogg and mp3 are read by libsndfile (through soundfile); m4a, aac, wma and whatever else it does not know by FFmpeg
+(through torchcodec), where FFmpeg is installed.
+"""
+
+import io
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from mert_hf.errors import InputError
+
+AudioSource = str | os.PathLike | bytes
+
+AUDIO_EXTENSIONS = frozenset(
+    ".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .caf .w64 .rf64 .m4a .mp4 .aac .wma .webm .mka .ac3".split()
+)
+
+# Audio read beyond both ends of a crop, so that the resampling filter has settled where the crop begins.
+RESAMPLING_CONTEXT_S = 0.05
+# Audio decoded before a crop by FFmpeg and thrown away.
+FFMPEG_PREROLL_S = 0.2
+# Below this peak (-80 dB of full scale) a track counts as silent.
+SILENCE_PEAK = 1e-4
+# Data sizes that programs write into a wav header when they cannot know the size yet (a pipe).
+UNKNOWN_WAV_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
+
+
+class AudioError(InputError):
+    """Audio that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of a file says.
+
+    Attributes:
+        sampling_rate: samples per second in the file.
+        num_samples: samples per channel in the file.
+        channels: number of channels.
+    """
+
+    sampling_rate: int
+    num_samples: int
+    channels: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sampling_rate
+
+    def resampled_length(self, sampling_rate: int) -> int:
+        """Number of samples after resampling to `sampling_rate`."""
+        return self.num_samples * sampling_rate // self.sampling_rate
+
+
+def read_info(source: AudioSource) -> AudioInfo:
+    """Read the header of an audio file, given by its path or as bytes.
+
+    An mp3 whose header does not tell its length is decoded once to count its samples.
+
+    Raises:
+        AudioError: it is missing, empty or not audio.
+    """
+    with _open(source) as reader:
+        if not reader.length_is_estimated:
+            return reader.info
+        return replace(reader.info, num_samples=sum(len(block) for _, block in _blocks(reader)))
+
+
+def read_audio(source: AudioSource, sampling_rate: int = 24000, start: int = 0, num_samples: int | None = None) -> np.ndarray:
+    """Read a file, or a crop of it by seeking, as a mono waveform at the wanted rate.
+
+    A crop equals the same samples of the whole file read at once (to the resampling filter's last digits), whatever the rates.
+
+    Args:
+        source: path or bytes of an audio file.
+        sampling_rate: samples per second of the result.
+        start: first sample, counted at `sampling_rate`.
+        num_samples: length of the crop, counted at `sampling_rate`; the rest of the file by default.
+
+    Returns:
+        (num_samples,) float32; channels are averaged.
+
+    Raises:
+        AudioError: it cannot be decoded, ends before its header says, or holds NaN or infinity.
+        ValueError: the crop lies outside the file, or a number is negative.
+    """
+    if sampling_rate <= 0:
+        raise ValueError(f"sampling_rate must be a positive number of samples per second; got {sampling_rate}.")
+    with _open(source) as reader:
+        length = reader.info.resampled_length(sampling_rate)
+        to_the_end = num_samples is None
+        num_samples = length - start if to_the_end else num_samples
+        if start < 0 or num_samples < 0 or start + num_samples > length:
+            raise ValueError(
+                f"samples {start} to {start + num_samples} lie outside {_name(source)}, which has {length} at {sampling_rate} Hz."
+            )
+        rate = reader.info.sampling_rate
+        # Both rates tick together once a block, so reading whole blocks keeps the crop on the grid of the whole file.
+        divisor = math.gcd(rate, sampling_rate)
+        block_in, block_out = rate // divisor, sampling_rate // divisor
+        context = math.ceil(RESAMPLING_CONTEXT_S * divisor) if rate != sampling_rate else 0
+        first = max(start // block_out - context, 0)
+        last = math.ceil((start + num_samples) / block_out) + context
+        stop = min(last * block_in, reader.info.num_samples)
+        samples = reader.read(first * block_in, stop - first * block_in)
+    if len(samples) < stop - first * block_in:
+        if not (to_the_end and reader.length_is_estimated):
+            raise AudioError(f"truncated: {_name(source)} ends before its header says")
+        num_samples = (first * block_in + len(samples)) * sampling_rate // rate - start
+    mono = samples.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise AudioError(f"{_name(source)} holds NaN or infinite samples")
+    if rate != sampling_rate:
+        mono = soxr.resample(mono, rate, sampling_rate, quality="HQ")
+    crop = mono[start - first * block_out :][:num_samples]
+    # the resampler may round the very last sample of a file away
+    return np.ascontiguousarray(np.pad(crop, (0, num_samples - len(crop))), dtype=np.float32)
+
+
+def check_audio(source: AudioSource, min_duration_s: float = 0.0) -> tuple[AudioInfo, bool]:
+    """Decode a whole file once and say whether it can be trained on.
+
+    Returns:
+        The header's info, and whether the track is silent (its peak lies below -80 dB of full scale).
+
+    Raises:
+        AudioError: it cannot be decoded, is truncated, too short, or holds NaN or infinity.
+    """
+    with _open(source) as reader:
+        info = reader.info
+        if reader.is_cut():
+            raise AudioError("truncated: the file is shorter than its header says")
+        if info.num_samples == 0:
+            raise AudioError("holds no samples")
+        if info.duration_s < min_duration_s:
+            raise AudioError(f"too short: {info.duration_s:.2f} s, at least {min_duration_s:g} s are needed")
+        peak, decoded = 0.0, 0
+        for start, samples in _blocks(reader):
+            if not np.isfinite(samples).all():
+                raise AudioError("holds NaN or infinite samples")
+            peak = max(peak, float(np.abs(samples).max(initial=0.0)))
+            decoded = start + len(samples)
+        found = replace(info, num_samples=decoded)
+        if decoded < info.num_samples and not reader.length_is_estimated:
+            raise AudioError(f"truncated: {found.duration_s:.2f} s of {info.duration_s:.2f} s can be decoded")
+    return found, peak < SILENCE_PEAK
+
+
+def _blocks(reader: "_SoundfileReader | _FFmpegReader") -> Iterator[tuple[int, np.ndarray]]:
+    """The whole file in blocks of ten seconds, each with its first sample; ends where the samples do."""
+    block = 10 * reader.info.sampling_rate
+    for start in range(0, reader.info.num_samples, block):
+        wanted = min(block, reader.info.num_samples - start)
+        samples = reader.read(start, wanted)
+        yield start, samples
+        if len(samples) < wanted:
+            return
+
+
+class _SoundfileReader:
+    """libsndfile: wav, flac, ogg, opus, mp3 and more."""
+
+    def __init__(self, source: str | io.BytesIO):
+        self._source = source
+        self._file = soundfile.SoundFile(source)
+        self.info = AudioInfo(self._file.samplerate, self._file.frames, self._file.channels)
+
+    @property
+    def length_is_estimated(self) -> bool:
+        """Whether the number of samples is a guess from the file's size: an mp3 without the tag that holds it."""
+        return self._file.format in ("MPEG", "MP3") and not _mp3_declares_length(self._source)
+
+    def read(self, start: int, num_samples: int) -> np.ndarray:
+        try:
+            self._file.seek(start)
+            return self._file.read(num_samples, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            second = start / self.info.sampling_rate
+            raise AudioError(f"cannot be decoded from {second:.2f} s on: {error.error_string}") from None
+
+    def is_cut(self) -> bool:
+        """Whether the container itself shows that its end is missing; libsndfile reads wav and ogg on regardless."""
+        wav = re.search(r"^data : (\d+) \(should be (\d+)\)", self._file.extra_info, re.MULTILINE)
+        if wav:
+            declared, found = int(wav[1]), int(wav[2])
+            return declared > found and declared not in UNKNOWN_WAV_SIZES
+        return self._file.format == "OGG" and _last_ogg_page_is_cut(self._source)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _FFmpegReader:
+    """FFmpeg through torchcodec: m4a, aac, wma, the sound of videos."""
+
+    length_is_estimated = False
+
+    def __init__(self, source: str | io.BytesIO):
+        try:
+            from torchcodec.decoders import AudioDecoder  # loads FFmpeg's libraries, which may be missing
+        except (ImportError, RuntimeError, OSError):
+            raise AudioError("not a format libsndfile reads; install FFmpeg to read m4a, aac, wma and others") from None
+        try:
+            self._decoder = AudioDecoder(source.getvalue() if isinstance(source, io.BytesIO) else source)
+            metadata = self._decoder.metadata
+            rate, duration_s = metadata.sample_rate, metadata.duration_seconds
+        except (RuntimeError, ValueError):
+            raise AudioError("not an audio file that libsndfile or FFmpeg can read") from None
+        if not rate or duration_s is None:
+            raise AudioError("FFmpeg finds no length or rate in this file")
+        # the codec's padding may add samples behind the declared end: they are left out
+        self.info = AudioInfo(rate, round(duration_s * rate), metadata.num_channels)
+
+    def read(self, start: int, num_samples: int) -> np.ndarray:
+        rate = self.info.sampling_rate
+        # these codecs overlap their frames, so decoding must begin a little before the first sample that is kept
+        begin = max(start - round(FFMPEG_PREROLL_S * rate), 0)
+        try:
+            found = self._decoder.get_samples_played_in_range(begin / rate, (start + num_samples) / rate)
+        except (RuntimeError, ValueError) as error:
+            raise AudioError(f"cannot be decoded from {start / rate:.2f} s on: {str(error).splitlines()[0]}") from None
+        offset = max(start - round(found.pts_seconds * rate), 0)
+        return found.data.numpy().T[offset : offset + num_samples]
+
+    def is_cut(self) -> bool:
+        """FFmpeg refuses a cut container when it is opened."""
+        return False
+
+    def close(self) -> None:
+        """Nothing to do: the decoder frees itself."""
+
+
+@contextmanager
+def _open(source: AudioSource) -> Iterator[_SoundfileReader | _FFmpegReader]:
+    if not isinstance(source, bytes):
+        source = os.fspath(source)
+        path = Path(source)
+        if not path.is_file():
+            raise AudioError(f"{source} is not a file" if path.exists() else f"{source} does not exist")
+        if path.stat().st_size == 0:
+            raise AudioError("the file is empty")
+    elif not source:
+        raise AudioError("the bytes are empty")
+    try:
+        reader = _SoundfileReader(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except soundfile.LibsndfileError:
+        reader = _FFmpegReader(io.BytesIO(source) if isinstance(source, bytes) else source)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _last_ogg_page_is_cut(source: str | io.BytesIO) -> bool:
+    # an ogg file says nowhere how long it is, but each page (64 KiB at most) says how long the page is
+    tail = _read_bytes(source, -2 * 65536)
+    page = tail.rfind(b"OggS")
+    if page < 0 or page + 27 > len(tail):
+        return True
+    segments = tail[page + 26]
+    lengths = tail[page + 27 : page + 27 + segments]
+    return len(lengths) < segments or page + 27 + segments + sum(lengths) > len(tail)
+
+
+def _mp3_declares_length(source: str | io.BytesIO) -> bool:
+    # the tag that holds the number of frames lies in the first frame, behind the ID3v2 block with title and cover
+    head = _read_bytes(source, 10)
+    skipped = 0
+    if head[:3] == b"ID3":
+        skipped = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    first_frame = _read_bytes(source, skipped + 4096)[skipped:]
+    return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+def _read_bytes(source: str | io.BytesIO, count: int) -> bytes:
+    """The first `count` bytes, or the last ones where `count` is negative."""
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()[:count] if count >= 0 else source.getvalue()[count:]
+    with Path(source).open("rb") as file:
+        if count < 0:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(file.tell() + count, 0))
+        return file.read(abs(count))
+
+
+def _name(source: AudioSource) -> str:
+    return "the audio given as bytes" if isinstance(source, bytes) else str(source)

@@ -1,0 +1,243 @@
+"""A corpus: the tracks that can be used, each checked once, and a list of those that cannot."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mert_hf.audio import AUDIO_EXTENSIONS, AudioError, AudioSource, check_audio, read_audio, read_info
+from mert_hf.errors import InputError
+
+CHECKS = ("full", "header")
+
+
+@dataclass(frozen=True)
+class Track:
+    """One piece of audio.
+
+    Attributes:
+        name: path below the corpus folder, or row of the dataset.
+        sampling_rate, num_samples: as in the file; 0 where it cannot be used.
+        silent: whether it holds nothing but silence (kept, but counted).
+        skipped_because: why it cannot be used; None where it can.
+        stamp: size and modification time of the file when it was checked.
+    """
+
+    name: str
+    sampling_rate: int = 0
+    num_samples: int = 0
+    silent: bool = False
+    skipped_because: str | None = None
+    stamp: tuple[int, int] = (0, 0)
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sampling_rate if self.sampling_rate else 0.0
+
+
+class Corpus:
+    """Tracks of a folder or of a dataset.
+
+    Args:
+        title: where the tracks are, for messages.
+        tracks: all tracks that were found and checked.
+        sources: path or bytes of each track.
+
+    Attributes:
+        tracks: those that can be used.
+        skipped: those that cannot.
+    """
+
+    def __init__(self, title: str, tracks: Sequence[Track], sources: Sequence[AudioSource]):
+        self.title = title
+        usable = [index for index, track in enumerate(tracks) if track.skipped_because is None]
+        self.tracks = [tracks[index] for index in usable]
+        self.skipped = [track for track in tracks if track.skipped_because is not None]
+        self._sources = _Selection(sources, usable)
+
+    @property
+    def duration_s(self) -> float:
+        """Length of all usable tracks in seconds."""
+        return sum(track.duration_s for track in self.tracks)
+
+    @property
+    def num_silent(self) -> int:
+        """Number of usable tracks that hold nothing but silence."""
+        return sum(track.silent for track in self.tracks)
+
+    def length(self, index: int, sampling_rate: int) -> int:
+        """Samples of a track at `sampling_rate`."""
+        track = self.tracks[index]
+        return track.num_samples * sampling_rate // track.sampling_rate
+
+    def read(self, index: int, sampling_rate: int, start: int = 0, num_samples: int | None = None) -> np.ndarray:
+        """Samples of a track, or a crop of them; see [`mert_hf.audio.read_audio`]."""
+        if num_samples is None:
+            num_samples = self.length(index, sampling_rate) - start
+        return read_audio(self._sources[index], sampling_rate, start, num_samples)
+
+    def require_usable(self, max_skipped: float, report: str | os.PathLike) -> None:
+        """Stop with a clear message where too little of the corpus can be used.
+
+        Args:
+            max_skipped: largest share of tracks that may be skipped, 0 to 1.
+            report: where the skipped tracks are listed, for the message.
+
+        Raises:
+            InputError: no track is usable, or too many are not.
+        """
+        count = len(self.tracks) + len(self.skipped)
+        share = len(self.skipped) / count if count else 1.0
+        if not self.tracks:
+            raise InputError(f"none of the {count} tracks in {self.title} can be used; the reasons are listed in {report}.")
+        if share > max_skipped:
+            raise InputError(
+                f"{len(self.skipped)} of {count} tracks in {self.title} cannot be used ({share:.0%}, data.max_skipped is"
+                f" {max_skipped:.0%}); the reasons are listed in {report}. Remove or repair them, or raise data.max_skipped."
+            )
+
+    def write_skipped(self, report: str | os.PathLike) -> None:
+        """List the skipped tracks in a JSON-lines file: file and reason."""
+        lines = [json.dumps({"file": track.name, "reason": track.skipped_because}) + "\n" for track in self.skipped]
+        _write_atomically(Path(report), "".join(lines))
+
+
+def open_folder(
+    folder: str | os.PathLike,
+    min_duration_s: float = 3.0,
+    check: str = "full",
+    index: str | os.PathLike | None = None,
+    threads: int = 2,
+) -> Corpus:
+    """Find and check all audio files below a folder.
+
+    Args:
+        folder: searched with all folders below it; hidden files and files that are no audio by their name are passed over.
+        min_duration_s: shorter tracks are skipped (the official training drops those under 3 s).
+        check: "full" decodes every track once, and finds damage anywhere in it, NaN samples and silence; "header" reads only the
+            header, for corpora too large to decode twice.
+        index: file that keeps the results; tracks that have not changed since are not checked again.
+        threads: tracks checked at a time.
+
+    Raises:
+        InputError: the folder does not exist or holds no audio.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"data.folder: {folder} {what}; give a folder of audio files.")
+    names = sorted(_audio_files(folder))
+    if not names:
+        raise InputError(
+            f"data.folder: {folder} holds no audio file ({', '.join(sorted(AUDIO_EXTENSIONS))}), nor do the folders below it."
+        )
+    known = _read_index(index, min_duration_s, check)
+
+    def examine(name: str) -> Track:
+        stat = (folder / name).stat()
+        stamp = (stat.st_size, stat.st_mtime_ns)
+        if name in known and known[name].stamp == stamp:
+            return known[name]
+        return replace(_check_track(name, folder / name, min_duration_s, check), stamp=stamp)
+
+    with ThreadPoolExecutor(threads) as pool:
+        progress = tqdm(pool.map(examine, names), total=len(names), desc="Checking tracks", unit="track")
+        tracks = list(progress)
+    _write_index(index, min_duration_s, check, tracks)
+    return Corpus(str(folder), tracks, [folder / name for name in names])
+
+
+def open_dataset(dataset, column: str = "audio", min_duration_s: float = 3.0, check: str = "full") -> Corpus:
+    """Check the tracks of a `datasets.Dataset`.
+
+    Args:
+        dataset: holds encoded audio (a `datasets.Audio` feature); it is read row by row, never decoded as a whole.
+        column: the audio column.
+        min_duration_s, check: as in [`open_folder`].
+
+    Raises:
+        InputError: the column does not exist or is no audio.
+    """
+    from datasets import Audio
+
+    if column not in dataset.column_names:
+        raise InputError(f"the dataset has no column {column!r}; its columns: {', '.join(dataset.column_names)}.")
+    if not isinstance(dataset.features[column], Audio):
+        raise InputError(f"column {column!r} is {dataset.features[column]}, not Audio; cast it: dataset.cast_column(...).")
+    sources = _DatasetSources(dataset.cast_column(column, Audio(decode=False)), column)
+    rows = tqdm(range(len(dataset)), desc="Checking tracks", unit="track")
+    tracks = [_check_track(f"row {row}", sources[row], min_duration_s, check) for row in rows]
+    return Corpus("the dataset", tracks, sources)
+
+
+class _Selection(Sequence):
+    """Some items of a sequence, by index, without copying them."""
+
+    def __init__(self, items: Sequence, indices: list[int]):
+        self._items, self._indices = items, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int):
+        return self._items[self._indices[index]]
+
+
+class _DatasetSources(Sequence):
+    def __init__(self, dataset, column: str):
+        self._dataset, self._column = dataset, column
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, row: int) -> AudioSource:
+        audio = self._dataset[row][self._column]
+        return audio["bytes"] if audio["bytes"] is not None else audio["path"]
+
+
+def _audio_files(folder: Path) -> Iterable[str]:
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS:
+                yield (Path(parent) / name).relative_to(folder).as_posix()
+
+
+def _check_track(name: str, source: AudioSource, min_duration_s: float, check: str) -> Track:
+    try:
+        if check == "full":
+            info, silent = check_audio(source, min_duration_s)
+        else:
+            info, silent = read_info(source), False
+            if info.duration_s < min_duration_s:
+                raise AudioError(f"too short: {info.duration_s:.2f} s, at least {min_duration_s:g} s are needed")
+    except AudioError as error:
+        return Track(name, skipped_because=str(error))
+    return Track(name, info.sampling_rate, info.num_samples, silent)
+
+
+def _read_index(index: str | os.PathLike | None, min_duration_s: float, check: str) -> dict[str, Track]:
+    if index is None or not Path(index).is_file():
+        return {}
+    content = json.loads(Path(index).read_text(encoding="utf-8"))
+    if (content["min_duration_s"], content["check"]) != (min_duration_s, check):
+        return {}
+    return {track["name"]: Track(**{**track, "stamp": tuple(track["stamp"])}) for track in content["tracks"]}
+
+
+def _write_index(index: str | os.PathLike | None, min_duration_s: float, check: str, tracks: list[Track]) -> None:
+    if index is not None:
+        content = {"min_duration_s": min_duration_s, "check": check, "tracks": [asdict(track) for track in tracks]}
+        _write_atomically(Path(index), json.dumps(content))
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

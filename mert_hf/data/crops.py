@@ -1,0 +1,115 @@
+"""Random crops of a corpus and the batches made of them, each a function of its number alone."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mert_hf.audio import AudioError
+from mert_hf.data.corpus import Corpus
+from mert_hf.seeding import generator
+
+
+@dataclass(frozen=True)
+class UnreadableCrop:
+    """A crop that could not be read although its track passed the check: file and reason."""
+
+    track: str
+    reason: str
+
+
+@dataclass
+class AudioBatch:
+    """Clips of equal length.
+
+    Attributes:
+        waveforms: (batch, samples) float32, mono.
+        unreadable: crops that are missing from the batch.
+    """
+
+    waveforms: torch.Tensor
+    unreadable: list[UnreadableCrop]
+
+
+class RandomCrops(Dataset):
+    """An endless row of random crops: in every epoch each track gives one, in a new order (as in the official training).
+
+    Args:
+        corpus: where the crops are read; tracks shorter than a crop are taken whole.
+        crop_samples: length of a crop at `sampling_rate` (MERT-95M: 120000, 5 s).
+        sampling_rate: samples per second of the crops.
+        seed: of the order and the positions.
+    """
+
+    def __init__(self, corpus: Corpus, crop_samples: int, sampling_rate: int = 24000, seed: int = 0):
+        self.corpus = corpus
+        self.crop_samples = crop_samples
+        self.sampling_rate = sampling_rate
+        self.seed = seed
+        self._order = lru_cache(maxsize=2)(self._draw_order)
+
+    def locate(self, number: int) -> tuple[int, int, int]:
+        """Track, first sample and length of crop `number` (0, 1, 2 ...)."""
+        epoch, place = divmod(number, len(self.corpus.tracks))
+        track = int(self._order(epoch)[place])
+        available = self.corpus.length(track, self.sampling_rate)
+        length = min(self.crop_samples, available)
+        start = int(generator(self.seed, "crop", number).integers(0, available - length + 1))
+        return track, start, length
+
+    def __getitem__(self, number: int) -> torch.Tensor | UnreadableCrop:
+        """Crop `number` as (samples,) float32, or why it cannot be read."""
+        track, start, length = self.locate(number)
+        try:
+            return torch.from_numpy(self.corpus.read(track, self.sampling_rate, start, length))
+        except AudioError as error:
+            return UnreadableCrop(self.corpus.tracks[track].name, str(error))
+
+    def _draw_order(self, epoch: int) -> np.ndarray:
+        return generator(self.seed, "order", epoch).permutation(len(self.corpus.tracks))
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "_order"}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._order = lru_cache(maxsize=2)(self._draw_order)
+
+
+class BatchNumbers:
+    """Numbers of the crops of each batch of one process: consecutive batches are dealt out to the processes in turn.
+
+    Args:
+        batch_size: clips a batch.
+        start, stop: first batch and the one behind the last, counted per process.
+        rank, world_size: this process and how many there are.
+    """
+
+    def __init__(self, batch_size: int, start: int, stop: int, rank: int = 0, world_size: int = 1):
+        self.batch_size, self.start, self.stop = batch_size, start, stop
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in range(self.start, self.stop):
+            first = (batch * self.world_size + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+
+
+def collate(crops: Sequence[torch.Tensor | UnreadableCrop]) -> AudioBatch:
+    """Stack crops, cut to the shortest of them (as in the official training, which never pads)."""
+    unreadable = [crop for crop in crops if isinstance(crop, UnreadableCrop)]
+    waveforms = [crop for crop in crops if not isinstance(crop, UnreadableCrop)]
+    shortest = min((len(waveform) for waveform in waveforms), default=0)
+    stacked = torch.stack([waveform[:shortest] for waveform in waveforms]) if waveforms else torch.zeros(0, 0)
+    return AudioBatch(stacked, unreadable)
+
+
+def load_batches(crops: RandomCrops, numbers: BatchNumbers, workers: int = 0) -> DataLoader:
+    """Read batches in `workers` background processes (0: in this one); the batches are the same for any number."""
+    return DataLoader(crops, batch_sampler=numbers, collate_fn=collate, num_workers=workers)

@@ -1,0 +1,88 @@
+"""In-batch noise mixture: short excerpts of the other clips laid over a clip (MERT, section 3.4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A piece of noise for one clip.
+
+    Attributes:
+        clip: index of the clip it is laid over.
+        source: first sample in the line of all other clips of the batch, one behind the other in their order.
+        position: first sample in the clip.
+        length: number of samples.
+    """
+
+    clip: int
+    source: int
+    position: int
+    length: int
+
+
+@dataclass(frozen=True)
+class NoiseMixture:
+    """How excerpts are drawn. Gain is 1, overlaps are allowed and nothing is renormalised, as in the official training.
+
+    Attributes:
+        probability: of mixing, for each clip. (The official code mixes with 1 minus its `mixture_prob`; at the recipes' 0.5 the
+            two are the same.)
+        min_excerpts, max_excerpts: number of excerpts laid over a mixed clip, drawn uniformly.
+        min_samples, max_samples: length of an excerpt, drawn uniformly (95M: 12000 to 24000, 330M: 12000 to 36000).
+    """
+
+    probability: float = 0.5
+    min_excerpts: int = 1
+    max_excerpts: int = 3
+    min_samples: int = 12000
+    max_samples: int = 24000
+
+    def __post_init__(self):
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"the mixture's probability={self.probability} must lie within [0, 1].")
+        for low, high in (("min_excerpts", "max_excerpts"), ("min_samples", "max_samples")):
+            if not 1 <= getattr(self, low) <= getattr(self, high):
+                raise ValueError(f"{low}={getattr(self, low)} must be 1 or more and at most {high}={getattr(self, high)}.")
+
+    def draw(self, batch: int, samples: int, generator: np.random.Generator) -> list[Excerpt]:
+        """Draw the excerpts of a batch of `batch` clips of `samples` samples.
+
+        Raises:
+            ValueError: a batch of one clip, which has no other to mix in, or clips shorter than an excerpt.
+        """
+        if self.probability == 0:
+            return []
+        if batch < 2:
+            raise ValueError("noise mixture needs 2 or more clips in a batch; use a larger batch or probability 0.")
+        if samples < self.max_samples:
+            raise ValueError(f"clips of {samples} samples are shorter than the longest excerpt, {self.max_samples}.")
+        excerpts = []
+        for clip in range(batch):
+            if generator.random() >= self.probability:
+                continue
+            for _ in range(generator.integers(self.min_excerpts, self.max_excerpts + 1)):
+                length = int(generator.integers(self.min_samples, self.max_samples + 1))
+                source = int(generator.integers(0, (batch - 1) * samples - self.max_samples + 1))
+                position = int(generator.integers(0, samples - length + 1))
+                excerpts.append(Excerpt(clip, source, position, length))
+        return excerpts
+
+
+def mix_in(waveforms: torch.Tensor, excerpts: Sequence[Excerpt]) -> torch.Tensor:
+    """Lay excerpts of clean clips over a batch: (batch, samples) -> (batch, samples), the input is left as it is."""
+    samples = waveforms.shape[1]
+    line = waveforms.flatten()
+    mixed = waveforms.clone()
+    for excerpt in excerpts:
+        target = mixed[excerpt.clip, excerpt.position : excerpt.position + excerpt.length]
+        # the line of the *other* clips: an excerpt may end in one clip's end and the next one's beginning
+        gap = excerpt.clip * samples
+        before = min(max(gap - excerpt.source, 0), excerpt.length)
+        target[:before] += line[excerpt.source : excerpt.source + before]
+        source = excerpt.source + before + samples
+        target[before:] += line[source : source + excerpt.length - before]
+    return mixed

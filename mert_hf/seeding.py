@@ -1,0 +1,31 @@
+"""Random numbers as a function of what they are for, so that no random state has to be saved.
+
+Every draw of a training run comes from a generator named by the run's seed, a purpose and counters (step, rank, clip). A run that
+is stopped and resumed, or read by another number of workers, therefore draws the same numbers.
+"""
+
+import zlib
+
+import numpy as np
+import torch
+
+
+def generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
+    """A fresh generator for one purpose: equal arguments give equal draws, different ones independent draws.
+
+    Args:
+        seed: of the run, 0 or more.
+        purpose: what is drawn, such as "mask".
+        counters: which of them, such as step and rank; 0 or more.
+    """
+    return np.random.default_rng(_entropy(seed, purpose, counters))
+
+
+def seed_torch(seed: int, purpose: str, *counters: int) -> None:
+    """Set torch's global state, which dropout and LayerDrop read, to that of one purpose (all devices)."""
+    state = np.random.SeedSequence(_entropy(seed, purpose, counters)).generate_state(1, np.uint64)[0]
+    torch.manual_seed(int(state))
+
+
+def _entropy(seed: int, purpose: str, counters: tuple[int, ...]) -> list[int]:
+    return [seed, zlib.crc32(purpose.encode()), *counters]

@@ -1,0 +1,247 @@
+"""Acoustic teachers that need no download: k-means codes of frame-wise spectra, fitted on the user's own music."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+from safetensors.torch import load_file, save_file
+
+from mert_hf.spectra_mert import Chromagram, LogMelSpectrum
+
+FRAME_FEATURES = {"log_mel": LogMelSpectrum, "chroma": Chromagram}
+
+DESCRIPTION_FILE = "teacher.json"
+CENTROIDS_FILE = "teacher.safetensors"
+
+
+class KMeansTeacher(nn.Module):
+    """Codes from the nearest centroids of spectra. Use one of its two forms, parallel or residual.
+
+    A frame's codes depend on the audio around that frame alone (half a transform to each side), so the codes of a crop equal
+    those of the whole track away from the crop's edges.
+
+    Args:
+        codebook_sizes: number of centroids of each codebook.
+        features: names of the spectra, of `FRAME_FEATURES`.
+        feature_options: arguments of the spectra by name, such as `{"log_mel": {"bins": 229, "fft_samples": 4096}}`.
+        sampling_rate: samples per second of the input.
+        hop_samples: samples between two frames (320 at 24 kHz: 75 frames per second).
+    """
+
+    form: str
+    description: str
+
+    def __init__(
+        self,
+        codebook_sizes: Sequence[int],
+        features: Sequence[str],
+        feature_options: dict[str, dict] | None = None,
+        sampling_rate: int = 24000,
+        hop_samples: int = 320,
+    ):
+        super().__init__()
+        self._check(codebook_sizes, features)
+        self.codebook_sizes = list(codebook_sizes)
+        self.features = list(features)
+        self.feature_options = {name: dict(options) for name, options in (feature_options or {}).items()}
+        self.sampling_rate = sampling_rate
+        self.hop_samples = hop_samples
+        self.frame_rate = sampling_rate / hop_samples
+        for name in self.feature_options:
+            if name not in self.features:
+                raise ValueError(f"feature_options names {name!r}, which is not among the features {self.features}.")
+        self.spectra = nn.ModuleList(
+            FRAME_FEATURES[name](sampling_rate, hop_samples, **self.feature_options.get(name, {})) for name in self.features
+        )
+        for book, size in enumerate(self.codebook_sizes):
+            self.register_buffer(f"centroids_{book}", torch.full((size, self._spectrum_of(book).bins), torch.nan))
+
+    def fit(self, clips: Iterable[torch.Tensor], seed: int = 0, max_frames: int = 200_000) -> "KMeansTeacher":
+        """Learn the centroids with scikit-learn's mini-batch k-means (k-means++ start, batches of 4096 frames).
+
+        Args:
+            clips: waveforms (samples,) at `sampling_rate`; read until max_frames frames are there.
+            seed: of the start and of the batches; equal clips and seed give equal centroids.
+            max_frames: how many frames to keep in memory.
+
+        Raises:
+            ValueError: the clips hold fewer frames than the largest codebook has centroids.
+        """
+        frames: list[list[torch.Tensor]] = [[] for _ in self.spectra]
+        count = 0
+        for clip in clips:
+            for kept, spectrum in zip(frames, self.spectra, strict=True):
+                kept.append(spectrum(clip[None].to(spectrum.bank.device))[0].cpu())
+            count += len(frames[0][-1])
+            if count >= max_frames:
+                break
+        largest = max(self.codebook_sizes)
+        if count < largest:
+            raise ValueError(
+                f"a codebook of {largest} codes cannot be fitted on {count} frames ({count / self.frame_rate:.1f} s of audio);"
+                " give more audio or use smaller codebooks."
+            )
+        self._fit_frames([torch.cat(kept) for kept in frames], seed)
+        return self
+
+    @torch.no_grad()
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) at `sampling_rate` -> (batch, codebooks, samples // hop_samples + 1) int64 codes.
+
+        Raises:
+            RuntimeError: the teacher was neither fitted nor loaded.
+        """
+        if not self._centroids(0).isfinite().all():
+            raise RuntimeError("this k-means teacher has no centroids yet; call fit(clips) or from_pretrained(folder).")
+        # float32 also under autocast: the nearest centroid must not depend on the training's precision
+        with torch.autocast(waveform.device.type, enabled=False):
+            waveform = waveform.float()
+            return self._encode([spectrum(waveform) for spectrum in self.spectra])
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Write `teacher.json` and `teacher.safetensors`; the description is written last, so it marks a complete folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        centroids = {f"centroids_{book}": self._centroids(book).contiguous() for book in range(len(self.codebook_sizes))}
+        description = {
+            "form": self.form,
+            "description": self.description,
+            "codebook_sizes": self.codebook_sizes,
+            "features": self.features,
+            "feature_options": self.feature_options,
+            "sampling_rate": self.sampling_rate,
+            "hop_samples": self.hop_samples,
+        }
+        temporary = folder / (CENTROIDS_FILE + ".partial")
+        save_file(centroids, temporary)
+        temporary.replace(folder / CENTROIDS_FILE)
+        temporary = folder / (DESCRIPTION_FILE + ".partial")
+        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(folder / DESCRIPTION_FILE)
+
+    @staticmethod
+    def from_pretrained(folder: str | os.PathLike) -> "KMeansTeacher":
+        """Load a teacher that `save_pretrained` wrote, in the form it was saved in.
+
+        Raises:
+            FileNotFoundError: the folder holds no complete teacher.
+            ValueError: the description names an unknown form, or the centroids do not fit it.
+        """
+        folder = Path(folder)
+        for name in (DESCRIPTION_FILE, CENTROIDS_FILE):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder} holds no fitted k-means teacher: {name} is missing.")
+        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        forms = {cls.form: cls for cls in (ParallelKMeansTeacher, ResidualKMeansTeacher)}
+        form = description.pop("form", None)
+        if form not in forms:
+            raise ValueError(f"{folder / DESCRIPTION_FILE}: form {form!r} is unknown; known forms: {', '.join(forms)}.")
+        description.pop("description", None)
+        teacher = forms[form](**description)
+        centroids = load_file(folder / CENTROIDS_FILE)
+        expected = {f"centroids_{book}": teacher._centroids(book).shape for book in range(len(teacher.codebook_sizes))}
+        found = {name: tensor.shape for name, tensor in centroids.items()}
+        if found != expected:
+            raise ValueError(f"{folder / CENTROIDS_FILE} does not fit {DESCRIPTION_FILE}: expected {expected}, found {found}.")
+        for name, tensor in centroids.items():
+            getattr(teacher, name).copy_(tensor)
+        return teacher
+
+    def _check(self, codebook_sizes: Sequence[int], features: Sequence[str]) -> None:
+        if not codebook_sizes or min(codebook_sizes) < 2:
+            raise ValueError(f"codebook_sizes={list(codebook_sizes)} must name at least one codebook of 2 or more codes.")
+        for name in features:
+            if name not in FRAME_FEATURES:
+                raise ValueError(f"feature {name!r} is unknown; known features: {', '.join(FRAME_FEATURES)}.")
+
+    def _centroids(self, book: int) -> torch.Tensor:
+        return getattr(self, f"centroids_{book}")
+
+    def _spectrum_of(self, book: int) -> nn.Module:
+        raise NotImplementedError
+
+    def _fit_frames(self, frames: list[torch.Tensor], seed: int) -> None:
+        raise NotImplementedError
+
+    def _encode(self, frames: list[torch.Tensor]) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class ParallelKMeansTeacher(KMeansTeacher):
+    """One codebook a feature, each fitted by itself: MERT's k-means variant (300 log-mel and 200 chroma clusters)."""
+
+    form = "parallel"
+    description = "k-means codes, one codebook a feature (MERT's k-means teacher)"
+
+    def _check(self, codebook_sizes, features):
+        super()._check(codebook_sizes, features)
+        if len(codebook_sizes) != len(features):
+            raise ValueError(
+                f"parallel codebooks need one feature each; got {len(codebook_sizes)} codebooks and the features {list(features)}."
+            )
+
+    def _spectrum_of(self, book):
+        return self.spectra[book]
+
+    def _fit_frames(self, frames, seed):
+        for book, size in enumerate(self.codebook_sizes):
+            self._centroids(book).copy_(_fit_kmeans(frames[book], size, seed + book))
+
+    def _encode(self, frames):
+        return torch.stack([nearest_centroid(x, self._centroids(book)) for book, x in enumerate(frames)], dim=1)
+
+
+class ResidualKMeansTeacher(KMeansTeacher):
+    """Residual vector quantisation of one feature: each codebook codes what the ones before it left over.
+
+    The local stand-in for EnCodec's residual quantiser where its weights cannot be had; it is not EnCodec, and results made
+    with it say so.
+    """
+
+    form = "residual"
+    description = "residual k-means codes of a spectrum (local stand-in for EnCodec, not EnCodec)"
+
+    def _check(self, codebook_sizes, features):
+        super()._check(codebook_sizes, features)
+        if len(features) != 1:
+            raise ValueError(f"residual codebooks code one feature; got the features {list(features)}.")
+
+    def _spectrum_of(self, book):
+        return self.spectra[0]
+
+    def _fit_frames(self, frames, seed):
+        residual = frames[0]
+        for book, size in enumerate(self.codebook_sizes):
+            centroids = _fit_kmeans(residual, size, seed + book)
+            self._centroids(book).copy_(centroids)
+            residual = residual - centroids[nearest_centroid(residual, centroids)]
+
+    def _encode(self, frames):
+        residual, codes = frames[0], []
+        for book in range(len(self.codebook_sizes)):
+            nearest = nearest_centroid(residual, self._centroids(book))
+            residual = residual - self._centroids(book)[nearest]
+            codes.append(nearest)
+        return torch.stack(codes, dim=1)
+
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """(batch, codebooks, frames) codes of the first codebooks -> (batch, frames, bins), the spectrum they stand for."""
+        return sum(self._centroids(book)[codes[:, book]] for book in range(codes.shape[1]))
+
+
+def nearest_centroid(frames: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+    """Index of the centroid nearest to each frame: (..., bins), (codes, bins) -> (...) int64."""
+    # centred first: |x - c|^2 = |x|^2 - 2 x.c + |c|^2 loses digits when all points lie far from the origin
+    centre = centroids.mean(0)
+    centroids = centroids - centre
+    return (centroids.square().sum(-1) - 2 * (frames - centre) @ centroids.T).argmin(-1)
+
+
+def _fit_kmeans(frames: torch.Tensor, size: int, seed: int) -> torch.Tensor:
+    from sklearn.cluster import MiniBatchKMeans  # needed for fitting only
+
+    kmeans = MiniBatchKMeans(size, batch_size=4096, n_init=1, max_iter=50, random_state=seed)
+    return torch.from_numpy(kmeans.fit(frames.numpy()).cluster_centers_).float()
