@@ -22,7 +22,28 @@ from mert_hf.errors import InputError
 AudioSource = str | os.PathLike | bytes
 
 AUDIO_EXTENSIONS = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .caf .w64 .rf64 .m4a .mp4 .aac .wma .webm .mka .ac3".split()
+    [
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aiff",
+        ".aif",
+        ".aifc",
+        ".au",
+        ".caf",
+        ".w64",
+        ".rf64",
+        ".m4a",
+        ".mp4",
+        ".aac",
+        ".wma",
+        ".webm",
+        ".mka",
+        ".ac3",
+    ]
 )
 
 # Audio read beyond both ends of a crop, so that the resampling filter has settled where the crop begins.
@@ -103,7 +124,8 @@ def read_audio(source: AudioSource, sampling_rate: int = 24000, start: int = 0, 
         num_samples = length - start if to_the_end else num_samples
         if start < 0 or num_samples < 0 or start + num_samples > length:
             raise ValueError(
-                f"samples {start} to {start + num_samples} lie outside {_name(source)}, which has {length} at {sampling_rate} Hz."
+                f"samples {start} to {start + num_samples} lie outside {_name(source)}, which has {length} at {sampling_rate}"
+                " Hz."
             )
         rate = reader.info.sampling_rate
         # Both rates tick together once a block, so reading whole blocks keeps the crop on the grid of the whole file.

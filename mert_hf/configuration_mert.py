@@ -1,4 +1,4 @@
-"""Configuration of MERT (arXiv 2306.00107): a HuBERT encoder for music with heads for the codes and the spectrum of two teachers."""
+"""Configuration of MERT (arXiv 2306.00107): a HuBERT encoder for music, and heads for the targets of two teachers."""
 
 from huggingface_hub.dataclasses import strict
 from transformers import HubertConfig

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from transformers import HubertModel, HubertPreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.models.hubert.modeling_hubert import HubertFeatureProjection, HubertPositionalConvEmbedding
 from transformers.utils.generic import ModelOutput, can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -69,17 +68,19 @@ class MERTPreTrainedModel(HubertPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module):
         # The initialisation of fairseq (hubert, wav2vec2): N(0, 0.02) inside the encoder, which is transformers' too, torch's
-        # own default for the projections around it, and a positional convolution scaled to its kernel.
+        # own default for the projections around it, and a positional convolution scaled to its kernel. Decided at the modules
+        # that hold the weights: transformers passes over those of custom models that hold none.
         super()._init_weights(module)
-        if isinstance(module, HubertFeatureProjection):
-            _init_linear_like_torch(module.projection)
-        elif isinstance(module, HubertPositionalConvEmbedding):
-            _init_positional_convolution(module.conv)
+        if isinstance(module, nn.Conv1d) and hasattr(module, "parametrizations"):
+            _init_positional_convolution(module)
+        elif any(module is projection for projection in self._outer_projections()):
+            _init_linear_like_torch(module)
         elif isinstance(module, MERTCodeHead):
-            _init_linear_like_torch(module.projection)
             init.uniform_(module.code_embeddings)
-        elif isinstance(module, MERTForPreTraining):
-            _init_linear_like_torch(module.cqt_head)
+
+    def _outer_projections(self) -> tuple[nn.Linear, ...]:
+        """Linear layers of this model that stand around the encoder."""
+        return ()
 
     def count_frames(self, num_samples: int) -> int:
         """Number of frames the model makes of a clip of `num_samples` samples (120000 -> 374, 24000 -> 74)."""
@@ -106,6 +107,9 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
         if not hasattr(self, "masked_spec_embed"):
             # HuBERT makes it only where SpecAugment is on; masked prediction always needs it
             self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_())
+
+    def _outer_projections(self):
+        return (self.feature_projection.projection,)
 
     @merge_with_config_defaults
     @capture_outputs
@@ -217,6 +221,9 @@ class MERTForPreTraining(MERTPreTrainedModel):
         self.cqt_head = nn.Linear(config.hidden_size, config.cqt_bins)
         self.post_init()
 
+    def _outer_projections(self):
+        return (self.code_head.projection, self.cqt_head)
+
     @can_return_tuple
     def forward(
         self,
@@ -314,12 +321,8 @@ def _init_linear_like_torch(linear: nn.Linear) -> None:
 def _init_positional_convolution(conv: nn.Conv1d) -> None:
     """Fairseq's N(0, sqrt(4 / (kernel * hidden))), zero bias; the weight norm's magnitude is that of the drawn weight."""
     init.zeros_(conv.bias)
-    std = math.sqrt(4 / (conv.kernel_size[0] * conv.in_channels))
-    if not hasattr(conv, "parametrizations"):
-        init.normal_(conv.weight, 0.0, std)
-        return
     magnitude, direction = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1
-    init.normal_(direction, 0.0, std)
+    init.normal_(direction, 0.0, math.sqrt(4 / (conv.kernel_size[0] * conv.in_channels)))
     init.copy_(magnitude, torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True))
 
 

@@ -1,7 +1,7 @@
 """Random numbers as a function of what they are for, so that no random state has to be saved.
 
-Every draw of a training run comes from a generator named by the run's seed, a purpose and counters (step, rank, clip). A run that
-is stopped and resumed, or read by another number of workers, therefore draws the same numbers.
+Every draw of a training run comes from a generator named by the run's seed, a purpose and counters (step, rank, clip). A run
+that is stopped and resumed, or read by another number of workers, therefore draws the same numbers.
 """
 
 import zlib

@@ -58,8 +58,9 @@ class LogMelSpectrum(nn.Module):
         if narrowest_hz < sampling_rate / fft_samples:
             needed = 2 ** math.ceil(math.log2(sampling_rate / narrowest_hz))
             raise ValueError(
-                f"{bins} mel bands from {min_hz:g} Hz are narrower ({narrowest_hz:.1f} Hz) than the frequencies of a transform of"
-                f" {fft_samples} samples ({sampling_rate / fft_samples:.1f} Hz apart); use fft_samples={needed} or fewer bins."
+                f"{bins} mel bands from {min_hz:g} Hz are narrower ({narrowest_hz:.1f} Hz) than the frequencies of a transform"
+                f" of {fft_samples} samples ({sampling_rate / fft_samples:.1f} Hz apart); use fft_samples={needed} or fewer"
+                " bins."
             )
         bank = mel_filter_bank(fft_samples // 2 + 1, bins, min_hz, max_hz, sampling_rate)
         self.register_buffer("bank", torch.from_numpy(bank).float(), persistent=False)

@@ -120,8 +120,8 @@ def open_folder(
     Args:
         folder: searched with all folders below it; hidden files and files that are no audio by their name are passed over.
         min_duration_s: shorter tracks are skipped (the official training drops those under 3 s).
-        check: "full" decodes every track once, and finds damage anywhere in it, NaN samples and silence; "header" reads only the
-            header, for corpora too large to decode twice.
+        check: "full" decodes every track once, and finds damage anywhere in it, NaN samples and silence; "header" reads only
+            the header, for corpora too large to decode twice.
         index: file that keeps the results; tracks that have not changed since are not checked again.
         threads: tracks checked at a time.
 

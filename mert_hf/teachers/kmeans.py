@@ -180,7 +180,8 @@ class ParallelKMeansTeacher(KMeansTeacher):
         super()._check(codebook_sizes, features)
         if len(codebook_sizes) != len(features):
             raise ValueError(
-                f"parallel codebooks need one feature each; got {len(codebook_sizes)} codebooks and the features {list(features)}."
+                f"parallel codebooks need one feature each; got {len(codebook_sizes)} codebooks and the features"
+                f" {list(features)}."
             )
 
     def _spectrum_of(self, book):

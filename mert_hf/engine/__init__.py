@@ -1,0 +1,1 @@
+"""The training engine: settings, the loop on Accelerate, checkpoints, metrics."""

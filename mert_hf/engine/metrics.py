@@ -1,0 +1,71 @@
+"""Numbers of a run over time: averaged between two reports, written as JSON lines, read again for curves and results."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+
+class Averages:
+    """Means of logged numbers over the batches since the last report, over all processes."""
+
+    def __init__(self):
+        self._sums: dict[str, torch.Tensor] = {}
+        self._count = 0
+
+    def add(self, logs: dict[str, torch.Tensor]) -> None:
+        """Add the logs of one batch; nothing is moved between devices."""
+        for name, value in logs.items():
+            value = value.double()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._count += 1
+
+    def report(self, accelerator: Accelerator) -> dict[str, Any]:
+        """Means over batches and processes, as numbers and lists; starts anew."""
+        means = {name: accelerator.reduce(total / self._count, "mean").tolist() for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return means
+
+
+class MetricsFile:
+    """JSON lines, one a report, each with its `step`.
+
+    Args:
+        file: made where it does not exist.
+        first_step: reports behind this step are removed, they belong to updates that a resumed run does again.
+    """
+
+    def __init__(self, file: str | os.PathLike, first_step: int = 0):
+        self.file = Path(file)
+        kept = [report for report in read_metrics(self.file) if report["step"] <= first_step]
+        partial = self.file.with_name(self.file.name + ".partial")
+        partial.write_text("".join(json.dumps(report) + "\n" for report in kept), encoding="utf-8")
+        partial.replace(self.file)
+
+    def write(self, report: dict[str, Any]) -> None:
+        """Append one report."""
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report) + "\n")
+
+
+def read_metrics(file: str | os.PathLike) -> list[dict[str, Any]]:
+    """All reports of a metrics file; none where it does not exist. A last line that was cut off is left out."""
+    file = Path(file)
+    if not file.is_file():
+        return []
+    lines = file.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def flatten_metrics(report: dict[str, Any]) -> dict[str, float]:
+    """Numbers with lists spread out (`code_accuracy/0`), as trackers want them; what is no number is left out."""
+    flat: dict[str, float] = {}
+    for name, value in report.items():
+        if isinstance(value, list):
+            flat |= {f"{name}/{index}": item for index, item in enumerate(value)}
+        elif isinstance(value, int | float):
+            flat[name] = value
+    return flat

@@ -1,0 +1,143 @@
+"""All settings of a pre-training run. The defaults are MERT-v1-95M's where the paper or its official recipe gives a number."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mert_hf.engine.settings import section, setting
+from mert_hf.errors import InputError
+
+
+@dataclass
+class DataSettings:
+    """The corpus and the crops of it."""
+
+    folder: str | None = setting(None, "folder of audio files, searched with all folders below it")
+    dataset: str | None = setting(None, "a dataset of the Hub, or one saved with save_to_disk, instead of a folder")
+    dataset_split: str = setting("train", "split of the dataset")
+    dataset_column: str = setting("audio", "audio column of the dataset")
+    synthetic_pieces: int = setting(120, "pieces of synthetic music to render where neither folder nor dataset is given")
+    synthetic_piece_s: float = setting(30.0, "length of a synthetic piece in seconds")
+    crop_s: float = setting(5.0, "length of a training clip in seconds (MERT: 5)")
+    min_track_s: float = setting(3.0, "shorter tracks are skipped (official recipe: 72000 samples)")
+    max_skipped: float = setting(0.1, "largest share of tracks that may be unusable before the run stops")
+    check: Literal["full", "header"] = setting("full", "decode every track once before training, or read headers only")
+    workers: int = setting(2, "processes that read audio in the background; 0 reads in the training process")
+
+    def __post_init__(self):
+        _require(self.folder is None or self.dataset is None, "data.folder and data.dataset are both given; give one.")
+        for name in ("crop_s", "min_track_s", "synthetic_pieces", "synthetic_piece_s"):
+            _positive("data", self, name)
+        _require(0 <= self.max_skipped <= 1, f"data.max_skipped={self.max_skipped} must lie within 0 and 1.")
+        _require(self.workers >= 0, f"data.workers={self.workers} must be 0 or more.")
+
+
+@dataclass
+class TeacherSettings:
+    """The acoustic teacher, whose codes are predicted."""
+
+    kind: Literal["kmeans_residual", "kmeans_parallel"] = setting("kmeans_residual", "form of the teacher's codebooks")
+    codebook_sizes: list[int] = setting([1024] * 8, "codes of each codebook (EnCodec at 6 kbit/s: 8 x 1024)")
+    features: list[str] = setting(["log_mel"], "spectra that are coded: log_mel, chroma")
+    feature_options: dict[str, Any] = setting({}, "arguments of the spectra by name")
+    fit_s: float = setting(3600.0, "seconds of audio to fit the codebooks on")
+    folder: str | None = setting(None, "folder of a fitted teacher to use instead of fitting one")
+
+    def __post_init__(self):
+        _positive("teacher", self, "fit_s")
+
+
+@dataclass
+class CQTSettings:
+    """The musical teacher, the constant-Q spectrum (numbers: MERT, section 3.3)."""
+
+    enabled: bool = setting(True, "predict the constant-Q spectrum as well")
+    min_hz: float = setting(32.7, "centre of the lowest bin in Hz (C1)")
+    bins: int = setting(336, "bins")
+    bins_per_octave: int = setting(48, "bins an octave")
+
+
+@dataclass
+class MaskingSettings:
+    """Which frames are hidden (mask_prob and mask_length of the official recipe)."""
+
+    probability: float = setting(0.8, "share of masked frames if spans never overlapped")
+    span_frames: int = setting(5, "frames of a span")
+    min_spans: int = setting(2, "fewest spans in a clip")
+
+
+@dataclass
+class MixtureSettings:
+    """In-batch noise mixture (MERT, section 3.4)."""
+
+    probability: float = setting(0.5, "probability that a clip is mixed with excerpts of others; 0 is off")
+    min_excerpts: int = setting(1, "fewest excerpts in a mixed clip")
+    max_excerpts: int = setting(3, "most excerpts in a mixed clip")
+    min_s: float = setting(0.5, "shortest excerpt in seconds (12000 samples at 24 kHz)")
+    max_s: float = setting(1.0, "longest excerpt in seconds (95M: 24000 samples, 330M: 36000)")
+
+
+@dataclass
+class TrainingSettings:
+    """The optimisation."""
+
+    max_steps: int = setting(400_000, "updates; the learning rate reaches 0 at the last")
+    batch_size: int = setting(16, "clips a batch and process")
+    gradient_accumulation_steps: int = setting(1, "batches an update")
+    learning_rate: float = setting(5e-4, "peak learning rate")
+    warmup_steps: int = setting(32_000, "updates over which the learning rate rises from 0")
+    adam_beta1: float = setting(0.9, "decay of the gradient's mean")
+    adam_beta2: float = setting(0.98, "decay of the gradient's square")
+    adam_epsilon: float = setting(1e-6, "added to the root of the gradient's square")
+    weight_decay: float = setting(0.01, "decoupled weight decay")
+    max_grad_norm: float = setting(10.0, "gradients are scaled down to this norm")
+    mixed_precision: Literal["no", "bf16", "fp16"] = setting("no", "precision of the forward pass; no is float32")
+    seed: int = setting(1337, "of everything drawn: weights, order, crops, masks, mixture, dropout")
+    log_every: int = setting(10, "updates between two lines of metrics.jsonl")
+    checkpoint_every: int = setting(1000, "updates between two checkpoints")
+    keep_checkpoints: int = setting(2, "newest checkpoints to keep")
+    resume: bool = setting(False, "go on from the newest checkpoint in output_dir")
+    max_bad_steps: int = setting(10, "updates in a row without a finite gradient that stop the run")
+
+    def __post_init__(self):
+        for name in ("max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_grad_norm"):
+            _positive("training", self, name)
+        for name in ("log_every", "checkpoint_every", "keep_checkpoints", "max_bad_steps", "adam_epsilon"):
+            _positive("training", self, name)
+        for name in ("warmup_steps", "weight_decay", "seed"):
+            _require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)} must be 0 or more.")
+
+
+@dataclass
+class PretrainSettings:
+    """Everything a pre-training run depends on."""
+
+    output_dir: str = setting("runs/pretrain", "folder of the run: checkpoints, metrics, model")
+    model: dict[str, Any] = setting({}, "fields of MERTConfig that differ from MERT-v1-95M")
+    data: DataSettings = section(DataSettings, "corpus and crops")
+    teacher: TeacherSettings = section(TeacherSettings, "acoustic teacher")
+    cqt: CQTSettings = section(CQTSettings, "musical teacher")
+    masking: MaskingSettings = section(MaskingSettings, "hidden frames")
+    mixture: MixtureSettings = section(MixtureSettings, "noise mixture")
+    training: TrainingSettings = section(TrainingSettings, "optimisation")
+
+    def __post_init__(self):
+        _require(
+            self.mixture.probability == 0 or self.training.batch_size > 1,
+            f"training.batch_size={self.training.batch_size} with mixture.probability={self.mixture.probability}: noise mixture"
+            " needs 2 or more clips in a batch; use a larger batch or --mixture.probability 0.",
+        )
+        _require(
+            self.mixture.probability == 0 or self.mixture.max_s <= min(self.data.min_track_s, self.data.crop_s),
+            f"mixture.max_s={self.mixture.max_s} is longer than the shortest clip,"
+            f" {min(self.data.min_track_s, self.data.crop_s)} s (data.crop_s, data.min_track_s).",
+        )
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
+
+
+def _positive(title: str, settings: Any, name: str) -> None:
+    value = getattr(settings, name)
+    _require(value > 0, f"{title}.{name}={value} must be positive.")

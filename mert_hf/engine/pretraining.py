@@ -1,0 +1,156 @@
+"""From the settings of a pre-training run to its parts: corpus, teachers, model, objective."""
+
+import itertools
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
+from mert_hf.configuration_mert import MERTConfig
+from mert_hf.data.corpus import Corpus, open_dataset, open_folder
+from mert_hf.data.crops import RandomCrops, UnreadableCrop
+from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings
+from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.settings import suggest
+from mert_hf.errors import InputError
+from mert_hf.mixture import NoiseMixture
+from mert_hf.modeling_mert import MERTForPreTraining
+from mert_hf.objectives import MaskedPrediction
+from mert_hf.objectives.masked_prediction import SpanMasking
+from mert_hf.seeding import seed_torch
+from mert_hf.teachers import CODE_TEACHERS, CQTTeacher, KMeansTeacher
+
+logger = logging.getLogger(__name__)
+
+
+def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder) -> Corpus:
+    """The folder, the dataset, or synthetic music rendered into the run's folder; what cannot be used is listed.
+
+    Raises:
+        InputError: nothing usable, or more than `data.max_skipped` unusable.
+    """
+    data = settings.data
+    if data.dataset is not None:
+        corpus = open_dataset(_load_dataset(data), data.dataset_column, data.min_track_s, data.check)
+    else:
+        folder = data.folder if data.folder is not None else _render_synthetic_music(settings, sampling_rate, run)
+        corpus = open_folder(folder, data.min_track_s, data.check, run.tracks)
+    corpus.write_skipped(run.skipped)
+    corpus.require_usable(data.max_skipped, run.skipped)
+    logger.info(
+        "Corpus: %d tracks, %.2f hours, in %s; %d skipped, %d silent",
+        len(corpus.tracks),
+        corpus.duration_s / 3600,
+        corpus.title,
+        len(corpus.skipped),
+        corpus.num_silent,
+    )
+    if corpus.skipped:
+        logger.warning("%d tracks are left out; the reasons are listed in %s", len(corpus.skipped), run.skipped)
+    return corpus
+
+
+def build_config(settings: PretrainSettings) -> MERTConfig:
+    """The model's configuration; codebooks and bins follow from the teachers.
+
+    Raises:
+        InputError: a field MERTConfig does not have, or a value it does not take.
+    """
+    known = sorted(name for name in MERTConfig.__dataclass_fields__ if not name.startswith("_"))
+    for name in settings.model:
+        if name not in known:
+            raise InputError(f"model.{name} is no field of MERTConfig" + suggest(name, known))
+    fields = {"codebook_sizes": settings.teacher.codebook_sizes, "cqt_bins": settings.cqt.bins, **settings.model}
+    try:
+        return MERTConfig(**fields)
+    except (StrictDataclassError, ValueError) as error:
+        raise InputError(f"model: {' '.join(str(error.__cause__ or error).split())}") from None
+
+
+def fit_or_load_teacher(settings: PretrainSettings, config: MERTConfig, crops: RandomCrops, run: RunFolder) -> KMeansTeacher:
+    """The k-means teacher: given, fitted before in this run, or fitted now on crops of the corpus and saved.
+
+    Raises:
+        InputError: a folder without a teacher, or settings no teacher can be made of.
+    """
+    teacher = settings.teacher
+    folder = Path(teacher.folder) if teacher.folder is not None else run.teacher
+    try:
+        if teacher.folder is not None or (folder / "teacher.json").is_file():
+            return KMeansTeacher.from_pretrained(folder)
+        fitted = CODE_TEACHERS[teacher.kind](
+            teacher.codebook_sizes, teacher.features, teacher.feature_options, config.sample_rate, config.hop_samples
+        )
+        logger.info("Fitting %s: %s", fitted.description, " + ".join(map(str, fitted.codebook_sizes)))
+        frames = int(teacher.fit_s * fitted.frame_rate)
+        fitted.fit(_readable_clips(crops), settings.training.seed, max_frames=frames)
+    except (FileNotFoundError, TypeError, ValueError) as error:
+        raise InputError(f"teacher: {error}") from None
+    fitted.save_pretrained(folder)
+    return fitted
+
+
+def build_objective(
+    settings: PretrainSettings, config: MERTConfig, code_teacher: KMeansTeacher, device: torch.device
+) -> MaskedPrediction:
+    """The model with fresh weights, drawn from the run's seed, and what it is trained to do.
+
+    Raises:
+        InputError: settings that do not fit together.
+    """
+    try:
+        mixture = NoiseMixture(
+            settings.mixture.probability,
+            settings.mixture.min_excerpts,
+            settings.mixture.max_excerpts,
+            round(settings.mixture.min_s * config.sample_rate),
+            round(settings.mixture.max_s * config.sample_rate),
+        )
+        cqt_teacher = None
+        if settings.cqt.enabled:
+            cqt = settings.cqt
+            cqt_teacher = CQTTeacher(config.sample_rate, config.hop_samples, cqt.min_hz, cqt.bins, cqt.bins_per_octave).to(
+                device
+            )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    seed_torch(settings.training.seed, "weights")
+    return MaskedPrediction(
+        MERTForPreTraining(config),
+        code_teacher.to(device),
+        cqt_teacher,
+        SpanMasking(**vars(settings.masking)),
+        mixture,
+        settings.training.seed,
+    )
+
+
+def _readable_clips(crops: RandomCrops) -> Iterator[torch.Tensor]:
+    # at most ten crops a track: on a small corpus more would only be the same audio again
+    for number in itertools.islice(itertools.count(), 10 * len(crops.corpus.tracks)):
+        crop = crops[number]
+        if not isinstance(crop, UnreadableCrop):
+            yield crop
+
+
+def _render_synthetic_music(settings: PretrainSettings, sampling_rate: int, run: RunFolder) -> Path:
+    from mert_hf.data.synthetic import write_corpus
+
+    data = settings.data
+    folder = run.folder / "synthetic_music"
+    logger.info("No data.folder is given: rendering %d pieces of synthetic music into %s", data.synthetic_pieces, folder)
+    write_corpus(folder, data.synthetic_pieces, data.synthetic_piece_s, settings.training.seed, sampling_rate)
+    return folder
+
+
+def _load_dataset(data: DataSettings):
+    from datasets import load_dataset, load_from_disk
+
+    try:
+        if Path(data.dataset).is_dir() and (Path(data.dataset) / "dataset_info.json").is_file():
+            return load_from_disk(data.dataset)
+        return load_dataset(data.dataset, split=data.dataset_split)
+    except (FileNotFoundError, ValueError, ConnectionError) as error:
+        raise InputError(f"data.dataset={data.dataset!r} cannot be loaded: {' '.join(str(error).split())}") from None

@@ -1,0 +1,107 @@
+"""The folder of a run: what lies where, checkpoints that are complete or absent, and the rule that a run is not overwritten."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from omegaconf import OmegaConf
+
+from mert_hf.engine.settings import flatten, write_settings
+from mert_hf.errors import InputError
+
+# Settings that may differ between a run and its continuation: they change no number that is trained.
+FREE_TO_CHANGE = (
+    "output_dir",
+    "data.workers",
+    "training.resume",
+    "training.log_every",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+)
+
+
+class RunFolder:
+    """Names of the files of a run, and its checkpoints.
+
+    Args:
+        folder: made where it does not exist.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder).expanduser()
+        self.recipe = self.folder / "recipe.yaml"
+        self.tracks = self.folder / "tracks.json"
+        self.skipped = self.folder / "skipped.jsonl"
+        self.teacher = self.folder / "teacher"
+        self.checkpoints = self.folder / "checkpoints"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.curves = self.folder / "training_curves.png"
+        self.model = self.folder / "model"
+        self.results = self.folder / "results.json"
+
+    def claim(self, settings: Any, resume: bool) -> None:
+        """Begin or continue a run here, and write down its resolved recipe.
+
+        A folder in which no update was done yet, because something was wrong before, is taken anew.
+
+        Raises:
+            InputError: another run lies here, or the run that is to be continued had other settings.
+        """
+        if not self.metrics.is_file():
+            shutil.rmtree(self.teacher, ignore_errors=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_settings(settings, self.recipe)
+            return
+        if not resume:
+            raise InputError(
+                f"{self.folder} already holds a run; continue it with --training.resume, or choose another --output_dir."
+            )
+        before = flatten(OmegaConf.to_container(OmegaConf.load(self.recipe)))
+        now = flatten(settings)
+        changed = [
+            f"{key} ({before.get(key)!r} -> {now.get(key)!r})"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and key not in FREE_TO_CHANGE
+        ]
+        if changed:
+            raise InputError(
+                f"the run in {self.folder} was started with other settings: {', '.join(changed)}. Give the same ones to"
+                " continue it, or choose another --output_dir."
+            )
+
+    def newest_checkpoint(self) -> Path | None:
+        """The checkpoint of the latest step; unfinished ones do not count."""
+        found = sorted(self.checkpoints.glob("step_*[0-9]"))
+        return found[-1] if found else None
+
+    def save_checkpoint(self, accelerator: Accelerator, state: dict[str, Any], keep: int) -> Path:
+        """Write a checkpoint beside its place and then move it there; remove all but the `keep` newest.
+
+        Args:
+            accelerator: holds the model, the optimizer and the gradient scaler.
+            state: numbers to go on from; `step` names the checkpoint.
+            keep: how many to keep.
+        """
+        final = self.checkpoints / f"step_{state['step']:08d}"
+        partial = final.with_suffix(".partial")
+        if accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(partial)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            for old in sorted(self.checkpoints.glob("step_*[0-9]"))[:-keep]:
+                shutil.rmtree(old)
+        accelerator.wait_for_everyone()
+        return final
+
+    def load_checkpoint(self, accelerator: Accelerator, checkpoint: Path) -> dict[str, Any]:
+        """Load a checkpoint into the accelerator's objects and return its state."""
+        accelerator.load_state(checkpoint)
+        return json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))

@@ -1,0 +1,67 @@
+"""What all tests share: no network, small models, a little music."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same results on every machine
+
+import socket
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from sounds import make_tones
+
+from mert_hf import MERTConfig
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Only loopback can be reached."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "localhost", "::1"):
+            raise OSError(f"tests have no network; something tried to reach {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def tiny_config() -> MERTConfig:
+    return MERTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        conv_dim=[16] * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        codebook_sizes=[16, 12],
+        code_dim=8,
+        cqt_bins=24,
+    )
+
+
+@pytest.fixture
+def music_folder(tmp_path):
+    """Six tracks of 4 to 9 s in four formats, two rates, mono and stereo."""
+    folder = tmp_path / "music"
+    (folder / "album").mkdir(parents=True)
+    for number, (name, rate) in enumerate(
+        [
+            ("a.wav", 24000),
+            ("b.flac", 44100),
+            ("c.ogg", 44100),
+            ("d.mp3", 44100),
+            ("album/e.wav", 22050),
+            ("album/f.flac", 48000),
+        ]
+    ):
+        tones = make_tones(4 + number, rate, seed=number)
+        soundfile.write(folder / name, np.stack([tones, 0.5 * tones], axis=1) if number % 2 else tones, rate)
+    return folder

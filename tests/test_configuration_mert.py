@@ -1,0 +1,41 @@
+import json
+
+import pytest
+from transformers import AutoConfig
+
+from mert_hf import MERTConfig
+
+
+def test_defaults_are_those_of_mert_v1_95m():
+    config = MERTConfig()
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (768, 12, 12)
+    assert (config.sample_rate, config.sampling_rate, config.frame_rate, config.hop_samples) == (24000, 24000, 75.0, 320)
+    assert list(config.codebook_sizes) == [1024] * 8
+    assert (config.activation_dropout, config.layerdrop, config.feat_proj_dropout) == (0.0, 0.05, 0.1)
+
+
+def test_survives_saving_and_auto_config(tmp_path):
+    MERTConfig(hidden_size=96, codebook_sizes=[300, 200], cqt_loss_weight=2, sample_rate=16000).save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "mert_model"
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is MERTConfig
+    assert (loaded.hidden_size, loaded.codebook_sizes, loaded.cqt_loss_weight) == (96, [300, 200], 2)
+    assert loaded.frame_rate == 50.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sample_rate": -24000}, "sample_rate=-24000; accepted: a positive number"),
+        ({"codebook_sizes": []}, "at least one codebook"),
+        ({"codebook_sizes": [1024, 1]}, "2 or more classes"),
+        ({"codebook_sizes": [16], "code_offset": 16}, "code_offset=16"),
+        ({"logit_temperature": 0.0}, "logit_temperature=0.0; accepted: a positive temperature"),
+        ({"feature_penalty_weight": -1.0}, "feature_penalty_weight=-1.0"),
+        ({"num_attention_heads": 7}, "num_attention_heads=7; accepted: a divisor of hidden_size=768"),
+        ({"hidden_size": "large"}, "hidden_size"),
+    ],
+)
+def test_refuses_what_no_model_can_be_made_of(fields, message):
+    with pytest.raises(Exception, match=r"(?s)" + message):
+        MERTConfig(**fields)

@@ -1,0 +1,109 @@
+"""Pre-train MERT on your music.
+
+    accelerate launch --quiet --config_file training/launch/one_device.yaml \\
+        training/pretrain.py --recipe quickstart --data.folder ~/Music
+
+Without data.folder, small synthetic music is rendered and trained on. The trained model, in Hugging Face
+format, the metrics and the curves end up in output_dir.
+"""
+
+import json
+import logging
+import os
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, is_tensorboard_available
+
+from mert_hf import MERTFeatureExtractor
+from mert_hf.data.crops import RandomCrops
+from mert_hf.engine.metrics import read_metrics
+from mert_hf.engine.plots import plot_training_curves
+from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.engine.pretraining import build_config, build_objective, fit_or_load_teacher, open_corpus
+from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.settings import parse_command_line
+from mert_hf.engine.trainer import Trainer
+from mert_hf.errors import InputError
+
+logger = logging.getLogger("mert_hf.pretrain")
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def main() -> None:
+    """Settings to objects to a trained model."""
+    settings = parse_command_line(PretrainSettings, RECIPES, __doc__)
+    config = build_config(settings)
+    run = RunFolder(settings.output_dir)
+    accelerator = Accelerator(
+        mixed_precision=settings.training.mixed_precision,
+        log_with="tensorboard" if is_tensorboard_available() else None,
+        project_dir=run.folder,
+        # LayerDrop leaves layers out at random, and their weights then get no gradient
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+    )
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    if accelerator.device.type == "cpu":
+        # the launcher leaves one thread a process where it was told nothing
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    # one process checks the corpus and fits the teacher, the others read what it wrote
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            run.claim(settings, settings.training.resume)
+        corpus = open_corpus(settings, config.sample_rate, run)
+        crop_samples = round(settings.data.crop_s * config.sample_rate)
+        crops = RandomCrops(corpus, crop_samples, config.sample_rate, settings.training.seed)
+        teacher = fit_or_load_teacher(settings, config, crops, run)
+    objective = build_objective(settings, config, teacher, accelerator.device)
+    parameters = sum(parameter.numel() for parameter in objective.parameters())
+    logging.info(
+        "Model: %.2f M parameters; %d updates on %s", parameters / 1e6, settings.training.max_steps, accelerator.device
+    )
+
+    accelerator.init_trackers("tensorboard")
+    trainer = Trainer(objective, crops, settings.training, run, accelerator, settings.data.workers, settings.data.max_skipped)
+    progress = trainer.train()
+    accelerator.end_training()
+    if not accelerator.is_main_process:
+        return
+
+    objective.export().save_pretrained(run.model)
+    MERTFeatureExtractor(sampling_rate=config.sample_rate).save_pretrained(run.model)
+    plot_training_curves(run.metrics, run.curves, title=f"{run.folder.name}: {teacher.description}")
+    reports = read_metrics(run.metrics)
+    results = {
+        "loss_start": reports[0]["loss"],
+        "loss_end": reports[-1]["loss"],
+        "masked_accuracy_end": reports[-1].get("code_accuracy"),
+        "chance_accuracy": [1 / size for size in teacher.codebook_sizes],
+        "steps": progress.step,
+        "skipped_steps": progress.skipped_steps,
+        "audio_hours": progress.audio_s / 3600,
+        "corpus_hours": corpus.duration_s / 3600,
+        "tracks": len(corpus.tracks),
+        "tracks_skipped": len(corpus.skipped),
+        "tracks_silent": corpus.num_silent,
+        "training_s": progress.wall_s,
+        "parameters": parameters,
+        "teacher": teacher.description,
+        "versions": {name: version(name) for name in ("mert_hf", "torch", "transformers", "accelerate")},
+    }
+    run.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(f"\nLoss {results['loss_start']:.3f} -> {results['loss_end']:.3f} after {results['audio_hours']:.2f} hours of audio")
+    print(f"Codes of the teacher: {teacher.description}")
+    for file in (run.model, run.curves, run.metrics, run.results):
+        print(f"  {file}")
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
