@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from mert_hf.audio import AUDIO_EXTENSIONS, AudioError, AudioSource, check_audio, read_audio, read_info
 from mert_hf.errors import InputError
+from mert_hf.files import write_atomically
 
 CHECKS = ("full", "header")
 
@@ -105,7 +106,7 @@ class Corpus:
     def write_skipped(self, report: str | os.PathLike) -> None:
         """List the skipped tracks in a JSON-lines file: file and reason."""
         lines = [json.dumps({"file": track.name, "reason": track.skipped_because}) + "\n" for track in self.skipped]
-        _write_atomically(Path(report), "".join(lines))
+        write_atomically(report, "".join(lines))
 
 
 def open_folder(
@@ -234,10 +235,4 @@ def _read_index(index: str | os.PathLike | None, min_duration_s: float, check: s
 def _write_index(index: str | os.PathLike | None, min_duration_s: float, check: str, tracks: list[Track]) -> None:
     if index is not None:
         content = {"min_duration_s": min_duration_s, "check": check, "tracks": [asdict(track) for track in tracks]}
-        _write_atomically(Path(index), json.dumps(content))
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+        write_atomically(index, json.dumps(content))

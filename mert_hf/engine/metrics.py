@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from mert_hf.files import write_atomically
+
 
 class Averages:
     """Means of logged numbers over the batches since the last report, over all processes."""
@@ -41,9 +43,7 @@ class MetricsFile:
     def __init__(self, file: str | os.PathLike, first_step: int = 0):
         self.file = Path(file)
         kept = [report for report in read_metrics(self.file) if report["step"] <= first_step]
-        partial = self.file.with_name(self.file.name + ".partial")
-        partial.write_text("".join(json.dumps(report) + "\n" for report in kept), encoding="utf-8")
-        partial.replace(self.file)
+        write_atomically(self.file, "".join(json.dumps(report) + "\n" for report in kept))
 
     def write(self, report: dict[str, Any]) -> None:
         """Append one report."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 import torch.nn as nn
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from mert_hf.files import write_atomically
 from mert_hf.spectra_mert import Chromagram, LogMelSpectrum
 
 FRAME_FEATURES = {"log_mel": LogMelSpectrum, "chroma": Chromagram}
@@ -115,12 +116,8 @@ class KMeansTeacher(nn.Module):
             "sampling_rate": self.sampling_rate,
             "hop_samples": self.hop_samples,
         }
-        temporary = folder / (CENTROIDS_FILE + ".partial")
-        save_file(centroids, temporary)
-        temporary.replace(folder / CENTROIDS_FILE)
-        temporary = folder / (DESCRIPTION_FILE + ".partial")
-        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(folder / DESCRIPTION_FILE)
+        write_atomically(folder / CENTROIDS_FILE, save(centroids))
+        write_atomically(folder / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
 
     @staticmethod
     def from_pretrained(folder: str | os.PathLike) -> "KMeansTeacher":

@@ -5,10 +5,10 @@ are no substitute for recordings, but enough to learn pitch, harmony, metre and 
 is known.
 """
 
-from .corpus import write_corpus
-from .instruments import INSTRUMENTS
-from .labels import ChordSpan, DrumHit, Note, PieceLabels
-from .piece import SyntheticPiece, generate_piece
+from mert_hf.data.synthetic.corpus import write_corpus
+from mert_hf.data.synthetic.instruments import INSTRUMENTS
+from mert_hf.data.synthetic.labels import ChordSpan, DrumHit, Note, PieceLabels
+from mert_hf.data.synthetic.piece import SyntheticPiece, generate_piece
 
 __all__ = [
     "INSTRUMENTS",

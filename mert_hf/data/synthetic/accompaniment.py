@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .chance import between, happens, pick
-from .events import Event
-from .instruments import BASS, CHORDS, INSTRUMENT_TABLE, PAD
-from .plan import Metre, Plan, Section
-from .theory import Chord, nearest, pitches_between
+from mert_hf.data.synthetic.chance import between, happens, pick
+from mert_hf.data.synthetic.events import Event
+from mert_hf.data.synthetic.instruments import BASS, CHORDS, INSTRUMENT_TABLE, PAD
+from mert_hf.data.synthetic.plan import Metre, Plan, Section
+from mert_hf.data.synthetic.theory import Chord, nearest, pitches_between
 
 _CHORD_VELOCITY, _PAD_VELOCITY, _BASS_VELOCITY = 70.0, 56.0, 88.0
 _BASS_RANGE_SEMITONES = 17

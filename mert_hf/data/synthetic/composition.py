@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .accompaniment import write_bass, write_chords, write_pad
-from .events import Event, Stroke
-from .instruments import DRUMS
-from .labels import NO_CHORD, ChordSpan, DrumHit, Note, PieceLabels
-from .melody import write_melody
-from .percussion import write_drums
-from .plan import Plan, plan_piece
-from .theory import PITCH_CLASS_NAMES
+from mert_hf.data.synthetic.accompaniment import write_bass, write_chords, write_pad
+from mert_hf.data.synthetic.events import Event, Stroke
+from mert_hf.data.synthetic.instruments import DRUMS
+from mert_hf.data.synthetic.labels import NO_CHORD, ChordSpan, DrumHit, Note, PieceLabels
+from mert_hf.data.synthetic.melody import write_melody
+from mert_hf.data.synthetic.percussion import write_drums
+from mert_hf.data.synthetic.plan import Plan, plan_piece
+from mert_hf.data.synthetic.theory import PITCH_CLASS_NAMES
 
 # a microsecond is far below a sample, and keeps the label files short
 _TIME_DECIMALS = 6

@@ -2,18 +2,16 @@
 
 import io
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from mert_hf.data.synthetic.labels import PieceLabels
+from mert_hf.data.synthetic.piece import SyntheticPiece, check_settings, generate_piece
 from mert_hf.errors import InputError
-
-from .labels import PieceLabels
-from .piece import SyntheticPiece, check_settings, generate_piece
+from mert_hf.files import write_atomically
 
 SETTINGS_FILE = "corpus.json"
 GENERATOR_VERSION = 1
@@ -22,20 +20,8 @@ GENERATOR_VERSION = 1
 _MOST_PIECES = 100_000
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there completely or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-
-
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    _write_atomically(path, (json.dumps(values, separators=(",", ":")) + "\n").encode())
+    write_atomically(path, (json.dumps(values, separators=(",", ":")) + "\n").encode())
 
 
 def piece_paths(folder: Path, index: int) -> tuple[Path, Path]:
@@ -62,7 +48,7 @@ def _write_piece(folder: Path, index: int, piece: SyntheticPiece) -> None:
     # libsndfile would cut the fraction off; rounding halves the error
     samples = np.round(piece.waveform.astype(np.float64) * 32768).astype(np.int16)
     soundfile.write(audio, samples, piece.sampling_rate, format="FLAC", subtype="PCM_16")
-    _write_atomically(audio_path, audio.getvalue())
+    write_atomically(audio_path, audio.getvalue())
     _write_json(labels_path, piece.labels.to_dict())
 
 

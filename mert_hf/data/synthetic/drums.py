@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .chance import between
-from .oscillators import FloatArray, attack_envelope, filtered_noise, highest_frequency_hz, seconds
+from mert_hf.data.synthetic.chance import between
+from mert_hf.data.synthetic.oscillators import FloatArray, attack_envelope, filtered_noise, highest_frequency_hz, seconds
 
 
 @dataclass(frozen=True)

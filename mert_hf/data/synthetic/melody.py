@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .chance import between, happens, pick
-from .events import Event
-from .instruments import INSTRUMENT_TABLE, MELODY
-from .plan import Metre, Plan, Section
-from .theory import nearest, pitches_between
+from mert_hf.data.synthetic.chance import between, happens, pick
+from mert_hf.data.synthetic.events import Event
+from mert_hf.data.synthetic.instruments import INSTRUMENT_TABLE, MELODY
+from mert_hf.data.synthetic.plan import Metre, Plan, Section
+from mert_hf.data.synthetic.theory import nearest, pitches_between
 
 _RANGE_SEMITONES = 19
 _VELOCITY = 92.0

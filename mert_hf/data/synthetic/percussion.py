@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .chance import between, happens, pick
-from .events import Stroke
-from .instruments import DRUMS
-from .plan import Metre, Plan, Section
+from mert_hf.data.synthetic.chance import between, happens, pick
+from mert_hf.data.synthetic.events import Stroke
+from mert_hf.data.synthetic.instruments import DRUMS
+from mert_hf.data.synthetic.plan import Metre, Plan, Section
 
 Groove = list[tuple[float, str, float]]
 """Strokes of a bar: onset in beats, drum, velocity."""

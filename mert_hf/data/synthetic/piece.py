@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mert_hf.data.synthetic.composition import compose
+from mert_hf.data.synthetic.labels import PieceLabels
+from mert_hf.data.synthetic.render import render
 from mert_hf.errors import InputError
-
-from .composition import compose
-from .labels import PieceLabels
-from .render import render
 
 LEAST_SAMPLING_RATE, GREATEST_SAMPLING_RATE = 8000, 192_000
 

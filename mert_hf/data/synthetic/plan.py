@@ -7,9 +7,9 @@ from itertools import cycle
 
 import numpy as np
 
-from .chance import between, happens, pick
-from .instruments import BASS, CHORDS, DRUMS, INSTRUMENT_TABLE, MELODY, PAD, playing
-from .theory import MODES, PROGRESSIONS, Chord, make_chord
+from mert_hf.data.synthetic.chance import between, happens, pick
+from mert_hf.data.synthetic.instruments import BASS, CHORDS, DRUMS, INSTRUMENT_TABLE, MELODY, PAD, playing
+from mert_hf.data.synthetic.theory import MODES, PROGRESSIONS, Chord, make_chord
 
 MAX_TEMPO_DRIFT = 0.015
 MAX_TUNING_CENTS = 30.0

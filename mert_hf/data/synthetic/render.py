@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .chance import between
-from .drums import draw_kit, render_drum
-from .instruments import BASS, INSTRUMENT_TABLE
-from .labels import Note, PieceLabels
-from .oscillators import FloatArray
-from .timbres import Tone, draw_colour, release_s, render_tone
+from mert_hf.data.synthetic.chance import between
+from mert_hf.data.synthetic.drums import draw_kit, render_drum
+from mert_hf.data.synthetic.instruments import BASS, INSTRUMENT_TABLE
+from mert_hf.data.synthetic.labels import Note, PieceLabels
+from mert_hf.data.synthetic.oscillators import FloatArray
+from mert_hf.data.synthetic.timbres import Tone, draw_colour, release_s, render_tone
 
 A4_HZ, A4_PITCH = 440.0, 69
 _HARDNESS_LAYERS = (0.25, 0.6, 0.95)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .chance import between
-from .oscillators import (
+from mert_hf.data.synthetic.chance import between
+from mert_hf.data.synthetic.oscillators import (
     FloatArray,
     attack_envelope,
     decaying_partials,

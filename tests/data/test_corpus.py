@@ -1,0 +1,116 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from datasets import Audio, Dataset
+from sounds import make_tones
+
+from mert_hf.audio import read_audio
+from mert_hf.data.corpus import open_dataset, open_folder
+from mert_hf.errors import InputError
+
+
+def spoil(folder):
+    """Add one track of every kind that cannot be used; returns the names and a word of the reason."""
+    good = (folder / "a.wav").read_bytes()
+    (folder / "text.wav").write_text("these are words " * 100)
+    (folder / "cut.wav").write_bytes(good[: len(good) // 2])
+    (folder / "empty.flac").write_bytes(b"")
+    samples = make_tones(4.0, 24000)
+    samples[1000] = np.nan
+    soundfile.write(folder / "nan.wav", samples, 24000, subtype="FLOAT")
+    soundfile.write(folder / "short.ogg", make_tones(2.5, 24000), 24000)
+    return {"text.wav": "not a", "cut.wav": "truncated", "empty.flac": "empty", "nan.wav": "NaN", "short.ogg": "too short"}
+
+
+def test_finds_all_formats_and_reads_them_at_one_rate(music_folder):
+    (music_folder / ".hidden.wav").write_bytes(b"x")
+    (music_folder / "cover.jpg").write_bytes(b"x")
+    corpus = open_folder(music_folder)
+    assert [track.name for track in corpus.tracks] == ["a.wav", "album/e.wav", "album/f.flac", "b.flac", "c.ogg", "d.mp3"]
+    assert (corpus.skipped, corpus.num_silent) == ([], 0)
+    assert corpus.duration_s == pytest.approx(4 + 5 + 6 + 7 + 8 + 9, abs=0.2)
+    for index in range(6):
+        whole = corpus.read(index, 24000)
+        assert len(whole) == corpus.length(index, 24000)
+        np.testing.assert_allclose(corpus.read(index, 24000, 5000, 24000), whole[5000:29000], atol=2e-6)
+
+
+def test_unusable_tracks_are_skipped_counted_and_listed_with_their_reason(music_folder, tmp_path):
+    reasons = spoil(music_folder)
+    soundfile.write(music_folder / "silence.flac", np.zeros(96000), 24000)
+    corpus = open_folder(music_folder)
+    corpus.write_skipped(tmp_path / "skipped.jsonl")
+    listed = {line["file"]: line["reason"] for line in map(json.loads, (tmp_path / "skipped.jsonl").read_text().splitlines())}
+    assert set(listed) == set(reasons)
+    for name, word in reasons.items():
+        assert word in listed[name]
+    assert len(corpus.tracks) == 7
+    assert (corpus.num_silent, [track.name for track in corpus.tracks if track.silent]) == (1, ["silence.flac"])
+
+
+def test_too_many_unusable_tracks_stop_with_where_to_look(music_folder, tmp_path):
+    spoil(music_folder)
+    corpus = open_folder(music_folder)
+    with pytest.raises(InputError, match=r"5 of 11 tracks .* \(45%, data.max_skipped is 10%\); .*skipped\.jsonl"):
+        corpus.require_usable(0.1, tmp_path / "skipped.jsonl")
+    corpus.require_usable(0.5, tmp_path / "skipped.jsonl")
+    for name in ("a.wav", "b.flac", "c.ogg", "d.mp3", "album/e.wav", "album/f.flac"):
+        (music_folder / name).unlink()
+    with pytest.raises(InputError, match="none of the 5 tracks"):
+        open_folder(music_folder).require_usable(1.0, tmp_path / "skipped.jsonl")
+
+
+def test_missing_empty_and_mistaken_folders(tmp_path):
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        open_folder(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds no audio file"):
+        open_folder(tmp_path)
+    (tmp_path / "song.wav").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"song\.wav is not a folder"):
+        open_folder(tmp_path / "song.wav")
+
+
+def test_unchanged_tracks_are_not_checked_twice(music_folder, tmp_path, monkeypatch):
+    index = tmp_path / "tracks.json"
+    first = open_folder(music_folder, index=index)
+    soundfile.write(music_folder / "b.flac", make_tones(3.5, 44100), 44100)
+    checked = []
+    from mert_hf.data import corpus as module
+
+    check = module.check_audio
+    monkeypatch.setattr(module, "check_audio", lambda source, least: checked.append(source.name) or check(source, least))
+    second = open_folder(music_folder, index=index)
+    assert checked == ["b.flac"]
+    assert second.tracks[3].duration_s == pytest.approx(3.5)
+    assert [track for track in second.tracks if track.name != "b.flac"] == [
+        track for track in first.tracks if track.name != "b.flac"
+    ]
+    open_folder(music_folder, min_duration_s=4.5, index=index)
+    assert len(checked) == 7  # another question, asked of every track
+
+
+def test_header_check_trusts_what_it_does_not_decode(music_folder):
+    samples = make_tones(4.0, 24000)
+    samples[1000] = np.nan
+    soundfile.write(music_folder / "nan.wav", samples, 24000, subtype="FLOAT")
+    (music_folder / "text.wav").write_text("words")
+    corpus = open_folder(music_folder, check="header")
+    assert [track.name for track in corpus.skipped] == ["text.wav"]
+    assert "nan.wav" in [track.name for track in corpus.tracks]
+
+
+def test_a_dataset_is_read_without_decoding_it_as_a_whole(music_folder, tmp_path):
+    spoil(music_folder)
+    names = ["b.flac", "cut.wav", "a.wav"]
+    rows = [{"bytes": (music_folder / name).read_bytes(), "path": name} for name in names]
+    dataset = Dataset.from_dict({"audio": rows, "artist": ["x", "y", "z"]}).cast_column("audio", Audio())
+    corpus = open_dataset(dataset)
+    assert [track.name for track in corpus.tracks] == ["row 0", "row 2"]
+    assert "truncated" in corpus.skipped[0].skipped_because
+    np.testing.assert_array_equal(corpus.read(1, 24000), read_audio(music_folder / "a.wav", 24000))
+    with pytest.raises(InputError, match="no column 'music'; its columns: audio, artist"):
+        open_dataset(dataset, "music")
+    with pytest.raises(InputError, match="not Audio"):
+        open_dataset(dataset, "artist")

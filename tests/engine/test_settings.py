@@ -1,0 +1,106 @@
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+from mert_hf.engine.settings import flatten, parse_command_line, section, setting, write_settings
+from mert_hf.errors import InputError
+
+
+@dataclass
+class Inner:
+    steps: int = setting(10, "number of steps")
+    rate: float = setting(0.5, "rate in 100 %")
+    sizes: list[int] = setting([1, 2], "sizes")
+    folder: str | None = setting(None, "folder")
+    kind: Literal["a", "b"] = setting("a", "kind")
+    resume: bool = setting(False, "go on")
+
+    def __post_init__(self):
+        if self.steps <= 0:
+            raise InputError(f"inner.steps={self.steps} must be positive.")
+
+
+@dataclass
+class Outer:
+    model: dict[str, Any] = setting({}, "free fields")
+    inner: Inner = section(Inner, "the inner part")
+
+
+@pytest.fixture
+def parse(tmp_path):
+    (tmp_path / "base.yaml").write_text("inner:\n  steps: 20\n  rate: 1.0\nmodel:\n  size: 3\n")
+    (tmp_path / "long.yaml").write_text("base: base\ninner:\n  steps: 500\n")
+    return lambda *arguments: parse_command_line(Outer, tmp_path, "A test.", arguments)
+
+
+def test_command_line_over_recipe_over_base_over_defaults(parse):
+    settings = parse("--recipe", "long", "--inner.sizes", "[7, 8]", "--model.depth=2")
+    assert settings == Outer({"size": 3, "depth": 2}, Inner(500, 1.0, [7, 8]))
+    assert parse("--recipe", "long", "--inner.steps", "4").inner.steps == 4
+    assert parse() == Outer()
+
+
+def test_values_are_taken_by_their_type(parse):
+    inner = parse("--inner.rate", "1e-3", "--inner.folder", "[live]: 2020", "--inner.kind", "b", "--inner.resume").inner
+    assert inner == Inner(rate=1e-3, folder="[live]: 2020", kind="b", resume=True)
+    assert parse("--model.rate", "1e-3", "--model.on", "true").model == {"rate": 1e-3, "on": True}
+    assert parse("--inner.resume", "false").inner.resume is False
+
+
+def test_a_recipe_can_be_a_file(parse, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "elsewhere" / "mine.yaml"
+    file.write_text("base: ../base.yaml\ninner:\n  rate: 2.0\n")
+    assert parse("--recipe", str(file)).inner == Inner(steps=20, rate=2.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--inner.step", "3"], "unknown setting --inner.step; did you mean inner.steps"),
+        (["--inner.steps", "many"], r"--inner.steps many: .*Integer"),
+        (["--inner.kind", "c"], r"--inner.kind c: .*\['a', 'b'\]"),
+        (["--inner.steps", "-1"], "inner.steps=-1 must be positive"),
+        (["--model.depth"], "--model.depth needs a value"),
+        (["10"], "unexpected argument '10'"),
+        (["--recipe", "lang"], "there is no recipe 'lang' .*did you mean long"),
+    ],
+)
+def test_mistakes_are_named_with_what_would_be_right(parse, arguments, message):
+    with pytest.raises(InputError, match=message):
+        parse(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("inner:\n  step: 3\n", r"broken.yaml: Key 'step' not in 'Inner'.*steps.*\(inner.step\)"),
+        ("iner:\n  steps: 3\n", "broken.yaml: Key 'iner' not in 'Outer'"),
+        ("inner: [1\n", "not valid YAML"),
+        ("- a\n", "must hold sections and keys"),
+        ("base: broken\n", "its own base"),
+        ("base: missing\n", "there is no recipe 'missing'"),
+    ],
+)
+def test_mistakes_in_a_recipe_name_the_file(parse, tmp_path, content, message):
+    (tmp_path / "broken.yaml").write_text(content)
+    with pytest.raises(InputError, match=message):
+        parse("--recipe", "broken")
+
+
+def test_written_settings_are_a_recipe_again(parse, tmp_path):
+    settings = parse("--recipe", "long", "--model.depth", "2", "--inner.folder", "x: y")
+    write_settings(settings, tmp_path / "resolved.yaml")
+    assert parse("--recipe", str(tmp_path / "resolved.yaml")) == settings
+    assert flatten(settings)["inner.steps"] == 500
+    assert flatten(settings)["model.depth"] == 2
+
+
+def test_help_lists_every_setting_with_its_default(parse, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse("--help")
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for part in ("--inner.steps int", "number of steps (default: 10)", "rate in 100 % (default: 0.5)", "a|b", "base, long"):
+        assert part in text

@@ -1,0 +1,181 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from mert_hf.data.corpus import open_folder
+from mert_hf.data.crops import RandomCrops
+from mert_hf.engine.metrics import MetricsFile, read_metrics
+from mert_hf.engine.pretrain_settings import TrainingSettings
+from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.schedules import linear_warmup_decay
+from mert_hf.engine.trainer import Interrupted, Trainer
+from mert_hf.errors import InputError
+from mert_hf.mixture import NoiseMixture
+from mert_hf.modeling_mert import MERTForPreTraining
+from mert_hf.objectives import MaskedPrediction
+from mert_hf.objectives.masked_prediction import SpanMasking
+from mert_hf.seeding import seed_torch
+from mert_hf.teachers import CQTTeacher, ResidualKMeansTeacher
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory):
+    torch.manual_seed(0)
+    code_teacher = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}})
+    code_teacher.fit([0.1 * torch.randn(24000).cumsum(0) / 30 for _ in range(4)])
+    return code_teacher, CQTTeacher(bins=24, bins_per_octave=12)
+
+
+@pytest.fixture
+def make_trainer(music_folder, tiny_config, teachers, tmp_path):
+    corpus = open_folder(music_folder)
+
+    def make(run="run", workers=0, max_skipped=0.1, **settings):
+        settings = TrainingSettings(
+            **{"max_steps": 6, "batch_size": 3, "warmup_steps": 2, "log_every": 1, "checkpoint_every": 2, **settings}
+        )
+        seed_torch(settings.seed, "weights")
+        objective = MaskedPrediction(
+            MERTForPreTraining(tiny_config), *teachers, SpanMasking(), NoiseMixture(0.5, 1, 2, 2000, 4000), settings.seed
+        )
+        run = RunFolder(tmp_path / run)
+        run.folder.mkdir(exist_ok=True)
+        crops = RandomCrops(corpus, crop_samples=24000, seed=settings.seed)
+        return Trainer(objective, crops, settings, run, Accelerator(cpu=True), workers, max_skipped)
+
+    return make
+
+
+def weights(trainer):
+    return {name: tensor.clone() for name, tensor in trainer.objective.state_dict().items()}
+
+
+def assert_identical(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_a_run_that_was_stopped_and_resumed_ends_as_one_that_was_not(make_trainer, monkeypatch):
+    """Bit by bit, with another number of readers after the stop; dropout and LayerDrop are on."""
+    whole = make_trainer("whole", gradient_accumulation_steps=2)
+    whole.train()
+    stopped = make_trainer("stopped", gradient_accumulation_steps=2)
+    update = stopped._update
+
+    def update_and_be_stopped(*arguments):
+        if stopped.progress.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return update(*arguments)
+
+    monkeypatch.setattr(stopped, "_update", update_and_be_stopped)
+    with pytest.raises(Interrupted) as stop:
+        stopped.train()
+    assert stop.value.code == 143
+    assert stopped.progress.step == 3
+    resumed = make_trainer("stopped", workers=2, resume=True, gradient_accumulation_steps=2)
+    progress = resumed.train()
+    assert (progress.step, progress.audio_s) == (6, 6 * 2 * 3 * 1.0)
+    assert_identical(weights(whole), weights(resumed))
+    without_time = [
+        [{name: value for name, value in report.items() if name != "audio_s_per_s"} for report in read_metrics(run.run.metrics)]
+        for run in (whole, resumed)
+    ]
+    assert without_time[0] == without_time[1]
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_complete_checkpoint(make_trainer, tmp_path):
+    whole = make_trainer("whole")
+    whole.train()
+    killed = make_trainer("killed", max_steps=6)
+    save = killed.run.save_checkpoint
+
+    def save_until_killed(accelerator, state, keep):
+        if state["step"] == 4:
+            (killed.run.checkpoints / "step_00000004.partial").mkdir()  # what is left of an unfinished one
+            raise KeyboardInterrupt
+        return save(accelerator, state, keep)
+
+    killed.run.save_checkpoint = save_until_killed
+    with pytest.raises(KeyboardInterrupt):
+        killed.train()
+    assert killed.run.newest_checkpoint().name == "step_00000002"
+    resumed = make_trainer("killed", resume=True)
+    resumed.train()
+    assert_identical(weights(whole), weights(resumed))
+    assert [report["step"] for report in read_metrics(resumed.run.metrics)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_only_the_newest_checkpoints_are_kept(make_trainer):
+    trainer = make_trainer(keep_checkpoints=2, checkpoint_every=1)
+    trainer.train()
+    assert sorted(folder.name for folder in trainer.run.checkpoints.iterdir()) == ["step_00000005", "step_00000006"]
+
+
+def test_training_lowers_the_loss(make_trainer):
+    trainer = make_trainer(max_steps=60, learning_rate=3e-3, warmup_steps=5)
+    trainer.train()
+    losses = [report["loss"] for report in read_metrics(trainer.run.metrics)]
+    assert sum(losses[-5:]) / 5 < 0.9 * sum(losses[:5]) / 5
+    report = read_metrics(trainer.run.metrics)[-1]
+    assert len(report["code_accuracy"]) == 2
+    assert report["audio_hours"] == pytest.approx(60 * 3 / 3600)
+    assert report["audio_s_per_s"] > 0
+
+
+def test_a_gradient_that_is_not_finite_is_left_out_and_many_stop_the_run(make_trainer, monkeypatch):
+    trainer = make_trainer(max_steps=5, max_bad_steps=3)
+    accelerator = trainer.accelerator
+    backward = accelerator.backward
+
+    def poison(loss, **kwargs):
+        backward(loss * torch.nan if 1 <= trainer.progress.step <= bad_until else loss, **kwargs)
+
+    monkeypatch.setattr(accelerator, "backward", poison)
+    bad_until = 2
+    assert trainer.train().skipped_steps == 2
+    assert all(torch.isfinite(tensor).all() for tensor in weights(trainer).values())
+    second = make_trainer("second", max_steps=5, max_bad_steps=3)
+    monkeypatch.setattr(second.accelerator, "backward", poison)
+    trainer, bad_until = second, 4
+    with pytest.raises(InputError, match="3 updates in a row up to step 4 had no finite gradient"):
+        second.train()
+
+
+def test_tracks_that_break_during_training_are_listed_and_too_many_stop_the_run(make_trainer, music_folder):
+    trainer = make_trainer(max_skipped=0.2)
+    (music_folder / "a.wav").write_bytes(b"gone")
+    trainer.train()
+    listed = [json.loads(line) for line in trainer.run.skipped.read_text().splitlines()]
+    assert [line["file"] for line in listed] == ["a.wav"]
+    assert listed[0]["reason"].startswith("while training: ")
+    strict = make_trainer("strict", max_skipped=0.1)
+    with pytest.raises(InputError, match=r"1 of 6 tracks cannot be used, 1 of them became unreadable .*skipped\.jsonl"):
+        strict.train()
+
+
+def test_learning_rate_rises_and_falls_in_straight_lines():
+    rates = [linear_warmup_decay(step, 4, 12) for step in range(12)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+    assert linear_warmup_decay(0, 0, 10) == 1.0
+
+
+def test_a_run_is_not_overwritten_nor_continued_with_other_settings(tmp_path):
+    from mert_hf.engine.pretrain_settings import PretrainSettings
+
+    run, settings = RunFolder(tmp_path / "run"), PretrainSettings()
+    run.claim(settings, resume=False)
+    run.claim(settings, resume=False)  # nothing was trained yet
+    MetricsFile(run.metrics)
+    with pytest.raises(InputError, match="already holds a run; continue it with --training.resume"):
+        run.claim(settings, resume=False)
+    run.claim(settings, resume=True)
+    settings.data.workers, settings.training.resume = 7, True
+    run.claim(settings, resume=True)
+    settings.training.learning_rate = 1e-3
+    with pytest.raises(InputError, match=r"training\.learning_rate \(0\.0005 -> 0\.001\)"):
+        run.claim(settings, resume=True)

@@ -1,0 +1,133 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sounds import make_tones
+
+from mert_hf.teachers import CODE_TEACHERS, KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
+from mert_hf.teachers.kmeans import nearest_centroid
+
+SMALL = {
+    "kmeans_parallel": {
+        "codebook_sizes": [12, 8],
+        "features": ["log_mel", "chroma"],
+        "feature_options": {"log_mel": {"bins": 40}, "chroma": {"bins": 24}},
+    },
+    "kmeans_residual": {"codebook_sizes": [16, 16, 8], "features": ["log_mel"], "feature_options": {"log_mel": {"bins": 40}}},
+}
+
+
+def clips(count=12):
+    return [torch.from_numpy(make_tones(3.0, 24000, seed)) for seed in range(count)]
+
+
+@pytest.fixture(params=list(CODE_TEACHERS))
+def teacher(request):
+    return CODE_TEACHERS[request.param](**SMALL[request.param]).fit(clips())
+
+
+def test_codes_have_the_shape_and_range_of_their_codebooks(teacher):
+    codes = teacher(torch.stack(clips()))
+    assert codes.shape == (12, len(teacher.codebook_sizes), 226)
+    assert codes.dtype == torch.int64
+    for book, size in enumerate(teacher.codebook_sizes):
+        used = codes[:, book].unique()
+        assert used.min() >= 0
+        assert used.max() < size
+        assert len(used) >= size // 2
+    assert (teacher.sampling_rate, teacher.frame_rate) == (24000, 75.0)
+
+
+def test_fitting_is_a_function_of_clips_and_seed(teacher):
+    form = {cls.form: cls for cls in CODE_TEACHERS.values()}[teacher.form]
+    arguments = {
+        "codebook_sizes": teacher.codebook_sizes,
+        "features": teacher.features,
+        "feature_options": teacher.feature_options,
+    }
+    again, other = (form(**arguments).fit(clips(), seed=seed) for seed in (0, 1))
+    torch.testing.assert_close(again.centroids_0, teacher.centroids_0, rtol=0, atol=0)
+    assert not torch.equal(other.centroids_0, teacher.centroids_0)
+
+
+def test_survives_saving_without_pickle(teacher, tmp_path):
+    teacher.save_pretrained(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["teacher.json", "teacher.safetensors"]
+    assert len(load_file(tmp_path / "teacher.safetensors")) == len(teacher.codebook_sizes)
+    again = KMeansTeacher.from_pretrained(tmp_path)
+    assert type(again) is type(teacher)
+    batch = torch.stack(clips(2))
+    assert torch.equal(again(batch), teacher(batch))
+
+
+def test_codes_of_a_crop_are_those_of_the_whole_away_from_its_edges(teacher):
+    whole = torch.from_numpy(make_tones(8.0, 24000, 3))[None]
+    crop = whole[:, 320 * 150 : 320 * 450]
+    inside, margin = teacher(crop)[..., 10:-10], 10
+    expected = teacher(whole)[..., 150 + margin : 150 + margin + inside.shape[-1]]
+    assert float((inside == expected).float().mean()) > 0.995
+
+
+def test_residual_codebooks_refine_each_other():
+    teacher = ResidualKMeansTeacher(**SMALL["kmeans_residual"]).fit(clips())
+    batch = torch.stack(clips(4))
+    spectrum, codes = teacher.spectra[0](batch), teacher(batch)
+    errors = [float((spectrum - teacher.decode(codes[:, :books])).square().mean()) for books in (1, 2, 3)]
+    assert errors[0] > 1.2 * errors[1] > 1.2**2 * errors[2]
+    # each code is the nearest in its own codebook, by an independent search
+    residual = spectrum[0, :50] - teacher.decode(codes[:1, :1])[0, :50]
+    assert torch.equal(torch.cdist(residual, teacher.centroids_1).argmin(-1), codes[0, 1, :50])
+
+
+def test_parallel_codebooks_do_not_depend_on_each_other():
+    both = ParallelKMeansTeacher(**SMALL["kmeans_parallel"]).fit(clips())
+    alone = ParallelKMeansTeacher([12], ["log_mel"], {"log_mel": {"bins": 40}}).fit(clips())
+    batch = torch.stack(clips(2))
+    assert torch.equal(both(batch)[:, :1], alone(batch))
+
+
+def test_nearest_centroid_far_from_the_origin():
+    torch.manual_seed(0)
+    frames, centroids = 1000 + torch.randn(500, 20), 1000 + torch.randn(64, 20)
+    exact = (frames.double()[:, None] - centroids.double()).square().sum(-1).argmin(-1)
+    assert torch.equal(nearest_centroid(frames, centroids), exact)
+
+
+def test_autocast_changes_no_code(teacher):
+    batch = torch.stack(clips(2))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(teacher(batch), teacher(batch.float()))
+        codes = teacher(batch)
+    assert torch.equal(codes, teacher(batch))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ResidualKMeansTeacher([16], ["melody"]), "'melody' is unknown; known features: log_mel, chroma"),
+        (lambda: ResidualKMeansTeacher([16, 1], ["log_mel"]), "2 or more codes"),
+        (lambda: ResidualKMeansTeacher([16], ["log_mel", "chroma"]), "code one feature"),
+        (lambda: ParallelKMeansTeacher([16], ["log_mel", "chroma"]), "one feature each"),
+        (lambda: ResidualKMeansTeacher([16], ["log_mel"], {"chroma": {}}), "not among the features"),
+        (lambda: ResidualKMeansTeacher([500], ["log_mel"]).fit(clips(1)), "500 codes cannot be fitted on 226 frames"),
+        (lambda: ResidualKMeansTeacher([16], ["log_mel"])(torch.zeros(1, 8000)), "no centroids yet"),
+    ],
+)
+def test_refuses_what_cannot_be_fitted_or_used(make, message):
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        make()
+
+
+def test_damaged_folders_are_named(teacher, tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no fitted k-means teacher: teacher.json is missing"):
+        KMeansTeacher.from_pretrained(tmp_path)
+    teacher.save_pretrained(tmp_path)
+    description = json.loads((tmp_path / "teacher.json").read_text())
+    sizes = [size + 1 for size in description["codebook_sizes"]]
+    (tmp_path / "teacher.json").write_text(json.dumps({**description, "codebook_sizes": sizes}))
+    with pytest.raises(ValueError, match="does not fit"):
+        KMeansTeacher.from_pretrained(tmp_path)
+    (tmp_path / "teacher.json").write_text(json.dumps({**description, "form": "hostile"}))
+    with pytest.raises(ValueError, match="form 'hostile' is unknown; known forms: parallel, residual"):
+        KMeansTeacher.from_pretrained(tmp_path)
