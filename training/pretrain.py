@@ -7,12 +7,10 @@ Without data.folder, small synthetic music is rendered and trained on. The train
 format, the metrics and the curves end up in output_dir.
 """
 
-import json
 import logging
 import os
 import sys
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -21,10 +19,15 @@ from accelerate.utils import DistributedDataParallelKwargs, is_tensorboard_avail
 
 from mert_hf import MERTFeatureExtractor
 from mert_hf.data.crops import RandomCrops
-from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.plots import plot_training_curves
 from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.pretraining import build_config, build_objective, fit_or_load_teacher, open_corpus
+from mert_hf.engine.pretraining import (
+    build_config,
+    build_objective,
+    fit_or_load_teacher,
+    open_corpus,
+    write_results,
+)
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import parse_command_line
 from mert_hf.engine.trainer import Trainer
@@ -62,9 +65,7 @@ def main() -> None:
         teacher = fit_or_load_teacher(settings, config, crops, run)
     objective = build_objective(settings, config, teacher, accelerator.device)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
-    logging.info(
-        "Model: %.2f M parameters; %d updates on %s", parameters / 1e6, settings.training.max_steps, accelerator.device
-    )
+    logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, settings.training.max_steps, accelerator.device)
 
     accelerator.init_trackers("tensorboard")
     trainer = Trainer(objective, crops, settings.training, run, accelerator, settings.data.workers, settings.data.max_skipped)
@@ -76,25 +77,7 @@ def main() -> None:
     objective.export().save_pretrained(run.model)
     MERTFeatureExtractor(sampling_rate=config.sample_rate).save_pretrained(run.model)
     plot_training_curves(run.metrics, run.curves, title=f"{run.folder.name}: {teacher.description}")
-    reports = read_metrics(run.metrics)
-    results = {
-        "loss_start": reports[0]["loss"],
-        "loss_end": reports[-1]["loss"],
-        "masked_accuracy_end": reports[-1].get("code_accuracy"),
-        "chance_accuracy": [1 / size for size in teacher.codebook_sizes],
-        "steps": progress.step,
-        "skipped_steps": progress.skipped_steps,
-        "audio_hours": progress.audio_s / 3600,
-        "corpus_hours": corpus.duration_s / 3600,
-        "tracks": len(corpus.tracks),
-        "tracks_skipped": len(corpus.skipped),
-        "tracks_silent": corpus.num_silent,
-        "training_s": progress.wall_s,
-        "parameters": parameters,
-        "teacher": teacher.description,
-        "versions": {name: version(name) for name in ("mert_hf", "torch", "transformers", "accelerate")},
-    }
-    run.results.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    results = write_results(run, progress, corpus, teacher, parameters)
     print(f"\nLoss {results['loss_start']:.3f} -> {results['loss_end']:.3f} after {results['audio_hours']:.2f} hours of audio")
     print(f"Codes of the teacher: {teacher.description}")
     for file in (run.model, run.curves, run.metrics, run.results):

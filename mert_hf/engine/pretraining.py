@@ -1,9 +1,12 @@
-"""From the settings of a pre-training run to its parts: corpus, teachers, model, objective."""
+"""From the settings of a pre-training run to its parts: corpus, teachers, model, objective; and from the run to its results."""
 
 import itertools
+import json
 import logging
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -11,10 +14,13 @@ from huggingface_hub.errors import StrictDataclassError
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.data.corpus import Corpus, open_dataset, open_folder
 from mert_hf.data.crops import RandomCrops, UnreadableCrop
+from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import suggest
+from mert_hf.engine.trainer import Progress
 from mert_hf.errors import InputError
+from mert_hf.files import write_atomically
 from mert_hf.mixture import NoiseMixture
 from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.objectives import MaskedPrediction
@@ -125,6 +131,33 @@ def build_objective(
         mixture,
         settings.training.seed,
     )
+
+
+def write_results(
+    run: RunFolder, progress: Progress, corpus: Corpus, teacher: KMeansTeacher, parameters: int
+) -> dict[str, Any]:
+    """What a finished run came to, as `results.json` and as a dictionary: every number of a model card is read from there."""
+    reports = read_metrics(run.metrics)
+    results = {
+        "loss_start": reports[0]["loss"],
+        "loss_end": reports[-1]["loss"],
+        "masked_accuracy_start": reports[0].get("code_accuracy"),
+        "masked_accuracy_end": reports[-1].get("code_accuracy"),
+        "steps": progress.step,
+        "skipped_steps": progress.skipped_steps,
+        "audio_hours": progress.audio_s / 3600,
+        "training_s": progress.wall_s,
+        "parameters": parameters,
+        "corpus_hours": corpus.duration_s / 3600,
+        "tracks": len(corpus.tracks),
+        "tracks_skipped": len(corpus.skipped),
+        "tracks_silent": corpus.num_silent,
+        "teacher": teacher.description,
+        "codebook_sizes": teacher.codebook_sizes,
+        "versions": {name: version(name) for name in ("mert_hf", "torch", "transformers", "accelerate")},
+    }
+    write_atomically(run.results, json.dumps(results, indent=2) + "\n")
+    return results
 
 
 def _readable_clips(crops: RandomCrops) -> Iterator[torch.Tensor]:

@@ -1,0 +1,139 @@
+"""The rules of the code base, held by reading it: who imports whom, what travels to the Hub, how large a thing may grow."""
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "mert_hf"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+HUB_MODULES = sorted(PACKAGE.glob("*_mert.py"))
+SCRIPTS = sorted((ROOT / "training").glob("*.py"))
+
+# where a heavy or optional package may be imported; everywhere else it may not
+HOMES = {
+    "nnAudio": ("teachers/cqt.py",),
+    "sklearn": ("teachers/kmeans.py",),
+    "matplotlib": ("engine/plots.py",),
+    "omegaconf": ("engine/",),
+    "accelerate": ("engine/",),
+    "datasets": ("data/corpus.py", "engine/pretraining.py"),
+    "soundfile": ("audio.py", "data/synthetic/corpus.py"),
+    "torchcodec": ("audio.py",),
+}
+# of these, the ones that must not even be loaded by `import mert_hf`
+NEVER_EAGER = ("nnAudio", "sklearn", "matplotlib", "omegaconf", "accelerate", "datasets", "evaluate", "torchcodec")
+
+
+def imports(file: Path, only_top: bool = False) -> set[str]:
+    tree = ast.parse(file.read_text())
+    nodes = tree.body if only_top else ast.walk(tree)
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add("." * node.level + (node.module or ""))
+    return names
+
+
+def test_hub_files_import_only_what_travels_with_them():
+    siblings = {file.stem for file in HUB_MODULES}
+    assert {"configuration_mert", "modeling_mert", "feature_extraction_mert", "pipeline_mert"} <= siblings
+    for file in HUB_MODULES:
+        source = file.read_text()
+        assert "from __future__" not in source
+        optional = {"soxr"} if "except ImportError" in source else set()
+        for name in imports(file):
+            if name.startswith("."):
+                assert name[1:] in siblings, f"{file.name} imports {name}"
+            elif name.split(".")[0] not in {"torch", "numpy", "transformers", "huggingface_hub"} | optional:
+                assert name.split(".")[0] in sys.stdlib_module_names, f"{file.name} imports {name}"
+
+
+def test_heavy_packages_stay_at_home():
+    for file in MODULES:
+        place = file.relative_to(PACKAGE).as_posix()
+        for name in imports(file):
+            home = HOMES.get(name.split(".")[0])
+            assert home is None or any(place.startswith(prefix) for prefix in home), f"{place} imports {name}"
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = f"import sys, mert_hf; print([name for name in {NEVER_EAGER!r} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/").stdout
+    # transformers itself loads accelerate and datasets where they are installed
+    assert {*ast.literal_eval(loaded)} <= {"accelerate", "datasets"}
+
+
+def test_imports_form_no_circle():
+    graph = {}
+    for file in MODULES:
+        place = file.relative_to(ROOT).with_suffix("")
+        name = ".".join(place.parts[:-1] if place.name == "__init__" else place.parts)
+        graph[name] = {f"mert_hf.{n[1:]}" if n.startswith(".") else n for n in imports(file, only_top=True)}
+
+    def visit(name: str, path: tuple[str, ...]):
+        assert name not in path, " -> ".join((*path, name))
+        if name not in done:
+            for other in sorted(graph.get(name, ())):
+                if other in graph:
+                    visit(other, (*path, name))
+            done.add(name)
+
+    done: set[str] = set()
+    for name in graph:
+        visit(name, ())
+
+
+def test_package_and_scripts_do_not_lean_on_each_other():
+    names = {script.stem for script in SCRIPTS} | {"training"}
+    for file in MODULES + SCRIPTS:
+        assert not names & {name.split(".")[0] for name in imports(file)}, file
+    installed = set(importlib.metadata.packages_distributions())
+    assert not {script.stem for script in SCRIPTS} & installed
+    assert not (ROOT / "training" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("file", MODULES + SCRIPTS, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_files_and_functions_fit_on_a_desk(file):
+    source = file.read_text()
+    limit = 700 if file.stem.startswith("modeling_") else 200 if file in SCRIPTS else 400
+    assert len(source.splitlines()) <= limit
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            assert lines <= 60, f"{node.name} has {lines} lines"
+        if file in MODULES:
+            assert not isinstance(node, ast.Assert), f"line {node.lineno}: assert in the library"
+            if isinstance(node, ast.ExceptHandler):
+                assert node.type is not None, f"line {node.lineno}: except without a type"
+                assert ast.unparse(node.type) not in ("Exception", "BaseException"), f"line {node.lineno}"
+
+
+def test_wheel_holds_the_package_alone_and_works_elsewhere(tmp_path):
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    build = ["wheel", str(ROOT), "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*pip, *build], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {"mert_hf", wheel.name.rsplit("-", 3)[0] + ".dist-info"}
+    assert "mert_hf/py.typed" in names
+    expected = {file.relative_to(ROOT).as_posix() for file in MODULES}
+    assert {name for name in names if name.endswith(".py")} == expected
+    target = tmp_path / "elsewhere"
+    subprocess.run([*pip, "install", "--no-deps", "--quiet", "--target", str(target), str(wheel)], check=True)
+    code = (
+        "import mert_hf, transformers; print(mert_hf.__file__);"
+        "print(transformers.AutoConfig.for_model('mert_model').frame_rate)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env={"PYTHONPATH": str(target)}
+    )
+    assert ran.stdout.split() == [str(target / "mert_hf" / "__init__.py"), "75.0"]

@@ -1,0 +1,187 @@
+"""The main job as a user starts it, small."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from sounds import make_tones
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTraining, pipeline
+
+from mert_hf import MERTForPreTraining, MERTModel
+from mert_hf.engine.metrics import read_metrics
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "training" / "pretrain.py"
+SMALL = [
+    "--recipe",
+    "quickstart",
+    "--model.hidden_size",
+    "32",
+    "--model.num_hidden_layers",
+    "2",
+    "--model.intermediate_size",
+    "64",
+    "--model.conv_dim",
+    "[16,16,16,16,16,16,16]",
+    "--model.num_conv_pos_embeddings",
+    "16",
+    "--model.num_conv_pos_embedding_groups",
+    "4",
+    "--teacher.codebook_sizes",
+    "[16,12]",
+    "--teacher.fit_s",
+    "20",
+    "--data.crop_s",
+    "2",
+    "--cqt.bins",
+    "24",
+    "--training.batch_size",
+    "2",
+    "--training.max_steps",
+    "12",
+    "--training.log_every",
+    "3",
+    "--training.checkpoint_every",
+    "6",
+]
+
+
+def launch(*arguments, processes=1):
+    """Start the script with the README's launcher, or with several processes; return exit code and everything it printed."""
+    if processes == 1:
+        config = ROOT / "training" / "launch" / "one_device.yaml"
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(config)]
+    else:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+    result = subprocess.run(
+        [*command, str(SCRIPT), *SMALL, *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=600
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "quickstart"
+    code, output = launch("--data.synthetic_pieces", 6, "--data.synthetic_piece_s", 6, "--output_dir", folder)
+    assert code == 0, output
+    return folder, output
+
+
+def test_trains_on_synthetic_music_and_says_what_it_did(trained):
+    folder, output = trained
+    for part in (
+        "rendering 6 pieces of synthetic music",
+        "Corpus: 6 tracks, 0.01 hours",
+        "0 skipped, 0 silent",
+        "Fitting residual k-means codes of a spectrum (local stand-in for EnCodec, not EnCodec): 16 + 12",
+        "M parameters; 12 updates on cpu",
+        "masked accuracy",
+        "s audio/s",
+        "Loss ",
+        str(folder / "model"),
+    ):
+        assert part in output, part
+    results = json.loads((folder / "results.json").read_text())
+    reports = read_metrics(folder / "metrics.jsonl")
+    assert [report["step"] for report in reports] == [3, 6, 9, 12]
+    assert (results["steps"], results["tracks"], results["tracks_skipped"]) == (12, 6, 0)
+    assert results["audio_hours"] == pytest.approx(12 * 2 * 2 / 3600)
+    assert (results["loss_start"], results["loss_end"]) == (reports[0]["loss"], reports[-1]["loss"])
+    assert "stand-in" in results["teacher"]
+    assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "skipped.jsonl").read_text() == ""
+
+
+def test_the_model_loads_with_the_auto_classes_and_the_pipeline(trained):
+    folder = trained[0] / "model"
+    assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors", "preprocessor_config.json"]
+    base, whole = AutoModel.from_pretrained(folder), AutoModelForPreTraining.from_pretrained(folder)
+    assert (type(base), type(whole)) == (MERTModel, MERTForPreTraining)
+    assert whole.config.codebook_sizes == [16, 12]
+    waveform = make_tones(1.0, 24000)
+    expected = base(torch.from_numpy(waveform)[None]).last_hidden_state
+    extract = pipeline("feature-extraction", model=str(folder))
+    torch.testing.assert_close(extract(waveform, return_tensors=True), expected)
+    assert AutoFeatureExtractor.from_pretrained(folder).sampling_rate == 24000
+
+
+def test_two_processes_train_on_a_folder_of_files(music_folder, tmp_path):
+    (music_folder / "broken.wav").write_text("no audio")
+    code, output = launch(
+        "--data.folder", music_folder, "--output_dir", tmp_path / "run", "--data.max_skipped", 0.2, processes=2
+    )
+    assert code == 0, output
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (results["tracks"], results["tracks_skipped"]) == (6, 1)
+    assert results["audio_hours"] == pytest.approx(2 * 12 * 2 * 2 / 3600)
+    assert json.loads((tmp_path / "run" / "skipped.jsonl").read_text())["file"] == "broken.wav"
+
+
+def run_here(monkeypatch, *arguments) -> str:
+    """Run the script in this process; return the message it exits with."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *SMALL, *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert isinstance(stop.value.code, str), stop.value.code
+    return stop.value.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data.folder", "/nowhere"], "error: data.folder: /nowhere does not exist"),
+        (["--recipe", "quikstart"], "did you mean quickstart"),
+        (["--training.max_step", "3"], "unknown setting --training.max_step; did you mean training.max_steps"),
+        (["--model.hidden_sise", "3"], "model.hidden_sise is no field of MERTConfig; did you mean hidden_size"),
+        (["--model.sample_rate", "-24000"], "sample_rate=-24000; accepted: a positive number"),
+        (["--training.batch_size", "1"], "noise mixture needs 2 or more clips in a batch"),
+        (["--training.learning_rate", "-1"], "training.learning_rate=-1.0 must be positive"),
+        (["--mixture.max_s", "3"], "mixture.max_s=3.0 is longer than the shortest clip, 2.0 s"),
+        (["--cqt.bins", "200"], "half the sampling rate"),
+        (["--teacher.folder", "/nowhere"], "teacher: /nowhere holds no fitted k-means teacher"),
+        (["--teacher.codebook_sizes", "[5000]"], "5000 codes cannot be fitted on"),
+        (["--data.dataset", "/nowhere/data"], "data.dataset='/nowhere/data' cannot be loaded"),
+    ],
+)
+def test_mistakes_end_with_one_line(monkeypatch, tmp_path, music_folder, arguments, message):
+    corpus = [] if {"--data.folder", "--data.dataset"} & set(arguments) else ["--data.folder", music_folder]
+    said = run_here(monkeypatch, "--output_dir", tmp_path / "run", *corpus, *arguments)
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_corpus_with_too_much_broken_stops_and_says_where_to_look(monkeypatch, tmp_path, music_folder):
+    for name in ("a.wav", "b.flac"):
+        (music_folder / name).write_text("no audio")
+    soundfile.write(music_folder / "short.wav", make_tones(1.0, 24000), 24000)
+    arguments = ("--output_dir", tmp_path / "run", "--data.folder", music_folder)
+    said = run_here(monkeypatch, *arguments)
+    assert "3 of 7 tracks" in said
+    report = tmp_path / "run" / "skipped.jsonl"
+    assert str(report) in said
+    assert {json.loads(line)["file"] for line in report.read_text().splitlines()} == {"a.wav", "b.flac", "short.wav"}
+    # nothing was trained, so the folder can be used again once the corpus is mended
+    assert "3 of 7 tracks" in run_here(monkeypatch, *arguments)
+
+
+def test_a_finished_run_is_not_overwritten(monkeypatch, trained):
+    said = run_here(monkeypatch, "--data.synthetic_pieces", 6, "--data.synthetic_piece_s", 6, "--output_dir", trained[0])
+    assert "already holds a run; continue it with --training.resume, or choose another --output_dir" in said
+
+
+def test_every_recipe_can_be_read():
+    from mert_hf.engine.pretrain_settings import PretrainSettings
+    from mert_hf.engine.pretraining import build_config
+    from mert_hf.engine.settings import read_settings, recipe_names
+
+    names = recipe_names(ROOT / "training" / "recipes")
+    assert "quickstart" in names
+    for name in names:
+        build_config(read_settings(PretrainSettings, name, ROOT / "training" / "recipes"))
