@@ -27,6 +27,17 @@ class MERTConfig(HubertConfig):
         cqt_loss_weight (`float`, defaults to 1.0): Weight of the mean squared error of the constant-Q spectrum.
         feature_penalty_weight (`float`, defaults to 10.0): Weight of the mean square of the convolutional features
             (`loss_weights: [10, 1]` in the official recipes).
+        padding_invariant (`bool`, defaults to True): Whether a padded clip gives the features it gives alone, where an
+            `attention_mask` is passed: the first normalisation, over time, leaves out padding. The official models count
+            padding in, which changes features by up to two standard deviations; False restores that.
+        deepnorm (`bool`, defaults to False): Post-norm layers with DeepNorm's residual weights and initialisation.
+        attention_relax (`float`, defaults to -1.0): Divisor of the attention scores where `attn_implementation="relaxed"` is
+            chosen, for training in float16 (330M: 32). It changes no number otherwise.
+        feature_extractor_cqt (`bool`, defaults to False): Whether the encoder is given a constant-Q spectrum beside the
+            convolutional features.
+        feature_extractor_cqt_bins (`int`, defaults to 336): Bins of that spectrum, over seven octaves.
+        feature_grad_mult (`float`, defaults to 1.0): Factor on the gradient of the convolutions (fairseq: 0.1 for 95M, 1 for
+            330M); 0 freezes them and keeps no graph.
         tie_last_hidden_states (`bool`, defaults to True): Whether `hidden_states[-1]` is `last_hidden_state`, as in the
             official models; otherwise pre-norm models return the state before the last normalisation.
     """
@@ -41,6 +52,8 @@ class MERTConfig(HubertConfig):
 
     sample_rate: int = 24000
     tie_last_hidden_states: bool = True
+    padding_invariant: bool = True
+    feature_grad_mult: float | int = 1.0
 
     codebook_sizes: list[int] | tuple[int, ...] = (1024,) * 8
     code_offset: int = 0
@@ -56,6 +69,54 @@ class MERTConfig(HubertConfig):
     feature_extractor_cqt_bins: int = 336
     deepnorm: bool = False
     attention_relax: float | int = -1.0
+
+    @classmethod
+    def mert_95m(cls, **changes) -> "MERTConfig":
+        """MERT-v1-95M: 12 post-norm layers of 768, 24 kHz; 94,371,712 parameters without heads. The defaults of the class."""
+        return cls(**changes)
+
+    @classmethod
+    def mert_330m(cls, **changes) -> "MERTConfig":
+        """MERT-v1-330M: 24 pre-norm layers of 1024, 24 kHz, no dropout; 315,428,992 parameters without heads."""
+        fields = dict(
+            hidden_size=1024,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            intermediate_size=4096,
+            do_stable_layer_norm=True,
+            hidden_dropout=0.0,
+            attention_dropout=0.0,
+            feat_proj_dropout=0.0,
+            final_dropout=0.0,
+            layerdrop=0.0,
+            mask_time_prob=0.075,
+            attention_relax=32.0,
+            code_dim=128,
+        )
+        return cls(**{**fields, **changes})
+
+    @classmethod
+    def mert_v0(cls, **changes) -> "MERTConfig":
+        """MERT-v0 and v0-public: the encoder of 95M at 16 kHz, 50 frames a second; 94,371,712 parameters without heads."""
+        return cls(**{**dict(sample_rate=16000, activation_dropout=0.1, layerdrop=0.1), **changes})
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """Read a configuration; one of another kind of model is refused, not read as a MERT.
+
+        Raises:
+            ValueError: the model type is neither `mert_model` nor `hubert` (which MERT-v0 was published as at first).
+        """
+        found = config_dict.get("model_type", cls.model_type)
+        if found == "mert2":
+            raise ValueError(
+                "model_type 'mert2' is MERT-v2 (m-a-p/MERT-v2-30s, -FullSong; 2026): a Conformer on mel spectra with 632 M"
+                " parameters, another architecture than MERT v0 and v1, which this package holds; its page tells how to load"
+                " it."
+            )
+        if found not in (cls.model_type, "hubert"):
+            raise ValueError(f"model_type {found!r} is not MERT; MERTConfig reads 'mert_model' and 'hubert'.")
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def hop_samples(self) -> int:
@@ -90,8 +151,10 @@ class MERTConfig(HubertConfig):
         for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
             parts = getattr(self, name)
             _require(parts > 0 and self.hidden_size % parts == 0, name, parts, f"a divisor of hidden_size={self.hidden_size}")
-        for name in ("deepnorm", "feature_extractor_cqt"):
-            _require(not getattr(self, name), name, True, "False: this version does not build that variant yet")
+        _require(self.feature_grad_mult >= 0, "feature_grad_mult", self.feature_grad_mult, "a factor of 0 or more")
+        _require(not (self.deepnorm and self.do_stable_layer_norm), "deepnorm", True, "False with do_stable_layer_norm")
+        bins = self.feature_extractor_cqt_bins
+        _require(bins > 0 and bins % 7 == 0, "feature_extractor_cqt_bins", bins, "a multiple of 7, the octaves it covers")
 
 
 def _require(condition: bool, name: str, given: object, accepted: str) -> None:

@@ -8,13 +8,46 @@ import torch.nn as nn
 import torch.nn.functional as F
 from transformers import HubertModel, HubertPreTrainedModel
 from transformers import initialization as init
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_utils import AttentionInterface
+from transformers.models.hubert.modeling_hubert import (
+    HubertEncoder,
+    HubertEncoderLayer,
+    HubertEncoderStableLayerNorm,
+    HubertFeatureEncoder,
+    HubertFeatureProjection,
+    HubertGroupNormConvLayer,
+)
 from transformers.utils.generic import ModelOutput, can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_mert import MERTConfig
+from .spectra_mert import ConstantQSpectrum
 
 IGNORED_LABEL = -100
+
+
+def relaxed_attention_forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
+    """Attention for training in float16, chosen with `attn_implementation="relaxed"` (MERT, section 4.3).
+
+    softmax(s) = softmax(c * (s/c - max(s/c))) for any c. Dividing the queries by c = `config.attention_relax` before they meet
+    the keys keeps their products within float16's range; the numbers are those of plain attention. (The official code does not
+    gain from it: it divides after the product, and its training takes another path altogether.)
+    """
+    relax = module.config.attention_relax
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = torch.matmul(query * (scaling / relax), key.transpose(2, 3))
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    scores = (scores - scores.amax(-1, keepdim=True)) * relax
+    weights = F.softmax(scores, dim=-1)
+    mixed = torch.matmul(F.dropout(weights, p=dropout, training=module.training), value)
+    return mixed.transpose(1, 2).contiguous(), weights
+
+
+AttentionInterface.register("relaxed", relaxed_attention_forward)
+AttentionMaskInterface.register("relaxed", eager_mask)
 
 
 @dataclass
@@ -58,6 +91,74 @@ class MERTForPreTrainingOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
+class MERTGroupNormConvLayer(HubertGroupNormConvLayer):
+    """The first convolution, whose normalisation over time can leave out padding."""
+
+    def forward(self, hidden_states: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """(batch, 1, samples) -> (batch, channels, frames); statistics over each clip's first `num_samples` (batch,) alone."""
+        hidden_states = self.conv(hidden_states)
+        if num_samples is None:
+            return self.activation(self.layer_norm(hidden_states))
+        frames = (num_samples - self.conv.kernel_size[0]) // self.conv.stride[0] + 1
+        return self.activation(_group_norm_over_valid(self.layer_norm, hidden_states, frames))
+
+
+class MERTFeatureEncoder(HubertFeatureEncoder):
+    """The convolutions from waveform to frames; padded clips give the frames they give alone."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.normalises_over_time = config.feat_extract_norm == "group"
+        if self.normalises_over_time:
+            self.conv_layers[0] = MERTGroupNormConvLayer(config, layer_id=0)
+
+    def forward(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """(batch, samples) -> (batch, channels, frames)."""
+        hidden_states = input_values.unsqueeze(1)
+        if self.gradient_checkpointing and self.training and self._requires_grad:
+            # reentrant checkpointing recomputes only what depends on an input that needs a gradient
+            hidden_states.requires_grad_(True)
+        first, *others = self.conv_layers
+        with_padding = self.normalises_over_time and num_samples is not None
+        hidden_states = first(hidden_states, num_samples=num_samples) if with_padding else first(hidden_states)
+        for layer in others:
+            hidden_states = layer(hidden_states)
+        return hidden_states
+
+
+class MERTDeepNormEncoderLayer(HubertEncoderLayer):
+    """A post-norm layer whose skip connections weigh more, so that deep models train (DeepNorm, arXiv 2203.00555).
+
+    Skips are multiplied by (2N)^1/4; the layers whose outputs are added to them start (8N)^1/4 times smaller, N layers in all.
+    """
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.skip_weight = (2 * config.num_hidden_layers) ** 0.25
+        feed_forward, attention = self.feed_forward, self.attention
+        for linear in (feed_forward.intermediate_dense, feed_forward.output_dense, attention.v_proj, attention.out_proj):
+            linear.initial_divisor = (8 * config.num_hidden_layers) ** 0.25
+
+    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor:
+        """(batch, frames, hidden) -> (batch, frames, hidden)."""
+        attended, _ = self.attention(hidden_states, attention_mask=attention_mask, **kwargs)
+        hidden_states = self.layer_norm(self.skip_weight * hidden_states + self.dropout(attended))
+        return self.final_layer_norm(self.skip_weight * hidden_states + self.feed_forward(hidden_states))
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a factor (fairseq `feature_grad_mult`)."""
+
+    @staticmethod
+    def forward(ctx, values, factor):
+        ctx.factor = factor
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.factor, None
+
+
 class MERTPreTrainedModel(HubertPreTrainedModel):
     """Initialisation and configuration shared by all MERT models."""
 
@@ -73,6 +174,8 @@ class MERTPreTrainedModel(HubertPreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, nn.Conv1d) and hasattr(module, "parametrizations"):
             _init_positional_convolution(module)
+        elif isinstance(module, nn.Linear) and hasattr(module, "initial_divisor"):
+            init.normal_(module.weight, 0.0, self.config.initializer_range / module.initial_divisor)
         elif any(module is projection for projection in self._outer_projections()):
             _init_linear_like_torch(module)
         elif isinstance(module, MERTCodeHead):
@@ -100,13 +203,26 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
     """
 
     # a pre-training checkpoint holds the heads as well; that they are left out here is no news
-    _keys_to_ignore_on_load_unexpected = [r"^code_head\.", r"^cqt_head\."]
+    _keys_to_ignore_on_load_unexpected = [r"^code_head\.", r"^cqt_head\.", r"^feature_extractor_cqt\."]
 
     def __init__(self, config: MERTConfig):
-        super().__init__(config)
-        if not hasattr(self, "masked_spec_embed"):
-            # HuBERT makes it only where SpecAugment is on; masked prediction always needs it
-            self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_())
+        # HubertModel's own constructor is passed over: it would build and initialise the parts that differ here for nothing
+        super(HubertModel, self).__init__(config)
+        self.feature_extractor = MERTFeatureEncoder(config)
+        self.feature_projection = HubertFeatureProjection(config)
+        self.feature_extractor_cqt = None
+        if config.feature_extractor_cqt:
+            bins = config.feature_extractor_cqt_bins
+            self.feature_extractor_cqt = ConstantQSpectrum(config.sample_rate, config.hop_samples, bins, bins // 7)
+            width = config.conv_dim[-1] + bins
+            self.feature_projection.layer_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+            self.feature_projection.projection = nn.Linear(width, config.hidden_size)
+        self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_())
+        self.encoder = HubertEncoderStableLayerNorm(config) if config.do_stable_layer_norm else HubertEncoder(config)
+        if config.deepnorm:
+            layers = (MERTDeepNormEncoderLayer(config) for _ in range(config.num_hidden_layers))
+            self.encoder.layers = nn.ModuleList(layers)
+        self.post_init()
 
     def _outer_projections(self):
         return (self.feature_projection.projection,)
@@ -132,14 +248,28 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
             [`MERTModelOutput`]; `output_hidden_states`, `output_attentions` and `return_dict` work as everywhere in
             transformers.
         """
-        extract_features = self.feature_extractor(input_values).transpose(1, 2)
+        extract_features = self._extract_features(input_values, attention_mask)
         num_frames = extract_features.shape[1]
+        features = extract_features
+        if self.feature_extractor_cqt is not None:
+            audible = input_values if attention_mask is None else input_values * attention_mask
+            spectrum = self.feature_extractor_cqt(audible)[:, :num_frames]
+            features = torch.cat([features, spectrum.to(features.dtype)], dim=-1)
         if attention_mask is not None:
             attention_mask = self._get_feature_vector_attention_mask(num_frames, attention_mask)
-        hidden_states = self.feature_projection(extract_features)
+        hidden_states = self.feature_projection(features)
         hidden_states = self._mask_hidden_states(hidden_states, mask_time_indices, attention_mask)
         encoded = self.encoder(hidden_states, attention_mask=attention_mask, **kwargs)
         return MERTModelOutput(last_hidden_state=encoded.last_hidden_state, extract_features=extract_features)
+
+    def _extract_features(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """(batch, samples) -> (batch, frames, channels), with the gradient that `feature_grad_mult` leaves."""
+        with_padding = attention_mask is not None and self.config.padding_invariant
+        num_samples = attention_mask.sum(-1) if with_padding else None
+        factor = self.config.feature_grad_mult
+        with torch.set_grad_enabled(torch.is_grad_enabled() and factor > 0):
+            features = self.feature_extractor(input_values, num_samples).transpose(1, 2)
+        return _ScaleGradient.apply(features, factor) if features.requires_grad and factor != 1 else features
 
     def _mask_hidden_states(self, hidden_states, mask_time_indices=None, attention_mask=None):
         if mask_time_indices is None:
@@ -309,6 +439,20 @@ def _fit_to_frames(name: str, labels: torch.Tensor, frames_shape: torch.Size, wi
             " (longer ones are cut)."
         )
     return labels[:, :num_frames]
+
+
+def _group_norm_over_valid(norm: nn.GroupNorm, hidden_states: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+    """Normalise every channel over its first num_frames (batch,) frames; what lies behind them is padding."""
+    length = hidden_states.shape[-1]
+    with torch.autocast(hidden_states.device.type, enabled=False):
+        values = hidden_states.float()
+        valid = (torch.arange(length, device=values.device) < num_frames.unsqueeze(1)).to(values.dtype).unsqueeze(-1)
+        count = num_frames.clamp(min=1).view(-1, 1, 1)
+        # products with the mask add up the valid frames in one pass, without a masked copy
+        centred = values - torch.bmm(values, valid) / count
+        variance = torch.bmm(centred.square(), valid) / count
+        scale = norm.weight.float().unsqueeze(-1) * torch.rsqrt(variance + norm.eps)
+        return (centred * scale + norm.bias.float().unsqueeze(-1)).to(hidden_states.dtype)
 
 
 def _init_linear_like_torch(linear: nn.Linear) -> None:

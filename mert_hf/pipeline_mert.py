@@ -61,9 +61,15 @@ class MERTFeatureExtractionPipeline(Pipeline):
         return batch
 
     def _forward(self, model_inputs, output_hidden_states=False):
-        outputs = self.model(**model_inputs, output_hidden_states=output_hidden_states)
+        attention_mask = model_inputs["attention_mask"]
+        num_samples = attention_mask.sum(-1)
+        outputs = self.model(
+            model_inputs["input_values"],
+            # without padding the model runs as it does without a mask, to the last bit
+            attention_mask=None if attention_mask.all() else attention_mask,
+            output_hidden_states=output_hidden_states,
+        )
         features = torch.stack(outputs.hidden_states, dim=1) if output_hidden_states else outputs.last_hidden_state
-        num_samples = model_inputs["attention_mask"].sum(-1)
         return {"features": features, "num_frames": self.model._get_feat_extract_output_lengths(num_samples)}
 
     def postprocess(self, model_outputs, return_tensors=False):

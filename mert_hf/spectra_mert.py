@@ -94,10 +94,59 @@ class Chromagram(nn.Module):
         return chroma / (torch.linalg.vector_norm(chroma, dim=-1, keepdim=True) + SILENCE_POWER)
 
 
+class ConstantQSpectrum(nn.Module):
+    """Magnitudes of the constant-Q transform, as an input of the encoder (`feature_extractor_cqt`).
+
+    Kernels of Q periods under a Hann window, L1-normalised, and magnitudes scaled by the square root of the kernel's length
+    (nnAudio's CQT1992v2 with its defaults, which the official model uses).
+
+    Args:
+        sampling_rate, hop_samples: as in [`LogMelSpectrum`].
+        bins: number of bins.
+        bins_per_octave: bins an octave.
+        min_hz: centre of the lowest bin.
+    """
+
+    def __init__(self, sampling_rate: int, hop_samples: int, bins: int, bins_per_octave: int, min_hz: float = 32.7):
+        super().__init__()
+        self.sampling_rate, self.hop_samples = sampling_rate, hop_samples
+        self.bins, self.bins_per_octave, self.min_hz = bins, bins_per_octave, min_hz
+        # made at the first use, on the device of the input: as buffers they would have to survive loading on the meta device
+        self._kernels: torch.Tensor | None = None
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, samples // hop_samples + 1, bins), zeros beyond the ends."""
+        if self._kernels is None or self._kernels.device != waveform.device:
+            self._kernels = self._make_kernels().to(waveform.device)
+        width = self._kernels.shape[-1]
+        with torch.autocast(waveform.device.type, enabled=False):
+            parts = nn.functional.conv1d(
+                waveform.float().unsqueeze(1), self._kernels, stride=self.hop_samples, padding=width // 2
+            )
+            return parts.unflatten(1, (2, self.bins)).square().sum(1).sqrt().mT
+
+    def _make_kernels(self) -> torch.Tensor:
+        """(2 * bins, 1, width): real parts, then imaginary ones, each kernel in the middle."""
+        quality = 1 / (2 ** (1 / self.bins_per_octave) - 1)
+        frequencies_hz = [self.min_hz * 2 ** (bin / self.bins_per_octave) for bin in range(self.bins)]
+        lengths = [math.ceil(quality * self.sampling_rate / hz) for hz in frequencies_hz]
+        width = 2 ** math.ceil(math.log2(lengths[0]))
+        kernels = torch.zeros(2, self.bins, width, dtype=torch.float64)
+        for bin, (hz, length) in enumerate(zip(frequencies_hz, lengths, strict=True)):
+            window = torch.hann_window(length, dtype=torch.float64)
+            first = -((length + 1) // 2)
+            phase = 2 * math.pi * hz / self.sampling_rate * torch.arange(first, first + length, dtype=torch.float64)
+            # the window's sum is the L1 norm, since every point of the wave has length 1
+            kernel = torch.stack([window * phase.cos(), window * phase.sin()]) * (math.sqrt(length) / window.sum())
+            start = width // 2 + first
+            kernels[:, bin, start : start + length] = kernel
+        return kernels.flatten(0, 1).unsqueeze(1).float()
+
+
 def _mel_band_edges_hz(bins: int, min_hz: float, max_hz: float) -> list[float]:
     low, high = (2595 * math.log10(1 + hz / 700) for hz in (min_hz, max_hz))
     mels = [low + (high - low) * i / (bins + 1) for i in range(bins + 2)]
     return [700 * (10 ** (mel / 2595) - 1) for mel in mels]
 
 
-__all__ = ["Chromagram", "LogMelSpectrum", "PowerSpectrum"]
+__all__ = ["Chromagram", "ConstantQSpectrum", "LogMelSpectrum", "PowerSpectrum"]
