@@ -159,8 +159,9 @@ def _load(checkpoint: Path) -> dict:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"it names {named[1]}, which" if named else "it holds something that"
         raise InputError(f"{checkpoint} is refused: {what} weights have no need of. Nothing in it was run.") from None
-    except (RuntimeError, EOFError) as error:
-        raise InputError(f"{checkpoint} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError):
+        # the unpickler stumbles in as many ways as there are files that are no pickles
+        raise InputError(f"{checkpoint} cannot be read as a checkpoint of torch; it is damaged or something else.") from None
     if not isinstance(state, dict):
         raise InputError(f"{checkpoint} is no fairseq checkpoint of MERT: it holds a {type(state).__name__}.")
     return state

@@ -32,6 +32,9 @@ class FeatureExtraction(FeatureExtractionPipeline):
             if feature_extractor is None:
                 # loaded again so that its own error surfaces
                 feature_extractor = AutoFeatureExtractor.from_pretrained(model.config.name_or_path)
+            if not isinstance(feature_extractor, MERTFeatureExtractor):
+                # published repositories name Wav2Vec2FeatureExtractor: the same settings, without the checks
+                feature_extractor = MERTFeatureExtractor.from_dict(feature_extractor.to_dict())
             return MERTFeatureExtractionPipeline(model=model, feature_extractor=feature_extractor, **kwargs)
         if tokenizer is None:
             tokenizer = AutoTokenizer.from_pretrained(model.config.name_or_path)
