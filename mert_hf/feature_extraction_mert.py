@@ -67,7 +67,12 @@ class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
         return super().__call__(clips, sampling_rate=self.sampling_rate, padding=padding, **kwargs)
 
     def _check(self, clip, index: int) -> np.ndarray:
-        clip = np.asarray(clip)
+        try:
+            clip = np.asarray(clip)
+        except ValueError:
+            raise ValueError(
+                f"clip {index} is a list of lists of different lengths; give one list of samples a clip."
+            ) from None
         if clip.ndim != 1:
             raise ValueError(
                 f"clip {index} has the shape {clip.shape}; a mono clip (samples,) is needed. Average the channels first:"

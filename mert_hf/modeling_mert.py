@@ -247,7 +247,18 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
         Returns:
             [`MERTModelOutput`]; `output_hidden_states`, `output_attentions` and `return_dict` work as everywhere in
             transformers.
+
+        Raises:
+            ValueError: waveforms of another shape or too short for one frame, a mask that does not fit them, or hidden states
+                asked for while LayerDrop leaves layers out (in `train()` with `config.layerdrop` above 0), when nobody could
+                tell which layer a state belongs to.
         """
+        self._check_inputs(input_values, attention_mask)
+        if self.training and self.config.layerdrop > 0 and kwargs.get("output_hidden_states"):
+            raise ValueError(
+                "hidden states cannot be told apart while LayerDrop leaves out layers"
+                f" (config.layerdrop={self.config.layerdrop}); call model.eval(), or set model.config.layerdrop = 0."
+            )
         extract_features = self._extract_features(input_values, attention_mask)
         num_frames = extract_features.shape[1]
         features = extract_features
@@ -261,6 +272,20 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
         hidden_states = self._mask_hidden_states(hidden_states, mask_time_indices, attention_mask)
         encoded = self.encoder(hidden_states, attention_mask=attention_mask, **kwargs)
         return MERTModelOutput(last_hidden_state=encoded.last_hidden_state, extract_features=extract_features)
+
+    def _check_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
+        if input_values.ndim != 2 or not input_values.is_floating_point():
+            raise ValueError(
+                f"input_values must be floating point of shape (batch, samples), mono; got {input_values.dtype} of shape"
+                f" {tuple(input_values.shape)}. Average channels first; MERTFeatureExtractor makes such a batch."
+            )
+        if self.count_frames(input_values.shape[1]) == 0:
+            raise ValueError(f"clips of {input_values.shape[1]} samples are too short for one frame of this model.")
+        if attention_mask is not None and attention_mask.shape != input_values.shape:
+            raise ValueError(
+                f"attention_mask must have the shape of input_values, {tuple(input_values.shape)} (samples, not frames); got"
+                f" {tuple(attention_mask.shape)}."
+            )
 
     def _extract_features(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """(batch, samples) -> (batch, frames, channels), with the gradient that `feature_grad_mult` leaves."""

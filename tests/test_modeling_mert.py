@@ -138,6 +138,29 @@ def test_refuses_what_does_not_fit(batch, change, message):
         model(**{**inputs, **change})
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"input_values": torch.zeros(2, 2, 8000)}, r"mono; got torch.float32 of shape \(2, 2, 8000\)"),
+        ({"input_values": torch.zeros(2, 8000, dtype=torch.int16)}, "must be floating point"),
+        ({"input_values": torch.zeros(2, 399)}, "clips of 399 samples are too short"),
+        ({"input_values": torch.zeros(2, 8000), "attention_mask": torch.ones(2, 24)}, r"samples, not frames\); got \(2, 24\)"),
+    ],
+)
+def test_the_encoder_names_inputs_it_cannot_take(tiny_config, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MERTModel(tiny_config).eval()(**arguments)
+
+
+def test_hidden_states_are_never_short_of_a_layer(tiny_config):
+    tiny_config.layerdrop = 0.5
+    model = MERTModel(tiny_config).train()
+    with pytest.raises(ValueError, match="while LayerDrop leaves out layers .*model.eval"):
+        model(torch.zeros(1, 8000), output_hidden_states=True)
+    model(torch.zeros(1, 8000))
+    assert len(model.eval()(torch.zeros(1, 8000), output_hidden_states=True).hidden_states) == 3
+
+
 def test_never_draws_masks_itself(batch):
     model, inputs = batch
     for module in model.modules():

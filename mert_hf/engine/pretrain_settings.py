@@ -54,6 +54,8 @@ class CQTSettings:
     min_hz: float = setting(32.7, "centre of the lowest bin in Hz (C1)")
     bins: int = setting(336, "bins")
     bins_per_octave: int = setting(48, "bins an octave")
+    backend: Literal["torch", "nnaudio"] = setting("torch", "torch is fast; nnaudio is what the official code uses, and slow")
+    tolerance: float = setting(1e-3, "relative error of the torch backend; 0 is exact and slow")
 
 
 @dataclass

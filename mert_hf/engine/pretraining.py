@@ -116,10 +116,8 @@ def build_objective(
         )
         cqt_teacher = None
         if settings.cqt.enabled:
-            cqt = settings.cqt
-            cqt_teacher = CQTTeacher(config.sample_rate, config.hop_samples, cqt.min_hz, cqt.bins, cqt.bins_per_octave).to(
-                device
-            )
+            numbers = {name: value for name, value in vars(settings.cqt).items() if name != "enabled"}
+            cqt_teacher = CQTTeacher(config.sample_rate, config.hop_samples, **numbers).to(device)
     except ValueError as error:
         raise InputError(str(error)) from None
     seed_torch(settings.training.seed, "weights")

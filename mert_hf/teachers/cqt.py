@@ -3,13 +3,18 @@
 import torch
 import torch.nn as nn
 
+from mert_hf.errors import InputError
+from mert_hf.spectra_mert import ConstantQSpectrum
+
+BACKENDS = ("torch", "nnaudio")
+
 
 class CQTTeacher(nn.Module):
-    """Magnitudes of the constant-Q transform, as the official training computes them with nnAudio.
+    """Magnitudes of the constant-Q transform with the numbers of the official training.
 
-    The numbers are those of the official code: 336 bins, 48 an octave, seven octaves from C1 (32.7 Hz) to 4.1 kHz, Q = 68.8;
-    L1-normalised Hann kernels, magnitudes scaled by the square root of the kernel length, neither logarithm nor
-    standardisation. Frame i is centred on sample i * hop_samples; beyond the ends of the clip there are zeros.
+    336 bins, 48 an octave, seven octaves from C1 (32.7 Hz) to 4.1 kHz, Q = 68.8; L1-normalised Hann kernels, magnitudes scaled
+    by the square root of the kernel length, neither logarithm nor standardisation. Frame i is centred on sample
+    i * hop_samples; beyond the ends of the clip there are zeros.
 
     The lowest kernels span seconds (2.1 s at 32.7 Hz), so the spectrum depends on the crop: it is computed on the crop, never
     stored for a whole track.
@@ -20,47 +25,60 @@ class CQTTeacher(nn.Module):
         min_hz: centre of the lowest bin.
         bins: number of bins.
         bins_per_octave: bins an octave.
+        backend: "torch" ([`ConstantQSpectrum`], mostly in the frequency domain) or "nnaudio" (CQT1992v2, as the official code
+            uses it; much slower, the judge of the other).
+        tolerance: relative error of "torch" against "nnaudio" (Frobenius norm); 0 is exact and as slow.
 
     Raises:
-        ValueError: a rate, hop or number that is not positive, or a highest bin above half the sampling rate.
+        ValueError: a number that is not positive, or a highest bin above half the sampling rate.
+        InputError: an unknown backend.
     """
 
-    def __init__(self, sampling_rate=24000, hop_samples=320, min_hz=32.7, bins=336, bins_per_octave=48):
+    def __init__(
+        self,
+        sampling_rate: int = 24000,
+        hop_samples: int = 320,
+        min_hz: float = 32.7,
+        bins: int = 336,
+        bins_per_octave: int = 48,
+        backend: str = "torch",
+        tolerance: float = 1e-3,
+    ):
         super().__init__()
-        from nnAudio.features.cqt import CQT1992v2  # slow to import, and only targets need it
-
-        numbers = dict(
-            sampling_rate=sampling_rate, hop_samples=hop_samples, min_hz=min_hz, bins=bins, bins_per_octave=bins_per_octave
-        )
-        for name, value in numbers.items():
-            if value <= 0:
-                raise ValueError(f"{name}={value} must be positive.")
-        highest_hz = min_hz * 2 ** ((bins - 1) / bins_per_octave)
-        if highest_hz >= sampling_rate / 2:
-            raise ValueError(
-                f"the highest of {bins} bins lies at {highest_hz:.0f} Hz, above {sampling_rate / 2:.0f} Hz, half the sampling"
-                " rate; use fewer bins or more bins_per_octave."
-            )
+        if backend not in BACKENDS:
+            raise InputError(f"backend {backend!r} is unknown; known backends: {', '.join(BACKENDS)}.")
         self.sampling_rate = sampling_rate
         self.frame_rate = sampling_rate / hop_samples
         self.num_bins = bins
-        self.transform = CQT1992v2(
-            sr=sampling_rate,
-            hop_length=hop_samples,
-            fmin=min_hz,
-            n_bins=bins,
-            bins_per_octave=bins_per_octave,
-            pad_mode="constant",
-            output_format="Magnitude",
-            verbose=False,
-        )
-        # the kernels follow from the numbers above and take up to 176 MB: they stay out of checkpoints
-        for module in self.modules():
-            for name, buffer in list(module.named_buffers(recurse=False)):
-                module.register_buffer(name, buffer, persistent=False)
+        self.transform = ConstantQSpectrum(sampling_rate, hop_samples, bins, bins_per_octave, min_hz, tolerance)
+        if backend == "nnaudio":
+            self.transform = _make_nnaudio_transform(sampling_rate, hop_samples, min_hz, bins, bins_per_octave)
 
     @torch.no_grad()
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) at `sampling_rate` -> (batch, samples // hop_samples + 1, bins) float32 magnitudes, 0 or more."""
         with torch.autocast(waveform.device.type, enabled=False):
-            return self.transform(waveform.float()).mT
+            return self.transform(waveform.float())
+
+
+def _make_nnaudio_transform(sampling_rate: int, hop_samples: int, min_hz: float, bins: int, bins_per_octave: int) -> nn.Module:
+    from nnAudio.features.cqt import CQT1992v2  # slow to import, and only the judge needs it
+
+    class FramesFirst(CQT1992v2):
+        def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+            return super().forward(waveform).mT
+
+    transform = FramesFirst(
+        sr=sampling_rate,
+        hop_length=hop_samples,
+        fmin=min_hz,
+        n_bins=bins,
+        bins_per_octave=bins_per_octave,
+        pad_mode="constant",
+        output_format="Magnitude",
+        verbose=False,
+    )
+    # the kernels follow from the numbers above and take up to 176 MB: they stay out of checkpoints
+    for name, buffer in list(transform.named_buffers(recurse=False)):
+        transform.register_buffer(name, buffer, persistent=False)
+    return transform

@@ -25,7 +25,7 @@ def case(request, tmp_path_factory):
         "input_values": golden["waveform"],
         "mask_time_indices": golden["mask_indices"].bool(),
         "labels": golden["codes"].permute(1, 0, 2).long(),
-        "cqt_labels": CQTTeacher()(golden["waveform"]),
+        "cqt_labels": CQTTeacher(backend="nnaudio")(golden["waveform"]),
     }
     return MERTForPreTraining.from_pretrained(folder).eval(), inputs, golden, meta
 

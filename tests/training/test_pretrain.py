@@ -144,7 +144,7 @@ def run_here(monkeypatch, *arguments) -> str:
         (["--training.batch_size", "1"], "noise mixture needs 2 or more clips in a batch"),
         (["--training.learning_rate", "-1"], "training.learning_rate=-1.0 must be positive"),
         (["--mixture.max_s", "3"], "mixture.max_s=3.0 is longer than the shortest clip, 2.0 s"),
-        (["--cqt.bins", "200"], "half the sampling rate"),
+        (["--cqt.bins", "420"], "half the sampling rate"),
         (["--teacher.folder", "/nowhere"], "teacher: /nowhere holds no fitted k-means teacher"),
         (["--teacher.codebook_sizes", "[5000]"], "5000 codes cannot be fitted on"),
         (["--data.dataset", "/nowhere/data"], "data.dataset='/nowhere/data' cannot be loaded"),
