@@ -8,6 +8,7 @@ import io
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -52,6 +53,11 @@ RESAMPLING_CONTEXT_S = 0.05
 FFMPEG_PREROLL_S = 0.2
 # Below this peak (-80 dB of full scale) a track counts as silent.
 SILENCE_PEAK = 1e-4
+# Bit rates of mp3 by the index in a frame's header, for MPEG 2 and 2.5, and for MPEG 1 (ISO 11172-3, 13818-3).
+MP3_KBPS = (
+    (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+)
 # Data sizes that programs write into a wav header when they cannot know the size yet (a pipe).
 UNKNOWN_WAV_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 
@@ -101,7 +107,8 @@ def read_info(source: AudioSource) -> AudioInfo:
 def read_audio(source: AudioSource, sampling_rate: int = 24000, start: int = 0, num_samples: int | None = None) -> np.ndarray:
     """Read a file, or a crop of it by seeking, as a mono waveform at the wanted rate.
 
-    A crop equals the same samples of the whole file read at once (to the resampling filter's last digits), whatever the rates.
+    A crop equals the same samples of the whole file read at once (to the resampling filter's last digits), whatever the rates;
+    only codecs that fill in noise while decoding, such as AAC, give slightly other noise each time.
 
     Args:
         source: path or bytes of an audio file.
@@ -195,13 +202,22 @@ class _SoundfileReader:
 
     def __init__(self, source: str | io.BytesIO):
         self._source = source
-        self._file = soundfile.SoundFile(source)
+        # as bytes: a name from an old disk may be no valid text
+        self._file = soundfile.SoundFile(os.fsencode(source) if isinstance(source, str) else source)
         self.info = AudioInfo(self._file.samplerate, self._file.frames, self._file.channels)
+        self._undeclared = self._file.format in ("MPEG", "MP3") and not _mp3_declares_length(source)
+        if self._undeclared and _mp3_varies_bitrate(source):
+            # libsndfile guesses the length from the first frame's bit rate and reads no further than its guess
+            self.close()
+            raise AudioError(
+                "an mp3 of variable bit rate that does not tell its length, so part of it would be lost; write it anew:"
+                " ffmpeg -i old.mp3 -c copy new.mp3"
+            )
 
     @property
     def length_is_estimated(self) -> bool:
         """Whether the number of samples is a guess from the file's size: an mp3 without the tag that holds it."""
-        return self._file.format in ("MPEG", "MP3") and not _mp3_declares_length(self._source)
+        return self._undeclared
 
     def read(self, start: int, num_samples: int) -> np.ndarray:
         try:
@@ -234,10 +250,12 @@ class _FFmpegReader:
         except (ImportError, RuntimeError, OSError):
             raise AudioError("not a format libsndfile reads; install FFmpeg to read m4a, aac, wma and others") from None
         try:
-            self._decoder = AudioDecoder(source.getvalue() if isinstance(source, io.BytesIO) else source)
+            self._file = Path(source).open("rb") if isinstance(source, str) else source  # noqa: SIM115 (closed by close)
+            self._decoder = AudioDecoder(self._file)
             metadata = self._decoder.metadata
             rate, duration_s = metadata.sample_rate, metadata.duration_seconds
         except (RuntimeError, ValueError):
+            self._file.close()
             raise AudioError("not an audio file that libsndfile or FFmpeg can read") from None
         if not rate or duration_s is None:
             raise AudioError("FFmpeg finds no length or rate in this file")
@@ -260,7 +278,7 @@ class _FFmpegReader:
         return False
 
     def close(self) -> None:
-        """Nothing to do: the decoder frees itself."""
+        self._file.close()
 
 
 @contextmanager
@@ -269,9 +287,13 @@ def _open(source: AudioSource) -> Iterator[_SoundfileReader | _FFmpegReader]:
         source = os.fspath(source)
         path = Path(source)
         if not path.is_file():
-            raise AudioError(f"{source} is not a file" if path.exists() else f"{source} does not exist")
-        if path.stat().st_size == 0:
-            raise AudioError("the file is empty")
+            raise AudioError(f"{_name(source)} is not a file" if path.exists() else f"{_name(source)} does not exist")
+        try:
+            with path.open("rb") as file:
+                if not file.read(1):
+                    raise AudioError("the file is empty")
+        except OSError as error:
+            raise AudioError(f"cannot be opened: {error.strerror}") from None
     elif not source:
         raise AudioError("the bytes are empty")
     try:
@@ -295,14 +317,42 @@ def _last_ogg_page_is_cut(source: str | io.BytesIO) -> bool:
     return len(lengths) < segments or page + 27 + segments + sum(lengths) > len(tail)
 
 
-def _mp3_declares_length(source: str | io.BytesIO) -> bool:
-    # the tag that holds the number of frames lies in the first frame, behind the ID3v2 block with title and cover
+def _id3_length(source: str | io.BytesIO) -> int:
     head = _read_bytes(source, 10)
     skipped = 0
     if head[:3] == b"ID3":
         skipped = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    first_frame = _read_bytes(source, skipped + 4096)[skipped:]
+    return skipped
+
+
+def _mp3_declares_length(source: str | io.BytesIO) -> bool:
+    first_frame = _mp3_audio(source, 4096)
     return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+def _mp3_varies_bitrate(source: str | io.BytesIO) -> bool:
+    """Whether the first minutes of an mp3 hold frames of more than one bit rate, read off the frames' headers."""
+    audio = _mp3_audio(source, 4 << 20)
+    place, seen = 0, Counter()
+    while place + 4 <= len(audio):
+        header = int.from_bytes(audio[place : place + 4], "big")
+        version, layer = header >> 19 & 3, header >> 17 & 3
+        bitrate, rate = header >> 12 & 15, header >> 10 & 3
+        if header >> 21 != 0x7FF or version == 1 or layer != 1 or bitrate in (0, 15) or rate == 3:
+            place += 1  # no header of layer III: something else, or padding
+            continue
+        seen[bitrate] += 1
+        kbps = MP3_KBPS[version == 3][bitrate - 1]
+        sampling_rate = (44100, 48000, 32000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
+        place += (144 if version == 3 else 72) * 1000 * kbps // sampling_rate + (header >> 9 & 1)
+    # a frame or two of another rate are chance finds, or the frame that held the tag
+    return seen.total() - max(seen.values(), default=0) > 0.02 * seen.total()
+
+
+def _mp3_audio(source: str | io.BytesIO, count: int) -> bytes:
+    """The first `count` bytes behind the ID3v2 block with title and cover."""
+    skipped = _id3_length(source)
+    return _read_bytes(source, skipped + count)[skipped:]
 
 
 def _read_bytes(source: str | io.BytesIO, count: int) -> bytes:
@@ -317,4 +367,4 @@ def _read_bytes(source: str | io.BytesIO, count: int) -> bytes:
 
 
 def _name(source: AudioSource) -> str:
-    return "the audio given as bytes" if isinstance(source, bytes) else str(source)
+    return "the audio given as bytes" if isinstance(source, bytes) else os.fsencode(source).decode("utf-8", "replace")

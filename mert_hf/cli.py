@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from mert_hf.errors import InputError
 
+# Masked accuracy below which nothing is concluded; chance is 0.1 % with 1024 codes.
+CLEARLY_ABOVE_CHANCE = 0.01
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; a mistake of the user ends it with one line and exit code 1."""
@@ -57,13 +60,17 @@ def _report_code_offset(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.model} cannot be loaded: {' '.join(str(error).split())}") from None
     if loaded["missing_keys"]:
         raise InputError(f"{arguments.model} holds no pre-training heads; give a folder that mert-hf convert wrote.")
+    if arguments.clips < 1:
+        raise InputError(f"--clips {arguments.clips}: at least one clip is needed.")
     teacher = EncodecTeacher.from_pretrained(arguments.codec)
     accuracy = measure_code_offset(model.eval(), teacher, _clips(arguments.music, model.config.sample_rate, arguments.clips))
     for offset, share in accuracy.items():
         print(f"code_offset {offset}: masked accuracy {100 * share:.2f} %")
-    print(
-        f"code_offset {max(accuracy, key=accuracy.get)} fits better; the model's configuration says {model.config.code_offset}"
-    )
+    best, other = sorted(accuracy, key=accuracy.get, reverse=True)
+    if accuracy[best] < max(2 * accuracy[other], CLEARLY_ABOVE_CHANCE):
+        print("undecided: neither fits clearly; is this the teacher the model was trained with?")
+    else:
+        print(f"code_offset {best} fits; the model's configuration says {model.config.code_offset}")
 
 
 def _clips(folder: str, sampling_rate: int, count: int) -> Iterator:

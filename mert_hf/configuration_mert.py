@@ -151,6 +151,10 @@ class MERTConfig(HubertConfig):
         for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
             parts = getattr(self, name)
             _require(parts > 0 and self.hidden_size % parts == 0, name, parts, f"a divisor of hidden_size={self.hidden_size}")
+        _require(self.num_hidden_layers > 0, "num_hidden_layers", self.num_hidden_layers, "1 or more")
+        _require(self.attention_relax != 0, "attention_relax", self.attention_relax, "a positive divisor, or -1 for none")
+        for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a probability from 0 to below 1")
         _require(self.feature_grad_mult >= 0, "feature_grad_mult", self.feature_grad_mult, "a factor of 0 or more")
         _require(not (self.deepnorm and self.do_stable_layer_norm), "deepnorm", True, "False with do_stable_layer_norm")
         bins = self.feature_extractor_cqt_bins

@@ -133,6 +133,13 @@ def measure_code_offset(
     Returns:
         Mean accuracy over codebooks and masked frames, 0 to 1, for each offset.
     """
+    config, books = model.config, len(code_teacher.codebook_sizes)
+    given = (code_teacher.sampling_rate, code_teacher.frame_rate, books)
+    if given != (config.sample_rate, config.frame_rate, len(config.codebook_sizes)):
+        raise InputError(
+            f"the teacher gives {books} codebooks at {given[0]} Hz and {given[1]:g} frames per second, the model was trained on"
+            f" {len(config.codebook_sizes)} at {config.sample_rate} Hz and {config.frame_rate:g}: another teacher."
+        )
     right, count = dict.fromkeys(offsets, 0), 0
     for number, clip in enumerate(clips):
         frames = model.count_frames(len(clip))

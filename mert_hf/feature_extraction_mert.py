@@ -60,7 +60,7 @@ class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
         """
         if sampling_rate is not None and sampling_rate != self.sampling_rate:
             raise ValueError(
-                f"The model takes audio at {self.sampling_rate} Hz; this audio is at {sampling_rate} Hz. Resample it first,"
+                f"The model takes audio at {self.sampling_rate} Hz; this audio is at {sampling_rate!r} Hz. Resample it first,"
                 " or let the feature-extraction pipeline or mert_hf.audio.read_audio do it."
             )
         clips = [self._check(clip, index) for index, clip in enumerate(_split_into_clips(audio))]
@@ -97,14 +97,19 @@ class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
 
 def _split_into_clips(audio) -> list:
     if isinstance(audio, torch.Tensor):
-        audio = audio.detach().cpu().numpy()
+        audio = _to_numpy(audio)
     if isinstance(audio, np.ndarray):
         return list(audio) if audio.ndim > 1 else [audio]
     if len(audio) == 0:
         raise ValueError("got an empty list; give one clip (samples,) or a list of clips.")
     if np.isscalar(audio[0]):
         return [audio]
-    return [clip.detach().cpu().numpy() if isinstance(clip, torch.Tensor) else clip for clip in audio]
+    return [_to_numpy(clip) if isinstance(clip, torch.Tensor) else clip for clip in audio]
+
+
+def _to_numpy(clip: torch.Tensor) -> np.ndarray:
+    # numpy has no bfloat16; integers stay integers and are refused
+    return (clip.float() if clip.is_floating_point() else clip).detach().cpu().numpy()
 
 
 __all__ = ["MERTFeatureExtractor"]

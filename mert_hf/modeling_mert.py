@@ -290,7 +290,7 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
     def _extract_features(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """(batch, samples) -> (batch, frames, channels), with the gradient that `feature_grad_mult` leaves."""
         with_padding = attention_mask is not None and self.config.padding_invariant
-        num_samples = attention_mask.sum(-1) if with_padding else None
+        num_samples = attention_mask.sum(-1).long() if with_padding else None
         factor = self.config.feature_grad_mult
         with torch.set_grad_enabled(torch.is_grad_enabled() and factor > 0):
             features = self.feature_extractor(input_values, num_samples).transpose(1, 2)
@@ -468,16 +468,15 @@ def _fit_to_frames(name: str, labels: torch.Tensor, frames_shape: torch.Size, wi
 
 def _group_norm_over_valid(norm: nn.GroupNorm, hidden_states: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
     """Normalise every channel over its first num_frames (batch,) frames; what lies behind them is padding."""
-    length = hidden_states.shape[-1]
     with torch.autocast(hidden_states.device.type, enabled=False):
         values = hidden_states.float()
-        valid = (torch.arange(length, device=values.device) < num_frames.unsqueeze(1)).to(values.dtype).unsqueeze(-1)
-        count = num_frames.clamp(min=1).view(-1, 1, 1)
-        # products with the mask add up the valid frames in one pass, without a masked copy
-        centred = values - torch.bmm(values, valid) / count
-        variance = torch.bmm(centred.square(), valid) / count
+        # clip by clip: one pass over what is valid, where a mask over the batch would take several over everything
+        clips = zip(values, num_frames.tolist(), strict=True)
+        moments = [torch.var_mean(clip[:, :frames], -1, correction=0) for clip, frames in clips]
+        variance, mean = (torch.stack(moment).unsqueeze(-1) for moment in zip(*moments, strict=True))
         scale = norm.weight.float().unsqueeze(-1) * torch.rsqrt(variance + norm.eps)
-        return (centred * scale + norm.bias.float().unsqueeze(-1)).to(hidden_states.dtype)
+        shift = norm.bias.float().unsqueeze(-1) - mean * scale
+        return torch.addcmul(shift, values, scale).to(hidden_states.dtype)
 
 
 def _init_linear_like_torch(linear: nn.Linear) -> None:

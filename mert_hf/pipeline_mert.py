@@ -1,6 +1,7 @@
 """`pipeline("feature-extraction")` for MERT: a file, bytes or a waveform in, the frames' features out."""
 
 import base64
+import os
 
 import numpy as np
 import torch
@@ -81,16 +82,33 @@ class MERTFeatureExtractionPipeline(Pipeline):
 
 def _to_waveform(inputs, sampling_rate: int) -> np.ndarray:
     if isinstance(inputs, (bytes, bytearray)):
-        inputs = "data:audio/unknown;base64," + base64.b64encode(inputs).decode("ascii")
-    if isinstance(inputs, str):
-        return _load(inputs, sampling_rate)
+        if not inputs:
+            raise ValueError("cannot read the bytes as audio: there are none.")
+        encoded = "data:audio/unknown;base64," + base64.b64encode(inputs).decode("ascii")
+        return _load(encoded, sampling_rate, "the bytes")
+    if isinstance(inputs, (str, os.PathLike)):
+        source = os.fspath(inputs)
+        # transformers would try to decode the name of a missing file as base64
+        if not source.startswith(("http://", "https://", "data:")) and not os.path.isfile(source):
+            raise ValueError(f"cannot read {source} as audio: there is no such file.")
+        return _load(source, sampling_rate, source)
     if not isinstance(inputs, dict):
+        if np.ndim(inputs) != 1:
+            raise ValueError(
+                f"a waveform has the shape (samples,); got {np.shape(inputs)}. Average channels first, or give"
+                " {'array': ..., 'sampling_rate': ...} with channels first; give several clips as a list."
+            )
         return inputs
     waveform = inputs.get("array", inputs.get("raw"))
     rate = inputs.get("sampling_rate")
     if waveform is None or rate is None:
         raise ValueError(f"a dict must hold 'array' (or 'raw') and 'sampling_rate'; got the keys {sorted(map(str, inputs))}.")
     waveform = np.asarray(waveform)
+    if not np.issubdtype(waveform.dtype, np.floating):
+        raise ValueError(
+            f"'array' holds {waveform.dtype} samples; floating point within [-1, 1] is needed. For 16-bit integers:"
+            " array.astype('float32') / 32768."
+        )
     if waveform.ndim == 2:
         waveform = waveform.mean(axis=0)
     if rate == sampling_rate:
@@ -100,7 +118,7 @@ def _to_waveform(inputs, sampling_rate: int) -> np.ndarray:
     return soxr.resample(waveform, rate, sampling_rate, quality="HQ")
 
 
-def _load(source: str, sampling_rate: int) -> np.ndarray:
+def _load(source: str, sampling_rate: int, name: str) -> np.ndarray:
     # soundfile first: the features of a file must not depend on whether FFmpeg, with its own resampler, is installed
     try:
         return load_audio(source, sampling_rate=sampling_rate, backend="soundfile")
@@ -108,8 +126,8 @@ def _load(source: str, sampling_rate: int) -> np.ndarray:
         try:
             return load_audio(source, sampling_rate=sampling_rate, backend="torchcodec")
         except (ImportError, RuntimeError):
-            shown = source if len(source) < 200 else source[:40] + "..."
-            raise ValueError(f"cannot read {shown} as audio: {unreadable}") from None
+            reason = "" if source.startswith("data:") else f": {unreadable}"
+            raise ValueError(f"cannot read {name} as audio{reason}") from None
 
 
 __all__ = ["MERTFeatureExtractionPipeline"]

@@ -52,6 +52,8 @@ class LogMelSpectrum(nn.Module):
 
     def __init__(self, sampling_rate=24000, hop_samples=320, bins=128, fft_samples=2048, min_hz=30.0, max_hz=None):
         super().__init__()
+        if bins < 1:
+            raise ValueError(f"bins={bins} must be 1 or more.")
         max_hz = sampling_rate / 2 if max_hz is None else max_hz
         if not 0 <= min_hz < max_hz <= sampling_rate / 2:
             raise ValueError(
@@ -87,7 +89,7 @@ class Chromagram(nn.Module):
 
     def __init__(self, sampling_rate=24000, hop_samples=320, bins=264, fft_samples=4096):
         super().__init__()
-        if bins % 12:
+        if bins < 12 or bins % 12:
             raise ValueError(f"bins={bins} must be a multiple of 12, the semitones of an octave.")
         self.bins = bins
         self.spectrum = PowerSpectrum(hop_samples, fft_samples)

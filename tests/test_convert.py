@@ -120,6 +120,7 @@ def test_the_offset_of_the_labels_shows_in_the_accuracy(tiny_config, offset):
     clips = [torch.from_numpy(make_tones(1.0, 24000, seed)) for seed in range(4)]
     teacher = ResidualKMeansTeacher([8], ["log_mel"], {"log_mel": {"bins": 40}}).fit(clips)
     tiny_config.codebook_sizes, tiny_config.layerdrop = [12], 0.0
+    other = ResidualKMeansTeacher([8, 8], ["log_mel"], {"log_mel": {"bins": 40}})
     model = MERTForPreTraining(tiny_config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     batch = torch.stack(clips)
@@ -128,6 +129,8 @@ def test_the_offset_of_the_labels_shows_in_the_accuracy(tiny_config, offset):
         model(batch, mask_time_indices=mask, labels=teacher(batch) + offset).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+    with pytest.raises(InputError, match="the teacher gives 2 codebooks at 24000 Hz .* trained on 1 at 24000 Hz"):
+        measure_code_offset(model.eval(), other, clips)
     accuracy = measure_code_offset(model.eval(), teacher, clips)
     assert accuracy[offset] > 0.3
     assert accuracy[4 - offset] < accuracy[offset] / 2
@@ -159,7 +162,9 @@ def test_the_command_converts_and_reports_the_offset(tmp_path, codec, capsys):
     said = capsys.readouterr().out
     assert "code_offset 0: masked accuracy" in said
     assert "code_offset 4: masked accuracy" in said
-    assert "fits better; the model's configuration says 4" in said
+    assert "undecided: neither fits clearly" in said  # a codec with random weights
+    with pytest.raises(SystemExit, match="--clips 0: at least one"):
+        main(["code-offset", str(tmp_path / "model"), str(tmp_path / "music"), "--clips", "0"])
 
 
 @pytest.mark.parametrize(

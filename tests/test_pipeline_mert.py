@@ -39,6 +39,7 @@ def test_path_bytes_array_and_dict_give_the_same_features(folder, tmp_path):
     from_path = extract(str(file), return_tensors=True)
     decoded = soundfile.read(file, dtype="float32")[0]
     others = {
+        "path object": extract(file, return_tensors=True),
         "bytes": extract(file.read_bytes(), return_tensors=True),
         "array": extract(read_audio(file, 24000), return_tensors=True),
         "dict": extract({"array": decoded.mean(1), "sampling_rate": 44100}, return_tensors=True),
@@ -69,7 +70,11 @@ def test_a_list_gives_a_list_with_the_frames_of_each_clip(folder):
     ("given", "error", "message"),
     [
         ({"array": [0.0] * 1000}, ValueError, "sampling_rate"),
-        (b"this is no audio", ValueError, "cannot read"),
+        (b"this is no audio", ValueError, "cannot read the bytes as audio"),
+        (b"", ValueError, "there are none"),
+        ("missing.mp3", ValueError, "cannot read missing.mp3 as audio: there is no such file"),
+        ({"array": np.zeros((2, 1000), np.int16), "sampling_rate": 24000}, ValueError, "holds int16 samples"),
+        (np.zeros((2, 1000), np.float32), ValueError, r"got \(2, 1000\). Average channels"),
         (np.zeros(100, np.float32), ValueError, "100 samples"),
         (np.full(1000, np.nan), ValueError, "NaN"),
     ],

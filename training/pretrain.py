@@ -11,11 +11,12 @@ import logging
 import os
 import sys
 import warnings
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, is_tensorboard_available
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, is_tensorboard_available
 
 from mert_hf import MERTFeatureExtractor
 from mert_hf.data.crops import RandomCrops
@@ -47,14 +48,21 @@ def main() -> None:
         mixed_precision=settings.training.mixed_precision,
         log_with="tensorboard" if is_tensorboard_available() else None,
         project_dir=run.folder,
-        # LayerDrop leaves layers out at random, and their weights then get no gradient
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+        kwargs_handlers=[
+            # LayerDrop leaves layers out at random, and their weights then get no gradient
+            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
+            # the others wait while the first process checks the corpus and fits the teacher
+            InitProcessGroupKwargs(timeout=timedelta(days=2)),
+        ],
     )
+    if settings.training.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise InputError("training.mixed_precision=fp16 needs a GPU; use bf16 or no on a CPU.")
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     if accelerator.device.type == "cpu":
         # the launcher leaves one thread a process where it was told nothing
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     # one process checks the corpus and fits the teacher, the others read what it wrote
     with accelerator.main_process_first():
         if accelerator.is_main_process:

@@ -1,8 +1,10 @@
 """A corpus: the tracks that can be used, each checked once, and a list of those that cannot."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +17,8 @@ from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
 
 CHECKS = ("full", "header")
+# Beginning of the reason of a track that passed the check and could not be read later.
+WHILE_TRAINING = "while training: "
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,11 @@ class Corpus:
         """Number of usable tracks that hold nothing but silence."""
         return sum(track.silent for track in self.tracks)
 
+    def fingerprint(self) -> str:
+        """Changes with the names, lengths and order of the usable tracks, on which every crop of a run depends."""
+        content = json.dumps([(track.name, track.sampling_rate, track.num_samples) for track in self.tracks])
+        return hashlib.sha256(content.encode()).hexdigest()
+
     def length(self, index: int, sampling_rate: int) -> int:
         """Samples of a track at `sampling_rate`."""
         track = self.tracks[index]
@@ -105,8 +114,12 @@ class Corpus:
 
     def write_skipped(self, report: str | os.PathLike) -> None:
         """List the skipped tracks in a JSON-lines file: file and reason."""
-        lines = [json.dumps({"file": track.name, "reason": track.skipped_because}) + "\n" for track in self.skipped]
-        write_atomically(report, "".join(lines))
+        entries = [{"file": track.name, "reason": track.skipped_because} for track in self.skipped]
+        if Path(report).is_file():
+            # what a run that is continued found out about its corpus while it was training
+            before = map(json.loads, Path(report).read_text(encoding="utf-8").splitlines())
+            entries += [entry for entry in before if entry["reason"].startswith(WHILE_TRAINING)]
+        write_atomically(report, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 def open_folder(
@@ -133,15 +146,18 @@ def open_folder(
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"data.folder: {folder} {what}; give a folder of audio files.")
-    names = sorted(_audio_files(folder))
-    if not names:
+    names, closed = _find_audio_files(folder)
+    if not names and not closed:
         raise InputError(
             f"data.folder: {folder} holds no audio file ({', '.join(sorted(AUDIO_EXTENSIONS))}), nor do the folders below it."
         )
     known = _read_index(index, min_duration_s, check)
 
     def examine(name: str) -> Track:
-        stat = (folder / name).stat()
+        try:
+            stat = (folder / name).stat()
+        except OSError as error:
+            return Track(name, skipped_because=f"cannot be opened: {error.strerror}")
         stamp = (stat.st_size, stat.st_mtime_ns)
         if name in known and known[name].stamp == stamp:
             return known[name]
@@ -151,16 +167,22 @@ def open_folder(
         progress = tqdm(pool.map(examine, names), total=len(names), desc="Checking tracks", unit="track")
         tracks = list(progress)
     _write_index(index, min_duration_s, check, tracks)
-    return Corpus(str(folder), tracks, [folder / name for name in names])
+    return Corpus(str(folder), tracks + closed, [folder / name for name in names])
 
 
-def open_dataset(dataset, column: str = "audio", min_duration_s: float = 3.0, check: str = "full") -> Corpus:
+def open_dataset(
+    dataset,
+    column: str = "audio",
+    min_duration_s: float = 3.0,
+    check: str = "full",
+    index: str | os.PathLike | None = None,
+) -> Corpus:
     """Check the tracks of a `datasets.Dataset`.
 
     Args:
         dataset: holds encoded audio (a `datasets.Audio` feature); it is read row by row, never decoded as a whole.
         column: the audio column.
-        min_duration_s, check: as in [`open_folder`].
+        min_duration_s, check, index: as in [`open_folder`]; rows are taken for unchanged while the dataset's fingerprint is.
 
     Raises:
         InputError: the column does not exist or is no audio.
@@ -172,8 +194,15 @@ def open_dataset(dataset, column: str = "audio", min_duration_s: float = 3.0, ch
     if not isinstance(dataset.features[column], Audio):
         raise InputError(f"column {column!r} is {dataset.features[column]}, not Audio; cast it: dataset.cast_column(...).")
     sources = _DatasetSources(dataset.cast_column(column, Audio(decode=False)), column)
-    rows = tqdm(range(len(dataset)), desc="Checking tracks", unit="track")
-    tracks = [_check_track(f"row {row}", sources[row], min_duration_s, check) for row in rows]
+    stamp = (zlib.crc32(dataset._fingerprint.encode()), len(dataset))
+    known = _read_index(index, min_duration_s, check)
+    tracks = []
+    for row in tqdm(range(len(dataset)), desc="Checking tracks", unit="track"):
+        track = known.get(f"row {row}")
+        if track is None or track.stamp != stamp:
+            track = replace(_check_track(f"row {row}", sources[row], min_duration_s, check), stamp=stamp)
+        tracks.append(track)
+    _write_index(index, min_duration_s, check, tracks)
     return Corpus("the dataset", tracks, sources)
 
 
@@ -198,16 +227,33 @@ class _DatasetSources(Sequence):
         return len(self._dataset)
 
     def __getitem__(self, row: int) -> AudioSource:
-        audio = self._dataset[row][self._column]
-        return audio["bytes"] if audio["bytes"] is not None else audio["path"]
+        audio = self._dataset[row][self._column] or {}
+        source = audio.get("bytes") or audio.get("path")
+        return b"" if source is None else source
 
 
-def _audio_files(folder: Path) -> Iterable[str]:
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS:
-                yield (Path(parent) / name).relative_to(folder).as_posix()
+def _find_audio_files(folder: Path) -> tuple[list[str], list[Track]]:
+    """Names of the audio files below a folder, and the folders that cannot be listed, as skipped tracks."""
+    names: list[str] = []
+    closed: list[Track] = []
+    visited: set[tuple[int, int]] = set()
+
+    def note(error: OSError) -> None:
+        closed.append(Track(os.path.relpath(error.filename, folder), skipped_because=f"cannot be listed: {error.strerror}"))
+
+    for parent, folders, files in os.walk(folder, onerror=note, followlinks=True):
+        stat = Path(parent).stat()
+        if (stat.st_dev, stat.st_ino) in visited:  # a link back to where we were
+            folders.clear()
+            continue
+        visited.add((stat.st_dev, stat.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names += [
+            (Path(parent) / name).relative_to(folder).as_posix()
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS
+        ]
+    return sorted(names), closed
 
 
 def _check_track(name: str, source: AudioSource, min_duration_s: float, check: str) -> Track:
@@ -229,7 +275,12 @@ def _read_index(index: str | os.PathLike | None, min_duration_s: float, check: s
     content = json.loads(Path(index).read_text(encoding="utf-8"))
     if (content["min_duration_s"], content["check"]) != (min_duration_s, check):
         return {}
-    return {track["name"]: Track(**{**track, "stamp": tuple(track["stamp"])}) for track in content["tracks"]}
+    # a track that could not be used is asked again: the reason may be gone (FFmpeg installed, a permission given)
+    return {
+        track["name"]: Track(**{**track, "stamp": tuple(track["stamp"])})
+        for track in content["tracks"]
+        if track["skipped_because"] is None
+    }
 
 
 def _write_index(index: str | os.PathLike | None, min_duration_s: float, check: str, tracks: list[Track]) -> None:

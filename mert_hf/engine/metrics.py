@@ -1,6 +1,7 @@
 """Numbers of a run over time: averaged between two reports, written as JSON lines, read again for curves and results."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class Averages:
     def add(self, logs: dict[str, torch.Tensor]) -> None:
         """Add the logs of one batch; nothing is moved between devices."""
         for name, value in logs.items():
-            value = value.double()
+            value = value.float()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._count += 1
 
@@ -48,7 +49,7 @@ class MetricsFile:
     def write(self, report: dict[str, Any]) -> None:
         """Append one report."""
         with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(report) + "\n")
+            file.write(json.dumps(_without_nan(report)) + "\n")
 
 
 def read_metrics(file: str | os.PathLike) -> list[dict[str, Any]]:
@@ -58,6 +59,15 @@ def read_metrics(file: str | os.PathLike) -> list[dict[str, Any]]:
         return []
     lines = file.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1]]
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: an accuracy of a codebook without a label is null."""
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def flatten_metrics(report: dict[str, Any]) -> dict[str, float]:

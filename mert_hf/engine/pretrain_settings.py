@@ -66,6 +66,11 @@ class MaskingSettings:
     span_frames: int = setting(5, "frames of a span")
     min_spans: int = setting(2, "fewest spans in a clip")
 
+    def __post_init__(self):
+        _require(0 < self.probability <= 1, f"masking.probability={self.probability} must lie within (0, 1].")
+        _positive("masking", self, "span_frames")
+        _positive("masking", self, "min_spans")
+
 
 @dataclass
 class MixtureSettings:
@@ -105,6 +110,8 @@ class TrainingSettings:
             _positive("training", self, name)
         for name in ("log_every", "checkpoint_every", "keep_checkpoints", "max_bad_steps", "adam_epsilon"):
             _positive("training", self, name)
+        for name in ("adam_beta1", "adam_beta2"):
+            _require(0 <= getattr(self, name) < 1, f"training.{name}={getattr(self, name)} must lie within [0, 1).")
         for name in ("warmup_steps", "weight_decay", "seed"):
             _require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)} must be 0 or more.")
 

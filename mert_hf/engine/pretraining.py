@@ -21,11 +21,12 @@ from mert_hf.engine.settings import suggest
 from mert_hf.engine.trainer import Progress
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
+from mert_hf.masking import draw_span_mask
 from mert_hf.mixture import NoiseMixture
 from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.objectives import MaskedPrediction
 from mert_hf.objectives.masked_prediction import SpanMasking
-from mert_hf.seeding import seed_torch
+from mert_hf.seeding import generator, seed_torch
 from mert_hf.teachers import CODE_TEACHERS, CQTTeacher, KMeansTeacher
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder) 
     """
     data = settings.data
     if data.dataset is not None:
-        corpus = open_dataset(_load_dataset(data), data.dataset_column, data.min_track_s, data.check)
+        corpus = open_dataset(_load_dataset(data), data.dataset_column, data.min_track_s, data.check, run.tracks)
     else:
         folder = data.folder if data.folder is not None else _render_synthetic_music(settings, sampling_rate, run)
         corpus = open_folder(folder, data.min_track_s, data.check, run.tracks)
@@ -53,6 +54,8 @@ def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder) 
         len(corpus.skipped),
         corpus.num_silent,
     )
+    if corpus.num_silent > len(corpus.tracks) / 2:
+        logger.warning("Most tracks are silent: there is little to learn from")
     if corpus.skipped:
         logger.warning("%d tracks are left out; the reasons are listed in %s", len(corpus.skipped), run.skipped)
     return corpus
@@ -82,10 +85,16 @@ def fit_or_load_teacher(settings: PretrainSettings, config: MERTConfig, crops: R
         InputError: a folder without a teacher, or settings no teacher can be made of.
     """
     teacher = settings.teacher
-    folder = Path(teacher.folder) if teacher.folder is not None else run.teacher
+    folder = Path(teacher.folder).expanduser() if teacher.folder is not None else run.teacher
     try:
         if teacher.folder is not None or (folder / "teacher.json").is_file():
-            return KMeansTeacher.from_pretrained(folder)
+            loaded = KMeansTeacher.from_pretrained(folder)
+            if loaded.codebook_sizes != list(teacher.codebook_sizes):
+                raise ValueError(
+                    f"{folder} holds codebooks of {loaded.codebook_sizes} codes, teacher.codebook_sizes says"
+                    f" {list(teacher.codebook_sizes)}; make them equal."
+                )
+            return loaded
         fitted = CODE_TEACHERS[teacher.kind](
             teacher.codebook_sizes, teacher.features, teacher.feature_options, config.sample_rate, config.hop_samples
         )
@@ -121,11 +130,19 @@ def build_objective(
     except ValueError as error:
         raise InputError(str(error)) from None
     seed_torch(settings.training.seed, "weights")
+    model = MERTForPreTraining(config)
+    masking = SpanMasking(**vars(settings.masking))
+    shortest = round(min(settings.data.crop_s, settings.data.min_track_s) * config.sample_rate)
+    try:
+        # tried once on the shortest clip there can be, so that a mistake does not end the run in the middle
+        draw_span_mask(1, model.count_frames(shortest), generator(0, "trial"), **vars(masking))
+    except ValueError as error:
+        raise InputError(f"masking: {error}") from None
     return MaskedPrediction(
-        MERTForPreTraining(config),
+        model,
         code_teacher.to(device),
         cqt_teacher,
-        SpanMasking(**vars(settings.masking)),
+        masking,
         mixture,
         settings.training.seed,
     )
@@ -179,9 +196,10 @@ def _render_synthetic_music(settings: PretrainSettings, sampling_rate: int, run:
 def _load_dataset(data: DataSettings):
     from datasets import load_dataset, load_from_disk
 
+    folder = Path(data.dataset).expanduser()
     try:
-        if Path(data.dataset).is_dir() and (Path(data.dataset) / "dataset_info.json").is_file():
-            return load_from_disk(data.dataset)
+        if (folder / "dataset_info.json").is_file():
+            return load_from_disk(folder)
         return load_dataset(data.dataset, split=data.dataset_split)
     except (FileNotFoundError, ValueError, ConnectionError) as error:
         raise InputError(f"data.dataset={data.dataset!r} cannot be loaded: {' '.join(str(error).split())}") from None

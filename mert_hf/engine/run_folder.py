@@ -9,17 +9,22 @@ from typing import Any
 from accelerate import Accelerator
 from omegaconf import OmegaConf
 
+from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.settings import flatten, write_settings
 from mert_hf.errors import InputError
 
 # Settings that may differ between a run and its continuation: they change no number that is trained.
 FREE_TO_CHANGE = (
     "output_dir",
+    "data.folder",  # the tracks themselves are compared, wherever they lie now
+    "data.dataset",
     "data.workers",
+    "data.max_skipped",
     "training.resume",
     "training.log_every",
     "training.checkpoint_every",
     "training.keep_checkpoints",
+    "training.max_bad_steps",
 )
 
 
@@ -48,12 +53,19 @@ class RunFolder:
         A folder in which no update was done yet, because something was wrong before, is taken anew.
 
         Raises:
-            InputError: another run lies here, or the run that is to be continued had other settings.
+            InputError: another run lies here, there is none to continue, the run that is to be continued had other settings, or
+                the folder cannot be written.
         """
-        if not self.metrics.is_file():
-            shutil.rmtree(self.teacher, ignore_errors=True)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_settings(settings, self.recipe)
+        if resume and not self.recipe.is_file():
+            raise InputError(f"there is no run in {self.folder} to resume; leave out --training.resume, or mend --output_dir.")
+        trained = self.newest_checkpoint() is not None or bool(read_metrics(self.metrics))
+        if not trained:
+            try:
+                shutil.rmtree(self.teacher, ignore_errors=True)
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_settings(settings, self.recipe)
+            except OSError as error:
+                raise InputError(f"output_dir {self.folder} cannot be written: {error.strerror}.") from None
             return
         if not resume:
             raise InputError(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch.nn as nn
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from mert_hf.data.corpus import WHILE_TRAINING
 from mert_hf.data.crops import AudioBatch, BatchNumbers, RandomCrops, UnreadableCrop, load_batches
 from mert_hf.engine.metrics import Averages, MetricsFile, flatten_metrics
 from mert_hf.engine.pretrain_settings import TrainingSettings
@@ -97,10 +99,8 @@ class Trainer:
             InputError: too much of the corpus turned out unreadable, or the training diverged.
             Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved.
         """
-        checkpoint = self.run.newest_checkpoint() if self.settings.resume else None
-        if checkpoint is not None:
-            self.progress = Progress(**self.run.load_checkpoint(self.accelerator, checkpoint))
-            logger.info("Resuming from %s", checkpoint)
+        if self.settings.resume:
+            self._go_on()
         main = self.accelerator.is_main_process
         metrics = MetricsFile(self.run.metrics, self.progress.step) if main else None
         bar = tqdm(
@@ -135,15 +135,48 @@ class Trainer:
                 bar.update()
                 stopping = self._asked_to_stop()
                 if self.progress.step % self.settings.checkpoint_every == 0 or last or stopping:
-                    self.run.save_checkpoint(self.accelerator, vars(self.progress), self.settings.keep_checkpoints)
+                    state = {**vars(self.progress), **self._circumstances()}
+                    self.run.save_checkpoint(self.accelerator, state, self.settings.keep_checkpoints)
                 if stopping and not last:
-                    logger.warning(
-                        "Stopped at step %d by signal %d; a checkpoint is saved, go on with --training.resume",
-                        self.progress.step,
-                        stopping,
-                    )
-                    raise Interrupted(128 + stopping)
+                    break
+        if self.progress.step < self.settings.max_steps:
+            logger.warning(
+                "Stopped at step %d by signal %d; a checkpoint is saved, go on with --training.resume",
+                self.progress.step,
+                self._signal or signal.SIGTERM,
+            )
+            raise Interrupted(128 + (self._signal or signal.SIGTERM))
         return self.progress
+
+    def _circumstances(self) -> dict:
+        """What must be the same when a run goes on, because every crop it reads depends on it."""
+        return {"num_processes": self.accelerator.num_processes, "corpus": self.crops.corpus.fingerprint()}
+
+    def _go_on(self) -> None:
+        """Load the newest checkpoint.
+
+        Raises:
+            InputError: the corpus or the number of processes is another one now.
+        """
+        checkpoint = self.run.newest_checkpoint()
+        if checkpoint is None:
+            logger.warning("%s holds no checkpoint yet; starting from the first update", self.run.folder)
+            return
+        state = self.run.load_checkpoint(self.accelerator, checkpoint)
+        now = self._circumstances()
+        before = {name: state.pop(name) for name in now}
+        if before["corpus"] != now["corpus"]:
+            raise InputError(
+                f"the usable tracks of {self.crops.corpus.title} are not those the run in {self.run.folder} was started with;"
+                " restore them, or start a new run in another --output_dir."
+            )
+        if before["num_processes"] != now["num_processes"]:
+            raise InputError(
+                f"the run in {self.run.folder} was started with {before['num_processes']} processes, now there are"
+                f" {now['num_processes']}; start as many, or a new run in another --output_dir."
+            )
+        self.progress = Progress(**state)
+        logger.info("Resuming from %s", checkpoint)
 
     def _update(self, batches: Iterator[AudioBatch], averages: Averages) -> tuple[bool, torch.Tensor]:
         """One update: its batches, their gradients, the step. Returns whether the gradient was finite, and its norm."""
@@ -152,7 +185,7 @@ class Trainer:
         rate = settings.learning_rate * linear_warmup_decay(step, settings.warmup_steps, settings.max_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        parts = settings.gradient_accumulation_steps
+        parts, heard = settings.gradient_accumulation_steps, []
         for part in range(parts):
             number = step * parts + part
             waveforms = self._take(next(batches))
@@ -161,10 +194,12 @@ class Trainer:
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.objective):
                 loss, logs = self.objective(waveforms, number, rank)
                 self.accelerator.backward(loss / parts)
-            averages.add(logs)
+            heard.append(logs)
             self.progress.audio_s += waveforms.numel() / self.crops.sampling_rate * self.accelerator.num_processes
         grad_norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.max_grad_norm)
         finite = bool(torch.isfinite(grad_norm))
+        for logs in heard if finite else ():
+            averages.add(logs)
         # float16's loss scaler leaves out such an update itself, and has to see it to lower its scale
         if finite or self.accelerator.scaler is not None:
             self.optimizer.step()
@@ -195,9 +230,9 @@ class Trainer:
         if crop.track in self._unreadable:
             return
         self._unreadable[crop.track] = crop.reason
-        logger.warning("Left out a crop of %s: %s", crop.track, crop.reason)
+        logger.warning("Left out a crop of %r: %s", crop.track, crop.reason)
         with Path(self.run.skipped).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"file": crop.track, "reason": f"while training: {crop.reason}"}) + "\n")
+            file.write(json.dumps({"file": crop.track, "reason": WHILE_TRAINING + crop.reason}) + "\n")
         corpus = self.crops.corpus
         skipped, count = len(corpus.skipped) + len(self._unreadable), len(corpus.skipped) + len(corpus.tracks)
         if skipped > self.max_skipped * count:
@@ -222,7 +257,7 @@ class Trainer:
         if bad_in_a_row >= self.settings.max_bad_steps:
             raise InputError(
                 f"{bad_in_a_row} updates in a row up to step {self.progress.step} had no finite gradient: the training has"
-                " diverged. Lower training.learning_rate or raise training.warmup_steps, and resume from the last checkpoint."
+                " diverged. Start a new run with a lower training.learning_rate or a longer training.warmup_steps."
             )
 
     @contextlib.contextmanager
@@ -247,7 +282,7 @@ class Trainer:
 
 def _one_line(report: dict) -> str:
     accuracy = "/".join(f"{100 * value:.1f}" for value in report.get("code_accuracy", []))
-    parts = [f"loss {report['loss']:.3f}"]
+    parts = [f"loss {report.get('loss', math.nan):.3f}"]
     if accuracy:
         parts.append(f"masked accuracy {accuracy} %")
     parts.append(f"{report['audio_s_per_s']:.1f} s audio/s")

@@ -67,7 +67,9 @@ class MaskedPrediction(nn.Module):
         frames = self.model.count_frames(samples)
         mask_draws = generator(self.seed, "mask", batch_number, rank)
         mask = draw_span_mask(batch, frames, mask_draws, **vars(self.masking)).to(waveforms.device)
-        excerpts = self.mixture.draw(batch, samples, generator(self.seed, "mixture", batch_number, rank))
+        excerpts = []
+        if batch > 1:  # of a batch whose other clips could not be read, one is left, and there is nothing to mix in
+            excerpts = self.mixture.draw(batch, samples, generator(self.seed, "mixture", batch_number, rank))
         code_teacher, cqt_teacher = self._teachers
         outputs = self.model(
             mix_in(waveforms, excerpts),
@@ -100,6 +102,11 @@ def _check_fit(model: MERTForPreTraining, code_teacher: nn.Module | None, cqt_te
                 f"the {name} teacher works at {given[0]} Hz and {given[1]:g} frames per second, the model at"
                 f" {config.sample_rate} Hz and {config.frame_rate:g}; make them equal."
             )
+    if code_teacher is not None and config.code_offset:
+        raise InputError(
+            f"model.code_offset={config.code_offset} shifts the teacher's codes out of codebooks of the teacher's own sizes; it"
+            " is for converted checkpoints."
+        )
     if code_teacher is not None and list(code_teacher.codebook_sizes) != list(config.codebook_sizes):
         raise InputError(
             f"the code teacher has codebooks of {list(code_teacher.codebook_sizes)} codes, the model is made for"

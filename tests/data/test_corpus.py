@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -91,6 +92,51 @@ def test_unchanged_tracks_are_not_checked_twice(music_folder, tmp_path, monkeypa
     assert len(checked) == 7  # another question, asked of every track
 
 
+def test_what_can_be_used_by_now_is_asked_again(music_folder, tmp_path):
+    good = (music_folder / "a.wav").read_bytes()
+    (music_folder / "a.wav").write_bytes(b"x" * len(good))
+    index, stat = tmp_path / "tracks.json", (music_folder / "a.wav").stat()
+    assert len(open_folder(music_folder, index=index).skipped) == 1
+    (music_folder / "a.wav").write_bytes(good)
+    os.utime(music_folder / "a.wav", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert open_folder(music_folder, index=index).skipped == []
+
+
+def test_links_and_closed_folders(music_folder, monkeypatch):
+    (music_folder / "again").symlink_to(music_folder)
+    (music_folder / "dangling.wav").symlink_to(music_folder / "nowhere.wav")
+    (music_folder / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    corpus = open_folder(music_folder)
+    assert len(corpus.tracks) == 6
+    reasons = {track.name: track.skipped_because for track in corpus.skipped}
+    assert reasons == {
+        "dangling.wav": "cannot be opened: No such file or directory",
+        "closed": "cannot be listed: Permission denied",
+    }
+
+
+def test_names_that_are_no_text_are_read(music_folder):
+    strange = os.fsdecode(b"caf\xe9.wav")
+    os.rename(music_folder / "a.wav", os.path.join(music_folder, strange))
+    corpus = open_folder(music_folder)
+    assert corpus.skipped == []
+    assert strange in [track.name for track in corpus.tracks]
+    (music_folder / "z").mkdir()
+    with open(os.path.join(music_folder, "z", strange), "w") as file:
+        file.write("no audio")
+    corpus = open_folder(music_folder)
+    corpus.write_skipped(music_folder / "skipped.jsonl")
+    assert len(corpus.skipped) == 1
+
+
 def test_header_check_trusts_what_it_does_not_decode(music_folder):
     samples = make_tones(4.0, 24000)
     samples[1000] = np.nan
@@ -110,6 +156,8 @@ def test_a_dataset_is_read_without_decoding_it_as_a_whole(music_folder, tmp_path
     assert [track.name for track in corpus.tracks] == ["row 0", "row 2"]
     assert "truncated" in corpus.skipped[0].skipped_because
     np.testing.assert_array_equal(corpus.read(1, 24000), read_audio(music_folder / "a.wav", 24000))
+    empty = Dataset.from_dict({"audio": [*rows, None]}).cast_column("audio", Audio())
+    assert [track.name for track in open_dataset(empty).skipped] == ["row 1", "row 3"]
     with pytest.raises(InputError, match="no column 'music'; its columns: audio, artist"):
         open_dataset(dataset, "music")
     with pytest.raises(InputError, match="not Audio"):

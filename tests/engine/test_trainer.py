@@ -158,6 +158,31 @@ def test_tracks_that_break_during_training_are_listed_and_too_many_stop_the_run(
         strict.train()
 
 
+def test_a_run_does_not_go_on_with_other_tracks_or_another_number_of_processes(make_trainer, music_folder, monkeypatch):
+    make_trainer(max_steps=2).train()
+    with monkeypatch.context() as patch:
+        resumed = make_trainer(max_steps=2, resume=True)
+        patch.setattr(resumed, "_circumstances", lambda: {**Trainer._circumstances(resumed), "num_processes": 2})
+        with pytest.raises(InputError, match="was started with 1 processes, now there are 2"):
+            resumed.train()
+    (music_folder / "a.wav").rename(music_folder / "z.wav")
+    resumed = make_trainer(max_steps=2, resume=True)
+    resumed.crops.corpus = open_folder(music_folder)
+    with pytest.raises(InputError, match="are not those the run in .* was started with"):
+        resumed.train()
+
+
+def test_a_batch_left_with_one_clip_is_trained_without_mixture(make_trainer, music_folder):
+    trainer = make_trainer(batch_size=2, max_steps=12, max_skipped=0.9)
+    for name in ("a.wav", "b.flac", "c.ogg"):
+        (music_folder / name).write_bytes(b"gone")
+    try:
+        trainer.train()
+    except InputError as error:  # a batch of two lost tracks has nothing left, which ends the run and says so
+        assert "not one crop of a batch could be read" in str(error)
+    assert trainer.progress.step > 0
+
+
 def test_learning_rate_rises_and_falls_in_straight_lines():
     rates = [linear_warmup_decay(step, 4, 12) for step in range(12)]
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
@@ -170,12 +195,19 @@ def test_a_run_is_not_overwritten_nor_continued_with_other_settings(tmp_path):
     run, settings = RunFolder(tmp_path / "run"), PretrainSettings()
     run.claim(settings, resume=False)
     run.claim(settings, resume=False)  # nothing was trained yet
-    MetricsFile(run.metrics)
+    MetricsFile(run.metrics)  # nor now: not one update is done
+    run.claim(settings, resume=False)
+    MetricsFile(run.metrics).write({"step": 1})
     with pytest.raises(InputError, match="already holds a run; continue it with --training.resume"):
         run.claim(settings, resume=False)
     run.claim(settings, resume=True)
     settings.data.workers, settings.training.resume = 7, True
     run.claim(settings, resume=True)
+    with pytest.raises(InputError, match="there is no run in .*elsewhere to resume"):
+        RunFolder(tmp_path / "elsewhere").claim(settings, resume=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"output_dir .*file/run cannot be written: Not a directory"):
+        RunFolder(tmp_path / "file" / "run").claim(settings, resume=False)
     settings.training.learning_rate = 1e-3
     with pytest.raises(InputError, match=r"training\.learning_rate \(0\.0005 -> 0\.001\)"):
         run.claim(settings, resume=True)

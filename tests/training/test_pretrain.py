@@ -3,13 +3,16 @@
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
+from accelerate.state import AcceleratorState
 from sounds import make_tones
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTraining, pipeline
 
@@ -124,8 +127,27 @@ def test_two_processes_train_on_a_folder_of_files(music_folder, tmp_path):
     assert json.loads((tmp_path / "run" / "skipped.jsonl").read_text())["file"] == "broken.wav"
 
 
+def test_a_signal_to_the_whole_process_group_saves_a_checkpoint(music_folder, tmp_path):
+    """Schedulers and Ctrl-C signal the group: launcher, training and the processes that read audio."""
+    folder = tmp_path / "run"
+    arguments = ["--data.folder", str(music_folder), "--output_dir", str(folder), "--training.max_steps", "100000"]
+    command = [sys.executable, str(SCRIPT), *SMALL, *arguments, "--training.checkpoint_every", "100000", "--data.workers", "2"]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if read_metrics(folder / "metrics.jsonl"):
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert "a checkpoint is saved, go on with --training.resume" in said
+    (checkpoint,) = (folder / "checkpoints").iterdir()
+    assert json.loads((checkpoint / "state.json").read_text())["step"] == int(checkpoint.name.removeprefix("step_"))
+
+
 def run_here(monkeypatch, *arguments) -> str:
     """Run the script in this process; return the message it exits with."""
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process of its own would begin without one
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *SMALL, *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(SCRIPT), run_name="__main__")
@@ -143,6 +165,11 @@ def run_here(monkeypatch, *arguments) -> str:
         (["--model.sample_rate", "-24000"], "sample_rate=-24000; accepted: a positive number"),
         (["--training.batch_size", "1"], "noise mixture needs 2 or more clips in a batch"),
         (["--training.learning_rate", "-1"], "training.learning_rate=-1.0 must be positive"),
+        (["--masking.span_frames", "0"], "masking.span_frames=0 must be positive"),
+        (["--masking.span_frames", "148"], "masking: clips of 149 frames are too short"),
+        (["--training.mixed_precision", "fp16"], "fp16 needs a GPU"),
+        (["--training.resume"], "there is no run in"),
+        (["--model.code_offset", "3"], "it is for converted checkpoints"),
         (["--mixture.max_s", "3"], "mixture.max_s=3.0 is longer than the shortest clip, 2.0 s"),
         (["--cqt.bins", "420"], "half the sampling rate"),
         (["--teacher.folder", "/nowhere"], "teacher: /nowhere holds no fitted k-means teacher"),
