@@ -212,3 +212,19 @@ def test_every_recipe_can_be_read():
     assert "quickstart" in names
     for name in names:
         build_config(read_settings(PretrainSettings, name, ROOT / "training" / "recipes"))
+
+
+def test_a_dataset_on_the_disk_can_be_the_corpus(music_folder, tmp_path):
+    from datasets import Audio, Dataset
+
+    from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings
+    from mert_hf.engine.pretraining import open_corpus
+    from mert_hf.engine.run_folder import RunFolder
+
+    files = sorted(str(file) for file in music_folder.glob("*.*"))
+    Dataset.from_dict({"song": files}).cast_column("song", Audio()).save_to_disk(tmp_path / "data")
+    (tmp_path / "run").mkdir()
+    settings = PretrainSettings(data=DataSettings(dataset=str(tmp_path / "data"), dataset_column="song"))
+    corpus = open_corpus(settings, 24000, RunFolder(tmp_path / "run"))
+    assert len(corpus.tracks) == len(files)
+    assert corpus.read(0, 24000).dtype == "float32"
