@@ -213,6 +213,7 @@ def test_saved_folder_loads_with_the_auto_classes(batch, tmp_path, caplog):
     torch.testing.assert_close(base(waveform).last_hidden_state, model(waveform).last_hidden_state)
 
 
+@torch.no_grad()
 def test_losses_are_finite_in_bfloat16(batch):
     model, inputs = batch
     with torch.autocast("cpu", dtype=torch.bfloat16):
