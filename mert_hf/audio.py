@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -127,8 +128,8 @@ def read_audio(source: AudioSource, sampling_rate: int = 24000, start: int = 0, 
         raise ValueError(f"sampling_rate must be a positive number of samples per second; got {sampling_rate}.")
     with _open(source) as reader:
         length = reader.info.resampled_length(sampling_rate)
-        to_the_end = num_samples is None
-        num_samples = length - start if to_the_end else num_samples
+        may_end_early = num_samples is None and reader.length_is_estimated
+        num_samples = length - start if num_samples is None else num_samples
         if start < 0 or num_samples < 0 or start + num_samples > length:
             raise ValueError(
                 f"samples {start} to {start + num_samples} lie outside {_name(source)}, which has {length} at {sampling_rate}"
@@ -144,7 +145,7 @@ def read_audio(source: AudioSource, sampling_rate: int = 24000, start: int = 0, 
         stop = min(last * block_in, reader.info.num_samples)
         samples = reader.read(first * block_in, stop - first * block_in)
     if len(samples) < stop - first * block_in:
-        if not (to_the_end and reader.length_is_estimated):
+        if not may_end_early:
             raise AudioError(f"truncated: {_name(source)} ends before its header says")
         num_samples = (first * block_in + len(samples)) * sampling_rate // rate - start
     mono = samples.mean(axis=1, dtype=np.float32)
@@ -170,10 +171,7 @@ def check_audio(source: AudioSource, min_duration_s: float = 0.0) -> tuple[Audio
         info = reader.info
         if reader.is_cut():
             raise AudioError("truncated: the file is shorter than its header says")
-        if info.num_samples == 0:
-            raise AudioError("holds no samples")
-        if info.duration_s < min_duration_s:
-            raise AudioError(f"too short: {info.duration_s:.2f} s, at least {min_duration_s:g} s are needed")
+        estimated = reader.length_is_estimated
         peak, decoded = 0.0, 0
         for start, samples in _blocks(reader):
             if not np.isfinite(samples).all():
@@ -181,9 +179,22 @@ def check_audio(source: AudioSource, min_duration_s: float = 0.0) -> tuple[Audio
             peak = max(peak, float(np.abs(samples).max(initial=0.0)))
             decoded = start + len(samples)
         found = replace(info, num_samples=decoded)
-        if decoded < info.num_samples and not reader.length_is_estimated:
-            raise AudioError(f"truncated: {found.duration_s:.2f} s of {info.duration_s:.2f} s can be decoded")
+    if decoded < info.num_samples and not estimated:
+        raise AudioError(f"truncated: {found.duration_s:.2f} s of {info.duration_s:.2f} s can be decoded")
+    if decoded == 0:
+        raise AudioError("holds no samples")
+    require_duration(found, min_duration_s)
     return found, peak < SILENCE_PEAK
+
+
+def require_duration(info: AudioInfo, min_duration_s: float) -> None:
+    """Refuse what is too short.
+
+    Raises:
+        AudioError: it is shorter than `min_duration_s`.
+    """
+    if info.duration_s < min_duration_s:
+        raise AudioError(f"too short: {info.duration_s:.2f} s, at least {min_duration_s:g} s are needed")
 
 
 def _blocks(reader: "_SoundfileReader | _FFmpegReader") -> Iterator[tuple[int, np.ndarray]]:
@@ -205,19 +216,22 @@ class _SoundfileReader:
         # as bytes: a name from an old disk may be no valid text
         self._file = soundfile.SoundFile(os.fsencode(source) if isinstance(source, str) else source)
         self.info = AudioInfo(self._file.samplerate, self._file.frames, self._file.channels)
-        self._undeclared = self._file.format in ("MPEG", "MP3") and not _mp3_declares_length(source)
-        if self._undeclared and _mp3_varies_bitrate(source):
-            # libsndfile guesses the length from the first frame's bit rate and reads no further than its guess
-            self.close()
+
+    @cached_property
+    def length_is_estimated(self) -> bool:
+        """Whether the number of samples is a guess from the file's size: an mp3 without the tag that holds it.
+
+        Raises:
+            AudioError: the bit rate varies; libsndfile guesses from the first frame's and reads no further than its guess.
+        """
+        if self._file.format not in ("MPEG", "MP3") or _mp3_declares_length(self._source):
+            return False
+        if _mp3_varies_bitrate(self._source):
             raise AudioError(
                 "an mp3 of variable bit rate that does not tell its length, so part of it would be lost; write it anew:"
                 " ffmpeg -i old.mp3 -c copy new.mp3"
             )
-
-    @property
-    def length_is_estimated(self) -> bool:
-        """Whether the number of samples is a guess from the file's size: an mp3 without the tag that holds it."""
-        return self._undeclared
+        return True
 
     def read(self, start: int, num_samples: int) -> np.ndarray:
         try:

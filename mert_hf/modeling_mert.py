@@ -379,6 +379,10 @@ class MERTForPreTraining(MERTPreTrainedModel):
     def _outer_projections(self):
         return (self.code_head.projection, self.cqt_head)
 
+    def _no_mask(self, input_values: torch.Tensor) -> torch.Tensor:
+        num_frames = self.count_frames(input_values.shape[-1])
+        return input_values.new_zeros((input_values.shape[0], num_frames), dtype=torch.bool)
+
     @can_return_tuple
     def forward(
         self,
@@ -412,8 +416,7 @@ class MERTForPreTraining(MERTPreTrainedModel):
                     "labels are compared on masked frames only, so mask_time_indices is required with labels or cqt_labels;"
                     " draw it with mert_hf.masking.draw_span_mask."
                 )
-            num_frames = self.count_frames(input_values.shape[-1])
-            mask_time_indices = input_values.new_zeros((input_values.shape[0], num_frames), dtype=torch.bool)
+            mask_time_indices = self._no_mask(input_values)
         outputs = self.mert(input_values, attention_mask, mask_time_indices, **kwargs)
         if attention_mask is None:
             frame_mask = torch.ones_like(mask_time_indices)
@@ -432,12 +435,10 @@ class MERTForPreTraining(MERTPreTrainedModel):
             cqt_labels = _fit_to_frames("cqt_labels", cqt_labels, masked.shape, self.config.cqt_bins, "bins")
             error = self.cqt_head(frames).float() - cqt_labels[masked].float()
             cqt_loss = error.square().sum() / max(error.numel(), 1)
-        if code_loss is not None or cqt_loss is not None:
-            loss = self.config.feature_penalty_weight * feature_penalty
-            if code_loss is not None:
-                loss = loss + self.config.code_loss_weight * code_loss
-            if cqt_loss is not None:
-                loss = loss + self.config.cqt_loss_weight * cqt_loss
+        predictions = ((self.config.code_loss_weight, code_loss), (self.config.cqt_loss_weight, cqt_loss))
+        terms = [weight * term for weight, term in predictions if term is not None]
+        if terms:
+            loss = sum(terms, self.config.feature_penalty_weight * feature_penalty)
         return MERTForPreTrainingOutput(
             loss=loss,
             code_loss=code_loss,

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mert_hf.audio import AUDIO_EXTENSIONS, AudioError, AudioSource, check_audio, read_audio, read_info
+from mert_hf.audio import AUDIO_EXTENSIONS, AudioError, AudioSource, check_audio, read_audio, read_info, require_duration
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
 
-CHECKS = ("full", "header")
 # Beginning of the reason of a track that passed the check and could not be read later.
 WHILE_TRAINING = "while training: "
 
@@ -262,8 +261,7 @@ def _check_track(name: str, source: AudioSource, min_duration_s: float, check: s
             info, silent = check_audio(source, min_duration_s)
         else:
             info, silent = read_info(source), False
-            if info.duration_s < min_duration_s:
-                raise AudioError(f"too short: {info.duration_s:.2f} s, at least {min_duration_s:g} s are needed")
+            require_duration(info, min_duration_s)
     except AudioError as error:
         return Track(name, skipped_because=str(error))
     return Track(name, info.sampling_rate, info.num_samples, silent)
