@@ -116,6 +116,10 @@ class MERTConfig(HubertConfig):
             )
         if found not in (cls.model_type, "hubert"):
             raise ValueError(f"model_type {found!r} is not MERT; MERTConfig reads 'mert_model' and 'hubert'.")
+        if __name__.startswith("mert_hf."):
+            # a saved folder names its own pipeline; beside the package, which brings the same one, it would only make
+            # transformers ask for trust_remote_code
+            config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
         return super().from_dict(config_dict, **kwargs)
 
     @property

@@ -23,6 +23,7 @@ from transformers.utils.generic import ModelOutput, can_return_tuple, merge_with
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_mert import MERTConfig
+from .remote_code_mert import AUTO_MAP, CUSTOM_PIPELINES
 from .spectra_mert import ConstantQSpectrum
 
 IGNORED_LABEL = -100
@@ -184,6 +185,12 @@ class MERTPreTrainedModel(HubertPreTrainedModel):
     def _outer_projections(self) -> tuple[nn.Linear, ...]:
         """Linear layers of this model that stand around the encoder."""
         return ()
+
+    def save_pretrained(self, *args, **kwargs):
+        """Save as everywhere in transformers; the folder also loads without this package, with `trust_remote_code=True`."""
+        self.config.auto_map = dict(AUTO_MAP)
+        self.config.custom_pipelines = {task: dict(entry) for task, entry in CUSTOM_PIPELINES.items()}
+        return super().save_pretrained(*args, **kwargs)
 
     def count_frames(self, num_samples: int) -> int:
         """Number of frames the model makes of a clip of `num_samples` samples (120000 -> 374, 24000 -> 74)."""

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import torch
-from transformers import Pipeline
+from transformers import AutoModel, Pipeline
 from transformers.audio_utils import load_audio
 
 try:
@@ -129,5 +129,10 @@ def _load(source: str, sampling_rate: int, name: str) -> np.ndarray:
             reason = "" if source.startswith("data:") else f": {unreadable}"
             raise ValueError(f"cannot read {name} as audio{reason}") from None
 
+
+# set here, not where the package registers it: a pipeline that was loaded from a repository can then be saved again
+MERTFeatureExtractionPipeline._registered_impl = {
+    "feature-extraction": {"impl": MERTFeatureExtractionPipeline, "pt": (AutoModel,), "type": "audio"}
+}
 
 __all__ = ["MERTFeatureExtractionPipeline"]

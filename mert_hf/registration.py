@@ -42,7 +42,14 @@ class FeatureExtraction(FeatureExtractionPipeline):
 
 
 def register() -> None:
-    """Register MERT with the Auto classes and its pipeline with the task "feature-extraction"; safe to call again."""
+    """Register MERT with the Auto classes and its pipeline with the task "feature-extraction"; safe to call again.
+
+    What is saved from then on carries its code: transformers copies the files of classes that name their Auto class.
+    """
+    MERTConfig.register_for_auto_class("AutoConfig")
+    MERTModel.register_for_auto_class("AutoModel")
+    MERTForPreTraining.register_for_auto_class("AutoModelForPreTraining")
+    MERTFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
     AutoConfig.register(MERTConfig.model_type, MERTConfig, exist_ok=True)
     AutoModel.register(MERTConfig, MERTModel, exist_ok=True)
     AutoModelForPreTraining.register(MERTConfig, MERTForPreTraining, exist_ok=True)
