@@ -1,0 +1,190 @@
+"""The page of a published model: written by a template from facts that a person states and numbers that files hold."""
+
+import dataclasses
+import difflib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import PreTrainedConfig
+
+from mert_hf.errors import InputError
+
+# Pictures that a card shows where they lie beside the results, and what is written below them.
+PICTURES = {
+    "training_curves.png": "Loss and its parts, masked accuracy, gradient norm and learning rate over the updates",
+    "layer_heat_map.png": "How well each layer serves each task",
+}
+
+# What a licence of the weights must look like where the weights come from others (name of the original -> its licence).
+DERIVED_FROM = {"m-a-p/MERT-v": "cc-by-nc-4.0", "m-a-p/music2vec-v1": "cc-by-nc-4.0"}
+
+
+@dataclass
+class CardFacts:
+    """What a person states of a checkpoint; numbers have no place here, they are read from files.
+
+    Attributes:
+        title: heading of the page.
+        summary: first paragraph.
+        license: identifier of the licence of the weights, as the Hub lists them (`cc-by-nc-4.0`).
+        license_note: why it is that one.
+        training_data: what the model heard, and where it comes from.
+        datasets: ids of datasets of the Hub it was trained on.
+        base_model: id of the repository the weights were made from.
+        recipe: recipe of `training/recipes` that makes the model.
+        objective: what was predicted, in a sentence.
+        papers: arXiv numbers.
+        tags: further tags of the page.
+        limits: what the model cannot do, one item a line.
+        ethics: bias of the data, copyright.
+    """
+
+    title: str = ""
+    summary: str = ""
+    license: str | None = None
+    license_note: str = ""
+    training_data: str = ""
+    datasets: list[str] = field(default_factory=list)
+    base_model: str | None = None
+    recipe: str | None = None
+    objective: str = ""
+    papers: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+    ethics: list[str] = field(default_factory=list)
+
+
+def read_facts(file: str | os.PathLike) -> CardFacts:
+    """Read a facts file.
+
+    Raises:
+        InputError: there is none, it is no YAML, or holds a key that facts do not have.
+    """
+    try:
+        stated = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the facts of a model card in {file}: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+    known = {entry.name: entry.type for entry in dataclasses.fields(CardFacts)}
+    if not isinstance(stated, dict):
+        raise InputError(f"{file} must hold keys such as title, license and training_data.")
+    for key, value in stated.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            raise InputError(
+                f"{file}: unknown fact {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
+            )
+        if (known[key] == list[str]) != isinstance(value, list):
+            raise InputError(f"{file}: {key} must be {'a list' if known[key] == list[str] else 'a text'}; got {value!r}.")
+    return CardFacts(**stated)
+
+
+def write_card(
+    template: str | os.PathLike,
+    facts: CardFacts,
+    config: PreTrainedConfig,
+    parameters: int,
+    repo_id: str,
+    results: dict[str, Any] | None = None,
+    evaluation: dict[str, Any] | None = None,
+    pictures: list[str] | tuple[str, ...] = (),
+) -> ModelCard:
+    """Fill the template.
+
+    Args:
+        template: Markdown with Jinja.
+        facts: of the checkpoint.
+        config: of the model, for its sizes.
+        parameters: how many the encoder has.
+        repo_id: where the model will live, `user/name`.
+        results: `results.json` of the training; numbers that are not there are left out of the page.
+        evaluation: `results.json` of a probing run.
+        pictures: names of the files of [`PICTURES`] that are uploaded along.
+
+    Raises:
+        InputError: no licence, or one that the licence of the original does not allow.
+    """
+    check_license(facts)
+    name = repo_id.rpartition("/")[2]
+    rows = (evaluation or {}).get("results", [])
+    data = ModelCardData(
+        license=facts.license,
+        library_name="transformers",
+        pipeline_tag="feature-extraction",
+        tags=sorted({"music", "audio", config.model_type, *facts.tags, *(f"arxiv:{paper}" for paper in facts.papers)}),
+        datasets=facts.datasets or None,
+        base_model=facts.base_model,
+        model_name=name if rows else None,
+        eval_results=[_eval_result(row) for row in rows] or None,
+        ignore_metadata_errors=False,
+    )
+    return ModelCard.from_template(
+        data,
+        template_path=os.fspath(template),
+        facts=facts,
+        title=facts.title or name,
+        config=config,
+        custom_code=bool(getattr(config, "auto_map", None)),
+        parameters=parameters,
+        repo_id=repo_id,
+        results=results or {},
+        evaluation=rows,
+        rivals=_rivals(rows),
+        pictures={picture: PICTURES[picture] for picture in pictures},
+    )
+
+
+def check_license(facts: CardFacts) -> None:
+    """Refuse weights without a licence, and a licence that the original's does not allow.
+
+    Raises:
+        InputError: with what to do.
+    """
+    if not facts.license:
+        raise InputError("no licence is stated for the weights; state one in the facts of the card, or with --license.")
+    for original, license in DERIVED_FROM.items():
+        if (facts.base_model or "").startswith(original) and facts.license != license:
+            raise InputError(
+                f"the weights come from {facts.base_model}, which is under {license}; what is made of them cannot be published"
+                f" under {facts.license}. State {license}."
+            )
+
+
+def read_results(file: Path) -> dict[str, Any] | None:
+    """The results a file holds, None where there is no such file.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file} is no JSON: {error}") from None
+
+
+def _eval_result(row: dict[str, Any]) -> EvalResult:
+    dataset = row["dataset"]
+    return EvalResult(
+        task_type="audio-classification",
+        task_name=row["title"],
+        dataset_type=dataset.get("id") or dataset["name"],
+        dataset_name=dataset["name"],
+        dataset_split=dataset.get("split"),
+        dataset_revision=dataset.get("revision"),
+        metric_type=row["metric"],
+        metric_name=row.get("metric_title"),
+        metric_value=row["value"],
+    )
+
+
+def _rivals(rows: list[dict[str, Any]]) -> list[str]:
+    """Systems with a published number in any row, in the order in which they appear."""
+    return list(dict.fromkeys(system for row in rows for system in row.get("published", {})))
