@@ -1,7 +1,7 @@
 """Pointing the real client at a `HubServer`: in a fresh process, or in this one.
 
 huggingface_hub, transformers and datasets read HF_ENDPOINT, HF_HUB_OFFLINE and HF_HOME once, at import, and copy what they
-read. A fresh process is therefore the plain truth, and `run_with_hub` gives one; `point_at_hub` changes every copy in this
+read. A fresh process is therefore the plain truth, and `run_with_hub` gives one; `pointed_at` changes every copy in this
 process (test_client.py looks for others), which saves the seconds in which transformers is imported.
 """
 
@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,11 +19,12 @@ import fsspec
 import huggingface_hub
 import pytest
 import transformers
-from hub.server import HubServer
 from huggingface_hub.cli import auth as hub_cli_auth
 from huggingface_hub.utils import _cache_assets, _cache_manager, _git_credential, _http, close_session
 from transformers import dynamic_module_utils
 from transformers.utils import hub as transformers_hub
+
+from hub.server import HubServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,19 +44,20 @@ def environment(hub: HubServer, home: Path, token: str | None = None) -> dict[st
 
 
 def run_with_hub(
-    code: str,
+    code: str | Path,
     hub: HubServer,
     cache: Path,
     token: str | None = None,
     without_package: bool = False,
     arguments: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess:
-    """Run Python code in a fresh process that knows this Hub, this cache (HF_HOME) and no other.
+    """Run Python code, or a script, in a fresh process that knows this Hub, this cache (HF_HOME) and no other.
 
     Nothing of this process's environment is passed on but PATH and TMPDIR; the working folder is the cache. The process has no
     network but loopback and waits at most 20 ms before it tries again.
 
     Args:
+        code: a string of Python, or the path of a script.
         token: HF_TOKEN of the process; None for a user who is not logged in.
         without_package: `import mert_hf` raises ModuleNotFoundError, as on a machine without it.
         arguments: sys.argv[1:].
@@ -71,8 +75,9 @@ def run_with_hub(
         **({"KEEP_OUT_PACKAGE": "mert_hf"} if without_package else {}),
         **{name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ},
     }
+    program = [str(code)] if isinstance(code, Path) else ["-c", code]
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, *program, *arguments],
         capture_output=True,
         text=True,
         cwd=cache,
@@ -81,21 +86,31 @@ def run_with_hub(
     )
 
 
-def point_at_hub(hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the clients in this process, and the processes it starts, use this Hub, with an empty cache in `home`.
+@contextmanager
+def pointed_at(hub: HubServer, home: Path) -> Iterator[None]:
+    """Make the clients in this process, and the processes that it starts, use this Hub, with all caches below `home`.
 
-    Nobody is logged in: tests pass `token=` or set HF_TOKEN.
+    Nobody is logged in: tests pass `token=` or set HF_TOKEN. May be nested: one with another `home` is another machine.
     """
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment(hub, home).items():
-        monkeypatch.setenv(name, value)
-    _patch_huggingface_hub(hub, home, monkeypatch)
-    _patch_transformers(home, monkeypatch)
-    _patch_datasets(hub, home, monkeypatch)
-    # a shared client would hold connections to the server of the test before; filesystems hold listings of it
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN_PATH"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment(hub, home).items():
+            monkeypatch.setenv(name, value)
+        _patch_huggingface_hub(hub, home, monkeypatch)
+        _patch_transformers(home, monkeypatch)
+        _patch_datasets(hub, home, monkeypatch)
+        _forget()
+        yield
+    _forget()
+
+
+def _forget() -> None:
+    """Drop what the clients remember of another Hub: connections, listings and imported remote code."""
     close_session()
     fsspec.get_filesystem_class("hf").clear_instance_cache()
+    for name in [name for name in sys.modules if name.split(".")[0] == "transformers_modules"]:
+        del sys.modules[name]
 
 
 def _patch_huggingface_hub(hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,10 +155,7 @@ def _patch_transformers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modules = str(home / "modules")
     for module in (transformers_hub, transformers.utils, dynamic_module_utils):
         monkeypatch.setattr(module, "HF_MODULES_CACHE", modules)
-    # remote code is imported as transformers_modules.USER.REPO...: what a test before imported must not answer for it
-    for name in [name for name in sys.modules if name.split(".")[0] == "transformers_modules"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", list(sys.path))  # remote code puts the folder of its modules there
 
 
 def _patch_datasets(hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,16 @@
 """What points the clients at the loopback Hub is complete, and a fresh process is as clean as it says."""
 
+import json
 import os
 import sys
 from pathlib import Path
 
 import huggingface_hub
-from hub.client import run_with_hub
+import pytest
+from hub.client import pointed_at, run_with_hub
+from hub.server import HubServer
 from huggingface_hub import HfApi
+from transformers import AutoConfig
 
 CLIENTS = ("huggingface_hub", "transformers", "datasets")
 
@@ -39,6 +43,33 @@ def test_without_the_fixture_it_is_offline_again():
     assert huggingface_hub.constants.ENDPOINT == "https://huggingface.co"
     assert huggingface_hub.is_offline_mode() is True
     assert "HF_ENDPOINT" not in os.environ
+
+
+CONFIGURATION = """
+from transformers import PreTrainedConfig
+
+class RemoteConfig(PreTrainedConfig):
+    model_type = "remote"
+    answer = {answer}
+"""
+
+
+def test_remote_code_of_another_hub_and_of_an_older_commit_is_forgotten(hub, tmp_path):
+    def answer(server, home, code) -> int:
+        with pointed_at(server, home):
+            server.commit("ada/remote", {"config.json": config, "configuration.py": CONFIGURATION.format(answer=code).encode()})
+            return AutoConfig.from_pretrained("ada/remote", trust_remote_code=True).answer
+
+    config = json.dumps({"model_type": "remote", "auto_map": {"AutoConfig": "configuration.RemoteConfig"}}).encode()
+    hub.add_repository("ada/remote")
+    assert answer(hub, tmp_path / "one", 1) == 1
+    assert answer(hub, tmp_path / "one", 2) == 2
+    with HubServer() as other:
+        other.add_repository("ada/remote")
+        assert answer(other, tmp_path / "two", 3) == 3
+    assert not [name for name in sys.modules if name.startswith("transformers_modules")]
+    with pytest.raises(ValueError, match="trust_remote_code=True"):
+        AutoConfig.from_pretrained("ada/remote")
 
 
 REPORT = """
@@ -77,6 +108,8 @@ print(importlib.util.find_spec("mert_hf").origin, huggingface_hub.whoami()["name
 
 
 def test_a_process_with_a_token_has_this_copy_of_the_package(hub, tmp_path):
-    ran = run_with_hub(WHO, hub, tmp_path / "cache", token="hf_reader")
+    script = tmp_path / "who.py"
+    script.write_text(WHO)
+    ran = run_with_hub(script, hub, tmp_path / "cache", token="hf_reader")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == [str(Path(__file__).parents[2] / "mert_hf" / "__init__.py"), "ada"]
