@@ -7,10 +7,11 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from hub.client import pointed_at, run_with_hub
-from hub.server import HubServer
 from huggingface_hub import HfApi
 from transformers import AutoConfig
+
+from hub.client import pointed_at, run_with_hub
+from hub.server import HubServer
 
 CLIENTS = ("huggingface_hub", "transformers", "datasets")
 
