@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, ModelCard, constants
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -127,11 +127,15 @@ def upload(
         ModelCard.load(Path(folder) / "README.md").validate()
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         before = api.model_info(repo_id)
-        commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message, parent_commit=before.sha)
+        # not upload_folder, which may make several commits of a large folder
+        files = [CommitOperationAdd(file.name, file) for file in sorted(Path(folder).iterdir())]
+        commit = api.create_commit(repo_id, files, commit_message=message, parent_commit=before.sha)
         api.create_tag(repo_id, tag=tag, revision=commit.oid)
         names = api.list_repo_files(repo_id, revision=commit.oid)
     except HUB_ERRORS as error:
         raise explain(error, repo_id) from None
+    except RuntimeError as error:  # of the storage behind the Hub
+        raise InputError(f"the upload to {repo_id} broke off; nothing was published, try again: {error}") from None
     except ValueError as error:
         raise InputError(f"the Hub does not accept the card: {' '.join(str(error).split())}") from None
     return Published(str(url), commit.oid, tag, [name for name in names if name.endswith(PICKLES)])

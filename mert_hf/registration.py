@@ -30,14 +30,16 @@ class FeatureExtraction(FeatureExtractionPipeline):
         """Return the pipeline that fits the model, not an instance of this class."""
         if isinstance(model.config, MERTConfig):
             if feature_extractor is None:
-                # loaded again so that its own error surfaces
-                feature_extractor = AutoFeatureExtractor.from_pretrained(model.config.name_or_path)
+                # loaded again so that its own error surfaces, and not from another revision than the model
+                revision = getattr(model.config, "_commit_hash", None)
+                feature_extractor = AutoFeatureExtractor.from_pretrained(model.config.name_or_path, revision=revision)
             if not isinstance(feature_extractor, MERTFeatureExtractor):
                 # published repositories name Wav2Vec2FeatureExtractor: the same settings, without the checks
                 feature_extractor = MERTFeatureExtractor.from_dict(feature_extractor.to_dict())
             return MERTFeatureExtractionPipeline(model=model, feature_extractor=feature_extractor, **kwargs)
         if tokenizer is None:
-            tokenizer = AutoTokenizer.from_pretrained(model.config.name_or_path)
+            revision = getattr(model.config, "_commit_hash", None)
+            tokenizer = AutoTokenizer.from_pretrained(model.config.name_or_path, revision=revision)
         return FeatureExtractionPipeline(model=model, tokenizer=tokenizer, **kwargs)
 
 

@@ -1,6 +1,7 @@
 """The fixture `hub`, for the conftest.py of a folder whose tests need the Hub: `from hub.fixtures import hub`."""
 
 import pytest
+
 from hub.client import pointed_at
 from hub.server import HubServer
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hub.client import run_with_hub
 from safetensors.torch import load_file
 from sounds import make_tones
 from transformers import AutoFeatureExtractor, AutoModel, HubertConfig, HubertModel, pipeline
 
+from hub.client import run_with_hub
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining, MERTModel
 
 REPO = "ada/tiny-mert"

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub.server import HubServer
 from huggingface_hub import HfApi, hf_hub_download, hf_hub_url, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import get_session
 from safetensors.torch import save
+
+from hub.server import HubServer
 
 REPO = "ada/tones"
 WEIGHTS = save({"weight": torch.arange(1000.0)})
