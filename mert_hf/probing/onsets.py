@@ -39,6 +39,8 @@ def onset_activation(waveform: NDArray[np.float32], sampling_rate: int, frame_ra
     hop_samples = round(sampling_rate / frame_rate)
     if abs(hop_samples * frame_rate - sampling_rate) > 1e-6 * sampling_rate:
         raise InputError(f"frame_rate {frame_rate:g} does not divide the sampling rate {sampling_rate}.")
+    # at full scale, so that the spectrum's floor lies equally deep below quiet and loud recordings
+    waveform = waveform / max(np.abs(waveform).max(), np.finfo(np.float32).tiny)
     mel = LogMelSpectrum(sampling_rate, hop_samples, MEL_BANDS, FFT_SAMPLES)(torch.from_numpy(waveform)[None])[0].numpy()
     # a plain logarithm would count rises in what nobody hears as much as those of loud notes
     loudness = np.log1p(COMPRESSION * np.exp(mel - mel.max()))
