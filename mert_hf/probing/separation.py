@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mert_hf.errors import InputError
 from mert_hf.probing.metrics import Scores
-from mert_hf.probing.metrics.separation import sdr
+from mert_hf.probing.metrics.separation import median_over_tracks, track_sdr
 from mert_hf.seeding import generator, seed_torch
 from mert_hf.tasks.base import TaskData
 from mert_hf.tasks.examples import Example, read_source
@@ -145,7 +145,7 @@ def train_separation_probe(
     if task.kind != "separation":
         raise InputError(f"{task.name} is a {task.kind} task; separation probes need one of kind 'separation'.")
     protocol, songs = task.protocol, data.splits["train"]
-    probe = _make_probe(embed, data, sampling_rate, hop_samples, seed).to(device)
+    probe = _make_probe(embed, data, sampling_rate, hop_samples, seed, device).to(device)
     optimizer = torch.optim.Adam(probe.parameters(), lr=learning_rate or protocol.learning_rate)
     plateau = None
     if protocol.plateau_patience is not None:
@@ -169,7 +169,7 @@ def train_separation_probe(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
         result.losses.append(float(np.mean(losses)))
         score = score_separation(embed, result.probe, data, "validation", sampling_rate, device).values[task.monitor]
         result.validation.append(score)
@@ -188,12 +188,12 @@ def score_separation(
     embed: Embed, probe: SeparationProbe, data: TaskData, split: str, sampling_rate: int, device: str | torch.device = "cpu"
 ) -> Scores:
     """Separate every song of a split, window by window, and score it; frames of one second at the model's rate."""
-    truths, estimates = [], []
+    tracks = {}
     for song in data.splits[split]:
         mixture, *sources = _read_song(data, song, sampling_rate)
-        truths.append(np.stack(sources))
-        estimates.append(separate_song(embed, probe, mixture, data, sampling_rate, device))
-    return sdr(truths, estimates, data.labels, frame_samples=sampling_rate)
+        estimate = separate_song(embed, probe, mixture, data, sampling_rate, device)
+        tracks[song.name] = track_sdr(np.stack(sources), estimate, sampling_rate, song.name)
+    return median_over_tracks(tracks, data.labels)
 
 
 @torch.no_grad()
@@ -226,8 +226,8 @@ def _features(embed: Embed, waveform: torch.Tensor) -> torch.Tensor:
     return features
 
 
-def _make_probe(embed: Embed, data: TaskData, sampling_rate: int, hop_samples: int, seed: int) -> SeparationProbe:
-    shape = embed(torch.zeros(1, sampling_rate)).shape
+def _make_probe(embed: Embed, data: TaskData, sampling_rate: int, hop_samples: int, seed: int, device) -> SeparationProbe:
+    shape = _features(embed, torch.zeros(1, sampling_rate, device=device)).shape
     seed_torch(seed, "separation weights")
     protocol = data.task.protocol
     return SeparationProbe(shape[1], shape[3], len(data.labels), hop_samples, protocol.dropout, protocol.hidden_size)

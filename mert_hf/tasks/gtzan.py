@@ -120,7 +120,7 @@ GTZAN_RHYTHM = Task(
     dataset="gtzan_rhythm",
     kind="beats",
     source=GtzanRhythm(
-        HubTable("sanchit-gandhi/gtzan", label="file"),
+        HubTable("sanchit-gandhi/gtzan", label="file", splits={"train": "train"}),
         HubTable(
             "seungheondoh/gtzan-bind",
             audio="",

@@ -193,6 +193,7 @@ NAN = float("nan")
         ("beat_f1", [[-1.0]], [[1.0]], [], "0 s or later"),
         ("sdr", [np.ones((1, 9))], [np.ones((2, 9))], ["a"], r"track 0 is \(1, 9\), its estimate \(2, 9\)"),
         ("sdr", [np.ones((1, 9))], [np.ones((1, 9))], ["a"], "9 samples hold no frame of 24000"),
+        ("sdr", [np.ones((2, 24000))], [np.ones((2, 24000))], ["a"], "track 0 has 2 sources, there are 1 labels"),
     ],
 )
 def test_what_cannot_be_scored_is_an_error(metric, references, predictions, labels, message):
