@@ -162,6 +162,10 @@ class Loaded:
 class Source(Protocol):
     """Where the examples of a task come from."""
 
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Ids of the Hub datasets it reads; empty for a folder."""
+
     def describe(self) -> str:
         """Where the data is expected, and in which layout, for `--check` and the README."""
 

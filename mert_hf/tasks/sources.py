@@ -37,6 +37,11 @@ class HubTable:
     splits: Mapping[str, str] = field(default_factory=lambda: dict(zip(SPLITS, SPLITS, strict=True)))
     unverified: tuple[str, ...] = ()
 
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Its id."""
+        return (self.repo_id,)
+
     def describe(self) -> str:
         """The repository and its columns."""
         labels = (self.label,) if isinstance(self.label, str) else self.label
@@ -190,6 +195,11 @@ class LocalFolder:
     layout: str
     needs: tuple[str, ...]
     read: Callable[[Path], tuple[Mapping[str, Sequence[Example]], tuple[str, ...]]]
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     def describe(self) -> str:
         """The layout."""

@@ -117,7 +117,7 @@ def test_columns_of_other_names_are_listed(tmp_path):
 
 def test_splits_of_other_names_are_listed(tmp_path):
     put_table(tmp_path / "gtzan" / "data" / "train-0.parquet", {"audio": [cell("a.wav")], "genre": ["rock"]})
-    with pytest.raises(InputError, match=r"no split 'validation' \(its name was never verified\); splits found: train\."):
+    with pytest.raises(InputError, match=r"no split 'validation'; splits found: train\."):
         TASKS["gtzan_genre"].load(tmp_path)
 
 
@@ -296,6 +296,10 @@ def test_gtzan_rhythm_joins_audio_and_beats_by_clip(data_folder, tmp_path):
     with pytest.raises(
         InputError, match="8 clips of seungheondoh/gtzan-bind are not in sanchit-gandhi/gtzan, such as blues.00001"
     ):
+        TASKS["gtzan_rhythm"].load(tmp_path)
+    notes = {"path": ["blues.00000.wav"], "fault_filtered_split": ["training"], "beat": [[1.0]]}
+    put_table(tmp_path / "gtzan_rhythm" / "annotations" / "data" / "gtzan_bind_v1-00000-of-00001.parquet", notes)
+    with pytest.raises(InputError, match="no clips of the train split; fault_filtered_split is one of 'training' beside train"):
         TASKS["gtzan_rhythm"].load(tmp_path)
 
 
