@@ -144,11 +144,11 @@ class HubTable:
                 return load_dataset_builder(str(local))
             return load_dataset_builder(self.repo_id, self.config, revision=self.revision)
         except (OSError, ValueError, DatasetsError) as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split()).rstrip(".")
             where = f"{local}, a copy of {self.repo_id}," if local else f"dataset {self.repo_id}"
             there = f" in {folder}" if folder else " in a folder"
             raise InputError(
-                f"{where} cannot be opened: {reason} Check the network, or put a copy of the repository{there}."
+                f"{where} cannot be opened: {reason}. Check the network, or put a copy of the repository{there}."
             ) from None
 
 
