@@ -14,6 +14,8 @@ from mert_hf.tasks.sources import HubTable, audio_of, digest
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 SIZES = {"train": 443, "validation": 197, "test": 290}
+# its audio is damaged in the distributed archive: MARBLE drops it, and the dataset of 999 clips is without it
+DAMAGED = "jazz.00054"
 
 GTZAN_GENRE = Task(
     name="gtzan_genre",
@@ -88,6 +90,8 @@ class GtzanRhythm:
                     others.add(split)  # clips that the fault filter left out
                     continue
                 clip = _clip(path)
+                if clip == DAMAGED:
+                    continue
                 if clip in rows:
                     splits[self.split_names[split]].append((clip, *rows[clip], tuple(beats)))
                 else:
@@ -131,7 +135,6 @@ def _clip(name: str) -> str:
     return f"{found[1]}.{found[2]}"
 
 
-# jazz.00054 is damaged in the distributed archive, and the audio dataset has 999 clips: one clip of the split less
 GTZAN_RHYTHM = Task(
     name="gtzan_rhythm",
     title="GTZAN rhythm",
@@ -153,7 +156,7 @@ GTZAN_RHYTHM = Task(
     train_windows=Windows(duration_s=10.0),
     random_train_windows=True,
     aggregation="window",
-    split_sizes=SIZES,
+    split_sizes={**SIZES, "train": 442},
     layer=None,
     ours=("validation and test hear the whole clip of 30 s; the times of beats are not rounded to frames",),
 )
