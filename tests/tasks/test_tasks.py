@@ -371,6 +371,11 @@ def test_labels_that_cannot_be_meant(task, label, message, data_folder):
         TASKS[task].load(data_folder).target(example_of(label))
 
 
+def test_pitches_may_be_numbers(data_folder):
+    data = TASKS["nsynth_pitch"].load(data_folder)
+    assert data.target(example_of(60)) == data.target(example_of("60")) == 60
+
+
 def test_keys_are_24_and_begin_with_c():
     assert len(KEYS) == 24
     assert (KEYS[0], KEYS[7], KEYS[12], KEYS[21]) == ("C major", "G major", "C minor", "A minor")
