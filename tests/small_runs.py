@@ -61,6 +61,7 @@ def _enter(function, arguments, rank, processes, port):
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
         os.environ |= {"LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # for the readers: the default of the system, not of this process
     sys.stderr = open(os.devnull, "w")  # the progress bars of runs that are killed
     function(*arguments)
 

@@ -81,7 +81,7 @@ def test_only_the_newest_checkpoints_are_kept(make_trainer):
 
 
 def test_training_lowers_the_loss(make_trainer):
-    trainer = make_trainer(max_steps=60, learning_rate=3e-3, warmup_steps=5)
+    trainer = make_trainer(max_steps=60, learning_rate=3e-3, warmup_steps=5, checkpoint_every=60)
     trainer.train()
     losses = [report["loss"] for report in read_metrics(trainer.run.metrics)]
     assert sum(losses[-5:]) / 5 < 0.9 * sum(losses[:5]) / 5
