@@ -52,7 +52,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 def _report_code_offset(arguments: argparse.Namespace) -> None:
     from mert_hf.convert import measure_code_offset
     from mert_hf.modeling_mert import MERTForPreTraining
-    from mert_hf.teachers.encodec import EncodecTeacher
+    from mert_hf.teachers import CodecTeacher
 
     try:
         model, loaded = MERTForPreTraining.from_pretrained(arguments.model, output_loading_info=True)
@@ -62,7 +62,7 @@ def _report_code_offset(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.model} holds no pre-training heads; give a folder that mert-hf convert wrote.")
     if arguments.clips < 1:
         raise InputError(f"--clips {arguments.clips}: at least one clip is needed.")
-    teacher = EncodecTeacher.from_pretrained(arguments.codec)
+    teacher = CodecTeacher.from_pretrained(arguments.codec, len(model.config.codebook_sizes))
     accuracy = measure_code_offset(model.eval(), teacher, _clips(arguments.music, model.config.sample_rate, arguments.clips))
     for offset, share in accuracy.items():
         print(f"code_offset {offset}: masked accuracy {100 * share:.2f} %")

@@ -20,13 +20,15 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from mert_hf import MERTFeatureExtractor
 from mert_hf.data.crops import RandomCrops
+from mert_hf.data.labelled_crops import LabelledCrops
+from mert_hf.engine.code_teachers import fit_or_load_teacher, keep_labelled, open_labels
 from mert_hf.engine.plots import plot_training_curves
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.pretraining import (
     build_config,
     build_objective,
-    fit_or_load_teacher,
     open_corpus,
+    readable_clips,
     write_results,
 )
 from mert_hf.engine.run_folder import RunFolder
@@ -43,6 +45,7 @@ def main() -> None:
     """Settings to objects to a trained model."""
     settings = parse_command_line(PretrainSettings, RECIPES, __doc__)
     config = build_config(settings)
+    labels = open_labels(settings, config)
     run = RunFolder(settings.output_dir)
     accelerator = Accelerator(
         mixed_precision=settings.training.mixed_precision,
@@ -69,8 +72,13 @@ def main() -> None:
             run.claim(settings, settings.training.resume)
         corpus = open_corpus(settings, config.sample_rate, run)
         crop_samples = round(settings.data.crop_s * config.sample_rate)
-        crops = RandomCrops(corpus, crop_samples, config.sample_rate, settings.training.seed)
-        teacher = fit_or_load_teacher(settings, config, crops, run)
+        cut = (crop_samples, config.sample_rate, settings.training.seed)
+        if labels is not None:
+            corpus = keep_labelled(labels, corpus, settings.data.max_skipped, run.skipped)
+            crops, teacher = LabelledCrops(corpus, labels, *cut), labels
+        else:
+            crops = RandomCrops(corpus, *cut)
+            teacher = fit_or_load_teacher(settings, config, readable_clips(crops), run.teacher, accelerator.device)
     objective = build_objective(settings, config, teacher, accelerator.device)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, settings.training.max_steps, accelerator.device)

@@ -150,7 +150,7 @@ class Trainer:
 
     def _circumstances(self) -> dict:
         """What must be the same when a run goes on, because every crop it reads depends on it."""
-        return {"num_processes": self.accelerator.num_processes, "corpus": self.crops.corpus.fingerprint()}
+        return {"num_processes": self.accelerator.num_processes, "corpus": self.crops.fingerprint()}
 
     def _go_on(self) -> None:
         """Load the newest checkpoint.
@@ -167,8 +167,8 @@ class Trainer:
         before = {name: state.pop(name) for name in now}
         if before["corpus"] != now["corpus"]:
             raise InputError(
-                f"the usable tracks of {self.crops.corpus.title} are not those the run in {self.run.folder} was started with;"
-                " restore them, or start a new run in another --output_dir."
+                f"the usable tracks of {self.crops.corpus.title}, or their labels, are not those the run in {self.run.folder}"
+                " was started with; restore them, or start a new run in another --output_dir."
             )
         if before["num_processes"] != now["num_processes"]:
             raise InputError(
@@ -188,11 +188,11 @@ class Trainer:
         parts, heard = settings.gradient_accumulation_steps, []
         for part in range(parts):
             number = step * parts + part
-            waveforms = self._take(next(batches))
+            waveforms, labels = self._take(next(batches))
             seed_torch(settings.seed, "dropout", number, rank)
             last = part == parts - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.objective):
-                loss, logs = self.objective(waveforms, number, rank)
+                loss, logs = self.objective(waveforms, number, rank, labels)
                 self.accelerator.backward(loss / parts)
             heard.append(logs)
             self.progress.audio_s += waveforms.numel() / self.crops.sampling_rate * self.accelerator.num_processes
@@ -218,13 +218,15 @@ class Trainer:
         )
         return load_batches(self.crops, numbers, self.workers)
 
-    def _take(self, batch: AudioBatch) -> torch.Tensor:
-        """The waveforms of a batch on the device; what could not be read is written down."""
+    def _take(self, batch: AudioBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Waveforms and labels of a batch on the device; what could not be read is written down."""
         for crop in batch.unreadable:
             self._note_unreadable(crop)
         if len(batch.waveforms) == 0:
             raise InputError(f"not one crop of a batch could be read; the reasons are listed in {self.run.skipped}.")
-        return batch.waveforms.to(self.accelerator.device, non_blocking=True)
+        device = self.accelerator.device
+        labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
+        return batch.waveforms.to(device, non_blocking=True), labels
 
     def _note_unreadable(self, crop: UnreadableCrop) -> None:
         if crop.track in self._unreadable:

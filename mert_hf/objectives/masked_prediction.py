@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
+from mert_hf.data.label_store import LabelStore
 from mert_hf.errors import InputError
 from mert_hf.masking import draw_span_mask
 from mert_hf.mixture import NoiseMixture, mix_in
@@ -27,7 +28,8 @@ class MaskedPrediction(nn.Module):
 
     Args:
         model: what is trained.
-        code_teacher: gives codes; None trains without.
+        code_teacher: gives codes, or is the [`mert_hf.data.label_store.LabelStore`] that the batches' labels are from; None
+            trains without.
         cqt_teacher: gives the constant-Q spectrum; None trains without.
         masking: which frames are hidden.
         mixture: noise laid over the clips the model hears; the teachers hear the clean ones.
@@ -40,7 +42,7 @@ class MaskedPrediction(nn.Module):
     def __init__(
         self,
         model: MERTForPreTraining,
-        code_teacher: nn.Module | None,
+        code_teacher: nn.Module | LabelStore | None,
         cqt_teacher: nn.Module | None,
         masking: SpanMasking,
         mixture: NoiseMixture,
@@ -55,13 +57,16 @@ class MaskedPrediction(nn.Module):
         # in a tuple, so that torch does not see them: teachers are no part of checkpoints or of the exchange between processes
         self._teachers = (code_teacher, cqt_teacher)
 
-    def forward(self, waveforms: torch.Tensor, batch_number: int, rank: int = 0) -> ObjectiveOutput:
+    def forward(
+        self, waveforms: torch.Tensor, batch_number: int, rank: int = 0, labels: torch.Tensor | None = None
+    ) -> ObjectiveOutput:
         """Loss of one batch.
 
         Args:
             waveforms: (batch, samples) float32, clean clips.
             batch_number: which batch of this process, counted from the start of training.
             rank: which process.
+            labels: (batch, codebooks, frames) int64 codes of the clean clips, where they are stored; else the teacher is asked.
         """
         batch, samples = waveforms.shape
         frames = self.model.count_frames(samples)
@@ -71,10 +76,12 @@ class MaskedPrediction(nn.Module):
         if batch > 1:  # of a batch whose other clips could not be read, one is left, and there is nothing to mix in
             excerpts = self.mixture.draw(batch, samples, generator(self.seed, "mixture", batch_number, rank))
         code_teacher, cqt_teacher = self._teachers
+        if labels is None and code_teacher is not None:
+            labels = code_teacher(waveforms)
         outputs = self.model(
             mix_in(waveforms, excerpts),
             mask_time_indices=mask,
-            labels=None if code_teacher is None else code_teacher(waveforms),
+            labels=labels,
             cqt_labels=None if cqt_teacher is None else cqt_teacher(waveforms),
         )
         names = ("code_loss", "cqt_loss", "feature_penalty", "code_accuracy")
@@ -89,7 +96,7 @@ class MaskedPrediction(nn.Module):
         return self.model
 
 
-def _check_fit(model: MERTForPreTraining, code_teacher: nn.Module | None, cqt_teacher: nn.Module | None) -> None:
+def _check_fit(model: MERTForPreTraining, code_teacher: nn.Module | LabelStore | None, cqt_teacher: nn.Module | None) -> None:
     config = model.config
     if code_teacher is None and cqt_teacher is None:
         raise InputError("masked prediction needs a teacher of codes, the constant-Q spectrum, or both; got neither.")
