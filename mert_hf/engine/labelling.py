@@ -93,6 +93,7 @@ def begin_store(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder) -> La
                 f"{folder.folder} holds labels of another teacher ({before.description}: {before.settings}); give the same"
                 " settings to add to them, or choose another data.labels."
             )
+    folder.folder.mkdir(parents=True, exist_ok=True)
     header.write(folder)
     return header
 

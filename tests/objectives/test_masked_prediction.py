@@ -43,6 +43,18 @@ def test_the_model_hears_the_mixture_and_is_told_the_clean_targets(objective, te
     assert not any(value.requires_grad for value in logs.values())
 
 
+def test_stored_labels_stand_in_for_the_teacher_and_mixture_leaves_them_alone(objective, teachers):
+    """Labels that come with the batch give the loss of the teacher's own codes of the clean clips; nobody is asked then."""
+    waveforms = clips()
+    expected = objective(waveforms, 7, 1).loss
+    silent = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}})  # not fitted: fails when it is asked
+    arguments = (objective.masking, objective.mixture, 5)
+    from_store = MaskedPrediction(objective.model, silent, teachers[1], *arguments)
+    labels = teachers[0](waveforms)
+    torch.testing.assert_close(from_store(waveforms, 7, 1, labels).loss, expected)
+    assert not torch.isclose(from_store(waveforms, 7, 1, labels.roll(1, 0)).loss, expected)
+
+
 def test_batches_and_processes_draw_differently_and_repeatably(objective):
     losses = [float(objective(clips(), number, rank).loss.detach()) for number, rank in [(0, 0), (0, 0), (1, 0), (0, 1)]]
     assert losses[0] == losses[1]
