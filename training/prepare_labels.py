@@ -41,28 +41,35 @@ def main() -> None:
         raise InputError("--data.labels is missing: the folder to write the labels to.")
     if settings.data.folder is None and settings.data.dataset is None:
         raise InputError("--data.folder is missing: the audio that is to be labelled (or --data.dataset).")
-    config = build_config(settings)
-    folder = LabelFolder(settings.data.labels)
     # the others wait while the first process checks the corpus and fits the teacher
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=2))])
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
-    started = time.perf_counter()
-    with accelerator.main_process_first():
+    folder = LabelFolder(settings.data.labels)
+    lock = RunLock(folder.lock)
+    try:
         if accelerator.is_main_process:
             folder.folder.mkdir(parents=True, exist_ok=True)
-            RunLock(folder.lock).acquire()
-            write_settings(settings, folder.recipe)
+            lock.acquire()
+        prepare(settings, folder, accelerator)
+    finally:
+        lock.release()
+
+
+def prepare(settings: PretrainSettings, folder: LabelFolder, accelerator: Accelerator) -> None:
+    """Check the corpus, fit or load the teacher, make the labels, and compare them with codes made on the fly."""
+    started, config = time.perf_counter(), build_config(settings)
+    with accelerator.main_process_first():
         corpus = open_corpus(settings, config.sample_rate, folder)
-        crops = RandomCrops(
-            corpus, round(settings.data.crop_s * config.sample_rate), config.sample_rate, settings.training.seed
-        )
+        crop_samples = round(settings.data.crop_s * config.sample_rate)
+        crops = RandomCrops(corpus, crop_samples, config.sample_rate, settings.training.seed)
         teacher = fit_or_load_teacher(settings, config, readable_clips(crops), folder.teacher, accelerator.device)
     logger.info("Labels: %s, into %s", teacher.description, folder.folder)
     unreadable = make_labels(corpus, teacher, folder, accelerator)
     if not accelerator.is_main_process:
         return
 
+    write_settings(settings, folder.recipe)
     corpus = corpus.without(unreadable)
     corpus.write_skipped(folder.skipped)
     corpus.require_usable(settings.data.max_skipped, folder.skipped)
