@@ -144,7 +144,11 @@ def read_audio(source: AudioSource, sampling_rate: int = 24000, start: int = 0, 
         last = math.ceil((start + num_samples) / block_out) + context
         stop = min(last * block_in, reader.info.num_samples)
         samples = reader.read(first * block_in, stop - first * block_in)
-    if len(samples) < stop - first * block_in:
+        cut_off = len(samples) < stop - first * block_in
+        if cut_off and not may_end_early and reader.length_is_estimated:
+            # a crop that ends where the audio does is whole, though the header promised more behind it for the filter
+            cut_off = first * block_in + len(samples) < (start + num_samples) * rate / sampling_rate
+    if cut_off:
         if not may_end_early:
             raise AudioError(f"truncated: {_name(source)} ends before its header says")
         num_samples = (first * block_in + len(samples)) * sampling_rate // rate - start

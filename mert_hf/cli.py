@@ -1,4 +1,4 @@
-"""The command `mert-hf`: convert official checkpoints, and find out how their labels were numbered."""
+"""The command `mert-hf`: convert official checkpoints and labels, and find out how the labels were numbered."""
 
 import argparse
 import itertools
@@ -31,6 +31,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     offset.add_argument("--clips", type=int, default=20, help="clips of 5 s to measure on (default: 20)")
     offset.set_defaults(run=_report_code_offset)
 
+    labels = commands.add_parser("import-labels", help="official manifest and labels to a folder for data.labels")
+    labels.add_argument("manifest", help="the .tsv; its paths must be those below data.folder")
+    labels.add_argument("labels", nargs="+", help="one file a codebook, text or .npy, in their order")
+    labels.add_argument("--output_dir", required=True, help="folder to write")
+    labels.add_argument("--dict", help="dict.LABEL.txt; without it the labels must be the codes themselves")
+    labels.add_argument("--codebook_size", type=int, default=1024, help="codes of each codebook (default: 1024)")
+    labels.add_argument("--sampling_rate", type=int, default=24000, help="of the samples in the manifest (default: 24000)")
+    labels.add_argument("--frame_rate", type=float, default=75.0, help="labels per second (default: 75)")
+    labels.add_argument("--teacher", default="imported labels", help="what made them, for the results")
+    labels.set_defaults(run=_import_labels)
+
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -49,10 +60,29 @@ def _convert(arguments: argparse.Namespace) -> None:
     )
 
 
+def _import_labels(arguments: argparse.Namespace) -> None:
+    from mert_hf.data.fairseq_labels import import_labels
+
+    corpus = import_labels(
+        arguments.manifest,
+        arguments.labels,
+        arguments.output_dir,
+        arguments.codebook_size,
+        arguments.dict,
+        arguments.sampling_rate,
+        arguments.frame_rate,
+        arguments.teacher,
+    )
+    for track in corpus.skipped:
+        print(f"left out {track.name}: {track.skipped_because}", file=sys.stderr)
+    print(f"{arguments.output_dir}: labels of {len(corpus.tracks)} tracks, {corpus.duration_s / 3600:.2f} hours")
+    print("They are raw codes: train with code_offset 0, or go on with a model whose code_offset is 4 as it is")
+
+
 def _report_code_offset(arguments: argparse.Namespace) -> None:
     from mert_hf.convert import measure_code_offset
     from mert_hf.modeling_mert import MERTForPreTraining
-    from mert_hf.teachers.encodec import EncodecTeacher
+    from mert_hf.teachers import CodecTeacher
 
     try:
         model, loaded = MERTForPreTraining.from_pretrained(arguments.model, output_loading_info=True)
@@ -62,7 +92,7 @@ def _report_code_offset(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.model} holds no pre-training heads; give a folder that mert-hf convert wrote.")
     if arguments.clips < 1:
         raise InputError(f"--clips {arguments.clips}: at least one clip is needed.")
-    teacher = EncodecTeacher.from_pretrained(arguments.codec)
+    teacher = CodecTeacher.from_pretrained(arguments.codec, len(model.config.codebook_sizes))
     accuracy = measure_code_offset(model.eval(), teacher, _clips(arguments.music, model.config.sample_rate, arguments.clips))
     for offset, share in accuracy.items():
         print(f"code_offset {offset}: masked accuracy {100 * share:.2f} %")

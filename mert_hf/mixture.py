@@ -16,12 +16,14 @@ class Excerpt:
         source: first sample in the line of all other clips of the batch, one behind the other in their order.
         position: first sample in the clip.
         length: number of samples.
+        snr_db: level of the whole clip above the excerpt, in dB of mean power, to which the excerpt is scaled; None leaves it.
     """
 
     clip: int
     source: int
     position: int
     length: int
+    snr_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,11 @@ class NoiseMixture:
     """How excerpts are drawn. Gain is 1, overlaps are allowed and nothing is renormalised, as in the official training.
 
     Attributes:
-        probability: of mixing, for each clip. (The official code mixes with 1 minus its `mixture_prob`; at the recipes' 0.5 the
-            two are the same.)
+        probability: of mixing, for each clip. The official code inverts its `mixture_prob`: it mixes with 1 minus that. At the
+            recipes' 0.5 the two are the same.
         min_excerpts, max_excerpts: number of excerpts laid over a mixed clip, drawn uniformly.
         min_samples, max_samples: length of an excerpt, drawn uniformly (95M: 12000 to 24000, 330M: 12000 to 36000).
+        min_snr_db, max_snr_db: level of the clip above each excerpt, drawn uniformly; None keeps gain 1. Not part of MERT.
     """
 
     probability: float = 0.5
@@ -40,6 +43,8 @@ class NoiseMixture:
     max_excerpts: int = 3
     min_samples: int = 12000
     max_samples: int = 24000
+    min_snr_db: float | None = None
+    max_snr_db: float | None = None
 
     def __post_init__(self):
         if not 0 <= self.probability <= 1:
@@ -47,6 +52,11 @@ class NoiseMixture:
         for low, high in (("min_excerpts", "max_excerpts"), ("min_samples", "max_samples")):
             if not 1 <= getattr(self, low) <= getattr(self, high):
                 raise ValueError(f"{low}={getattr(self, low)} must be 1 or more and at most {high}={getattr(self, high)}.")
+        levels = (self.min_snr_db, self.max_snr_db)
+        if (None in levels and levels != (None, None)) or (None not in levels and levels[0] > levels[1]):
+            raise ValueError(
+                f"min_snr_db={levels[0]} and max_snr_db={levels[1]} must both be given, in order, or both be null."
+            )
 
     def draw(self, batch: int, samples: int, generator: np.random.Generator) -> list[Excerpt]:
         """Draw the excerpts of a batch of `batch` clips of `samples` samples.
@@ -68,7 +78,8 @@ class NoiseMixture:
                 length = int(generator.integers(self.min_samples, self.max_samples + 1))
                 source = int(generator.integers(0, (batch - 1) * samples - self.max_samples + 1))
                 position = int(generator.integers(0, samples - length + 1))
-                excerpts.append(Excerpt(clip, source, position, length))
+                snr_db = None if self.min_snr_db is None else generator.uniform(self.min_snr_db, self.max_snr_db)
+                excerpts.append(Excerpt(clip, source, position, length, snr_db))
         return excerpts
 
 
@@ -78,11 +89,19 @@ def mix_in(waveforms: torch.Tensor, excerpts: Sequence[Excerpt]) -> torch.Tensor
     line = waveforms.flatten()
     mixed = waveforms.clone()
     for excerpt in excerpts:
-        target = mixed[excerpt.clip, excerpt.position : excerpt.position + excerpt.length]
         # the line of the *other* clips: an excerpt may end in one clip's end and the next one's beginning
         gap = excerpt.clip * samples
         before = min(max(gap - excerpt.source, 0), excerpt.length)
-        target[:before] += line[excerpt.source : excerpt.source + before]
-        source = excerpt.source + before + samples
-        target[before:] += line[source : source + excerpt.length - before]
+        behind = excerpt.source + before + samples
+        noise = torch.cat([line[excerpt.source : excerpt.source + before], line[behind : behind + excerpt.length - before]])
+        if excerpt.snr_db is not None:
+            noise = noise * _gain(waveforms[excerpt.clip], noise, excerpt.snr_db)
+        mixed[excerpt.clip, excerpt.position : excerpt.position + excerpt.length] += noise
     return mixed
+
+
+def _gain(clip: torch.Tensor, noise: torch.Tensor, snr_db: float) -> torch.Tensor:
+    """Factor that puts the mean power of the noise `snr_db` below that of the clip; silent noise stays silent."""
+    power = noise.square().mean()
+    wanted = clip.square().mean() * 10 ** (-snr_db / 10)
+    return torch.where(power > 0, wanted / power, 0).sqrt()

@@ -41,9 +41,35 @@ def test_draws_stay_within_their_ranges_and_reach_both_ends():
     assert counts == {1, 2, 3}
 
 
+def test_excerpts_are_scaled_to_a_drawn_level_below_their_clip():
+    torch.manual_seed(0)
+    waveforms = torch.randn(3, 1000) * torch.tensor([[0.01], [1.0], [0.2]])
+    mixture = NoiseMixture(1.0, 1, 1, 300, 300, min_snr_db=-5.0, max_snr_db=10.0)
+    batches = [mixture.draw(3, 1000, generator(2, "mixture", step)) for step in range(200)]
+    levels = [excerpt.snr_db for batch in batches for excerpt in batch]
+    assert min(levels) == pytest.approx(-5, abs=0.3)
+    assert max(levels) == pytest.approx(10, abs=0.3)
+    for batch in batches[:5]:
+        added = mix_in(waveforms, batch) - waveforms
+        for excerpt in batch:
+            noise = added[excerpt.clip, excerpt.position : excerpt.position + excerpt.length]
+            measured = 10 * torch.log10(waveforms[excerpt.clip].square().mean() / noise.square().mean())
+            assert float(measured) == pytest.approx(excerpt.snr_db, abs=0.01)
+    assert all(excerpt.snr_db is None for excerpt in NoiseMixture(1.0).draw(8, 120000, generator(0, "mixture")))
+    silence = torch.zeros(2, 1000)
+    silence[0] = 0.1
+    assert torch.equal(mix_in(silence, [Excerpt(0, 0, 0, 300, 3.0)]), silence)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"probability": 1.5}, "probability=1.5"), ({"min_excerpts": 4}, "min_excerpts=4"), ({"min_samples": 0}, "min_samples=0")],
+    [
+        ({"min_snr_db": 3.0}, "min_snr_db=3.0 and max_snr_db=None must both be given"),
+        ({"min_snr_db": 3.0, "max_snr_db": 1.0}, "min_snr_db=3.0 and max_snr_db=1.0"),
+        ({"probability": 1.5}, "probability=1.5"),
+        ({"min_excerpts": 4}, "min_excerpts=4"),
+        ({"min_samples": 0}, "min_samples=0"),
+    ],
 )
 def test_refuses_impossible_settings(fields, message):
     with pytest.raises(ValueError, match=message):

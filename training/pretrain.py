@@ -14,10 +14,11 @@ import warnings
 from pathlib import Path
 
 from mert_hf import MERTFeatureExtractor
+from mert_hf.engine.code_teachers import fit_or_load_teacher, open_labels
 from mert_hf.engine.devices import make_accelerator, start_tracker
 from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.pretraining import build_objective, fit_or_load_teacher
+from mert_hf.engine.pretraining import build_objective
 from mert_hf.engine.report import draw_report, write_results
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import parse_command_line
@@ -42,6 +43,7 @@ def main() -> None:
 def pretrain(settings: PretrainSettings, config, run: RunFolder) -> None:
     """Train in a folder, and write down what came of it."""
     training = settings.training
+    labels = open_labels(settings, config)
     accelerator = make_accelerator(settings, config, run)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
@@ -49,8 +51,10 @@ def pretrain(settings: PretrainSettings, config, run: RunFolder) -> None:
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             run.claim(settings, training.resume)
-        sources = open_sources(settings, config.sample_rate, run)
-        teacher = fit_or_load_teacher(settings, config, sources.training, run)
+        sources = open_sources(settings, config.sample_rate, run, labels)
+        teacher = labels
+        if teacher is None:
+            teacher = fit_or_load_teacher(settings, config, sources.training.clips(), run.teacher, accelerator.device)
     objective = build_objective(settings, config, teacher, accelerator.device)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, training.max_steps, accelerator.device)

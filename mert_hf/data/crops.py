@@ -22,6 +22,14 @@ class UnreadableCrop:
     reason: str
 
 
+@dataclass(frozen=True)
+class LabelledCrop:
+    """A crop, (samples,) float32, and its codes, (codebooks, frames) int64."""
+
+    waveform: torch.Tensor
+    labels: torch.Tensor
+
+
 @dataclass
 class AudioBatch:
     """Clips of equal length.
@@ -58,10 +66,18 @@ class RandomCrops(Dataset):
         """Track, first sample and length of crop `number` (0, 1, 2 ...)."""
         epoch, place = divmod(number, len(self.corpus.tracks))
         track = int(self._order(epoch)[place])
-        available = self.corpus.length(track, self.sampling_rate)
+        available = self.available(track)
         length = min(self.crop_samples, available)
         start = int(generator(self.seed, "crop", number).integers(0, available - length + 1))
         return track, start, length
+
+    def available(self, track: int) -> int:
+        """Samples of a track that crops may be cut from, counted at `sampling_rate` from its beginning."""
+        return self.corpus.length(track, self.sampling_rate)
+
+    def circumstances(self) -> dict[str, str]:
+        """What every crop depends on, as fingerprints by name."""
+        return {"usable tracks": self.corpus.fingerprint()}
 
     def __getitem__(self, number: int) -> torch.Tensor | UnreadableCrop:
         """Crop `number` as (samples,) float32, or why it cannot be read."""
@@ -104,13 +120,20 @@ class BatchNumbers:
             yield list(range(first, first + self.batch_size))
 
 
-def collate(crops: Sequence[torch.Tensor | UnreadableCrop]) -> AudioBatch:
-    """Stack crops, cut to the shortest of them (as in the official training, which never pads)."""
+def collate(crops: Sequence[torch.Tensor | LabelledCrop | UnreadableCrop]) -> AudioBatch:
+    """Stack crops, cut to the shortest of them (as in the official training, which never pads), and their labels likewise."""
     unreadable = [crop for crop in crops if isinstance(crop, UnreadableCrop)]
-    waveforms = [crop for crop in crops if not isinstance(crop, UnreadableCrop)]
-    shortest = min((len(waveform) for waveform in waveforms), default=0)
-    stacked = torch.stack([waveform[:shortest] for waveform in waveforms]) if waveforms else torch.zeros(0, 0)
-    return AudioBatch(stacked, unreadable)
+    readable = [crop for crop in crops if not isinstance(crop, UnreadableCrop)]
+    waveforms = [crop.waveform if isinstance(crop, LabelledCrop) else crop for crop in readable]
+    labels = [crop.labels for crop in readable if isinstance(crop, LabelledCrop)]
+    return AudioBatch(
+        _stack_shortest(waveforms) if waveforms else torch.zeros(0, 0), unreadable, _stack_shortest(labels) if labels else None
+    )
+
+
+def _stack_shortest(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    shortest = min(tensor.shape[-1] for tensor in tensors)
+    return torch.stack([tensor[..., :shortest] for tensor in tensors])
 
 
 def load_batches(crops: RandomCrops, numbers: BatchNumbers, workers: int = 0) -> DataLoader:

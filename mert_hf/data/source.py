@@ -87,8 +87,8 @@ class CorpusClips(ClipSource):
                 yield crop
 
     def circumstances(self, workers: int) -> dict[str, Any]:
-        """The usable tracks; the number of readers does not matter."""
-        return {"corpus": self.crops.corpus.fingerprint()}
+        """The usable tracks and their labels; the number of readers does not matter."""
+        return self.crops.circumstances()
 
     def num_known(self) -> tuple[int, int]:
         """All tracks, and those the check left out."""

@@ -25,6 +25,9 @@ class DataSettings:
     min_track_s: float = setting(3.0, "shorter tracks are skipped (official recipe: 72000 samples)")
     max_skipped: float = setting(0.1, "largest share of tracks that may be unusable before the run stops")
     check: Literal["full", "header"] = setting("full", "decode every track once before training, or read headers only")
+    labels: str | None = setting(
+        None, "folder of the codes that prepare_labels.py makes once, instead of making them on the fly"
+    )
     workers: int = setting(2, "processes that read audio in the background; 0 reads in the training process")
 
     def __post_init__(self):
@@ -44,13 +47,20 @@ class TeacherSettings:
         "kmeans_residual", "k-means with residual codebooks, or one a feature; or a codec of transformers"
     )
     codebook_sizes: list[int] = setting([1024] * 8, "codes of each codebook (EnCodec at 6 kbit/s: 8 x 1024)")
-    features: list[str] = setting(["log_mel"], "spectra that are coded: log_mel, chroma")
-    feature_options: dict[str, Any] = setting({}, "arguments of the spectra by name")
+    features: list[str] = setting(["log_mel"], "what k-means codes: log_mel, chroma, mfcc, hidden_states")
+    feature_options: dict[str, Any] = setting({}, "arguments of the features by name")
     fit_s: float = setting(3600.0, "seconds of audio to fit the codebooks on")
-    folder: str | None = setting(None, "folder of a fitted teacher to use instead of fitting one")
+    folder: str | None = setting(
+        None, "a fitted k-means teacher to use instead of fitting one; the codec (a folder, or facebook/encodec_24khz)"
+    )
+    online: bool = setting(False, "make the codes on the fly although data.labels is given (without labels they always are)")
 
     def __post_init__(self):
         _positive("teacher", self, "fit_s")
+        _require(
+            self.kind != "codec" or self.folder is not None,
+            "teacher.kind=codec needs teacher.folder: the codec, such as facebook/encodec_24khz.",
+        )
 
 
 @dataclass
@@ -83,11 +93,15 @@ class MaskingSettings:
 class MixtureSettings:
     """In-batch noise mixture (MERT, section 3.4)."""
 
-    probability: float = setting(0.5, "probability that a clip is mixed with excerpts of others; 0 is off")
+    probability: float = setting(
+        0.5, "probability that a clip is mixed with excerpts of others; 0 is off (the official code inverts its mixture_prob)"
+    )
     min_excerpts: int = setting(1, "fewest excerpts in a mixed clip")
     max_excerpts: int = setting(3, "most excerpts in a mixed clip")
     min_s: float = setting(0.5, "shortest excerpt in seconds (12000 samples at 24 kHz)")
     max_s: float = setting(1.0, "longest excerpt in seconds (95M: 24000 samples, 330M: 36000)")
+    min_snr_db: float | None = setting(None, "lowest level of a clip above its excerpt in dB; null keeps gain 1, as MERT")
+    max_snr_db: float | None = setting(None, "highest level of a clip above its excerpt in dB")
 
 
 @dataclass

@@ -7,7 +7,7 @@ import torch
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.data.corpus import Corpus, open_dataset, open_folder
-from mert_hf.data.source import ClipSource
+from mert_hf.data.label_store import LabelFolder, LabelStore
 from mert_hf.engine.initial_weights import build_model
 from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings
 from mert_hf.engine.run_folder import RunFolder
@@ -17,12 +17,12 @@ from mert_hf.mixture import NoiseMixture
 from mert_hf.objectives import MaskedPrediction
 from mert_hf.objectives.masked_prediction import SpanMasking
 from mert_hf.seeding import generator
-from mert_hf.teachers import CODE_TEACHERS, CQTTeacher, KMeansTeacher
+from mert_hf.teachers import CodeTeacher, CQTTeacher
 
 logger = logging.getLogger(__name__)
 
 
-def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder) -> Corpus:
+def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder | LabelFolder) -> Corpus:
     """The folder, the dataset, or synthetic music rendered into the run's folder; what cannot be used is listed.
 
     Raises:
@@ -51,37 +51,8 @@ def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder) 
     return corpus
 
 
-def fit_or_load_teacher(settings: PretrainSettings, config: MERTConfig, clips: ClipSource, run: RunFolder) -> KMeansTeacher:
-    """The k-means teacher: given, fitted before in this run, or fitted now on crops of the corpus and saved.
-
-    Raises:
-        InputError: a folder without a teacher, or settings no teacher can be made of.
-    """
-    teacher = settings.teacher
-    folder = Path(teacher.folder).expanduser() if teacher.folder is not None else run.teacher
-    try:
-        if teacher.folder is not None or (folder / "teacher.json").is_file():
-            loaded = KMeansTeacher.from_pretrained(folder)
-            if loaded.codebook_sizes != list(teacher.codebook_sizes):
-                raise ValueError(
-                    f"{folder} holds codebooks of {loaded.codebook_sizes} codes, teacher.codebook_sizes says"
-                    f" {list(teacher.codebook_sizes)}; make them equal."
-                )
-            return loaded
-        fitted = CODE_TEACHERS[teacher.kind](
-            teacher.codebook_sizes, teacher.features, teacher.feature_options, config.sample_rate, config.hop_samples
-        )
-        logger.info("Fitting %s: %s", fitted.description, " + ".join(map(str, fitted.codebook_sizes)))
-        frames = int(teacher.fit_s * fitted.frame_rate)
-        fitted.fit(clips.clips(), settings.training.seed, max_frames=frames)
-    except (FileNotFoundError, TypeError, ValueError) as error:
-        raise InputError(f"teacher: {error}") from None
-    fitted.save_pretrained(folder)
-    return fitted
-
-
 def build_objective(
-    settings: PretrainSettings, config: MERTConfig, code_teacher: KMeansTeacher, device: torch.device
+    settings: PretrainSettings, config: MERTConfig, code_teacher: CodeTeacher | LabelStore, device: torch.device
 ) -> MaskedPrediction:
     """The model with the weights it begins with, and what it is trained to do.
 
@@ -95,6 +66,8 @@ def build_objective(
             settings.mixture.max_excerpts,
             round(settings.mixture.min_s * config.sample_rate),
             round(settings.mixture.max_s * config.sample_rate),
+            settings.mixture.min_snr_db,
+            settings.mixture.max_snr_db,
         )
         cqt_teacher = None
         if settings.cqt.enabled:
@@ -112,7 +85,7 @@ def build_objective(
         raise InputError(f"masking: {error}") from None
     return MaskedPrediction(
         model,
-        code_teacher.to(device),
+        code_teacher if isinstance(code_teacher, LabelStore) else code_teacher.to(device),
         cqt_teacher,
         masking,
         mixture,

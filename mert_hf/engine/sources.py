@@ -6,8 +6,11 @@ from typing import Any
 
 from mert_hf.data.corpus import Corpus, open_folder
 from mert_hf.data.crops import RandomCrops
+from mert_hf.data.label_store import LabelStore
+from mert_hf.data.labelled_crops import LabelledCrops
 from mert_hf.data.source import ClipSource, CorpusClips
 from mert_hf.data.streaming import StreamClips, open_stream
+from mert_hf.engine.code_teachers import keep_labelled
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.pretraining import open_corpus
 from mert_hf.engine.run_folder import RunFolder
@@ -31,16 +34,27 @@ class Sources:
     facts: dict[str, Any]
 
 
-def open_sources(settings: PretrainSettings, sampling_rate: int, run: RunFolder) -> Sources:
+def open_sources(settings: PretrainSettings, sampling_rate: int, run: RunFolder, labels: LabelStore | None = None) -> Sources:
     """Open the corpus or the stream, and hold out what is validated on.
 
+    Args:
+        labels: stored codes of the corpus, which the clips then bring along.
+
     Raises:
-        InputError: nothing usable.
+        InputError: nothing usable, or labels that cannot go with the audio.
     """
     data, seed = settings.data, settings.training.seed
     crop_samples = round(data.crop_s * sampling_rate)
+    if labels is not None and (data.streaming or settings.validation.folder is not None):
+        other = "data.streaming" if data.streaming else "validation.folder"
+        raise InputError(
+            f"data.labels holds codes of the tracks of data.folder alone, not of {other}; leave that out, or make the codes on"
+            " the fly with --teacher.online true."
+        )
 
     def crops(corpus: Corpus) -> CorpusClips:
+        if labels is not None:
+            return CorpusClips(LabelledCrops(corpus, labels, crop_samples, sampling_rate, seed))
         return CorpusClips(RandomCrops(corpus, crop_samples, sampling_rate, seed))
 
     held_out = _open_validation_folder(settings, run)
@@ -53,6 +67,8 @@ def open_sources(settings: PretrainSettings, sampling_rate: int, run: RunFolder)
         facts: dict[str, Any] = {"stream": data.dataset, "shards": stream.num_shards}
     else:
         corpus = open_corpus(settings, sampling_rate, run)
+        if labels is not None:
+            corpus = keep_labelled(labels, corpus, data.max_skipped, run.skipped)
         facts = {
             "corpus_hours": corpus.duration_s / 3600,
             "tracks": len(corpus.tracks),

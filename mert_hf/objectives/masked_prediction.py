@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
+from mert_hf.data.label_store import LabelStore
 from mert_hf.errors import InputError
 from mert_hf.masking import draw_span_mask
 from mert_hf.mixture import NoiseMixture, mix_in
@@ -30,7 +31,8 @@ class MaskedPrediction(Objective):
 
     Args:
         model: what is trained.
-        code_teacher: gives codes; None trains without.
+        code_teacher: gives codes, or is the [`mert_hf.data.label_store.LabelStore`] that the batches' labels are from; None
+            trains without.
         cqt_teacher: gives the constant-Q spectrum; None trains without.
         masking: which frames are hidden.
         mixture: noise laid over the clips the model hears in training; the teachers hear the clean ones.
@@ -45,7 +47,7 @@ class MaskedPrediction(Objective):
     def __init__(
         self,
         model: MERTForPreTraining,
-        code_teacher: nn.Module | None,
+        code_teacher: nn.Module | LabelStore | None,
         cqt_teacher: nn.Module | None,
         masking: SpanMasking,
         mixture: NoiseMixture,
@@ -160,7 +162,7 @@ def perplexity(counts: torch.Tensor) -> torch.Tensor:
     return torch.special.entr(shares).sum(-1).exp()
 
 
-def _check_fit(model: MERTForPreTraining, code_teacher: nn.Module | None, cqt_teacher: nn.Module | None) -> None:
+def _check_fit(model: MERTForPreTraining, code_teacher: nn.Module | LabelStore | None, cqt_teacher: nn.Module | None) -> None:
     config = model.config
     if code_teacher is None and cqt_teacher is None:
         raise InputError("masked prediction needs a teacher of codes, the constant-Q spectrum, or both; got neither.")

@@ -1,4 +1,4 @@
-"""Acoustic teachers that need no download: k-means codes of frame-wise spectra, fitted on the user's own music."""
+"""Acoustic teachers fitted on the user's own music: k-means codes of spectra, or of a trained model's hidden states."""
 
 import json
 import os
@@ -10,30 +10,31 @@ import torch.nn as nn
 from safetensors.torch import load_file, save
 
 from mert_hf.files import write_atomically
-from mert_hf.spectra_mert import Chromagram, LogMelSpectrum
-
-FRAME_FEATURES = {"log_mel": LogMelSpectrum, "chroma": Chromagram}
+from mert_hf.teachers.base import CodeTeacher
+from mert_hf.teachers.features import FRAME_FEATURES
 
 DESCRIPTION_FILE = "teacher.json"
 CENTROIDS_FILE = "teacher.safetensors"
 
+# Distances computed at a time while codes are assigned (64 MiB), whatever the number of frames and of codes.
+DISTANCES_AT_ONCE = 1 << 24
 
-class KMeansTeacher(nn.Module):
-    """Codes from the nearest centroids of spectra. Use one of its two forms, parallel or residual.
 
-    A frame's codes depend on the audio around that frame alone (half a transform to each side), so the codes of a crop equal
-    those of the whole track away from the crop's edges.
+class KMeansTeacher(CodeTeacher):
+    """Codes from the nearest centroids of features. Use one of its two forms, parallel or residual.
+
+    With spectra, a frame's codes depend on the audio around that frame alone (half a transform to each side), so the codes of
+    a crop equal those of the whole track away from the crop's edges.
 
     Args:
         codebook_sizes: number of centroids of each codebook.
-        features: names of the spectra, of `FRAME_FEATURES`.
-        feature_options: arguments of the spectra by name, such as `{"log_mel": {"bins": 229, "fft_samples": 4096}}`.
+        features: names of the features, of `FRAME_FEATURES`.
+        feature_options: arguments of the features by name, such as `{"log_mel": {"bins": 229, "fft_samples": 4096}}`.
         sampling_rate: samples per second of the input.
         hop_samples: samples between two frames (320 at 24 kHz: 75 frames per second).
     """
 
     form: str
-    description: str
 
     def __init__(
         self,
@@ -57,8 +58,20 @@ class KMeansTeacher(nn.Module):
         self.spectra = nn.ModuleList(
             FRAME_FEATURES[name](sampling_rate, hop_samples, **self.feature_options.get(name, {})) for name in self.features
         )
+        self.frame_local = all(spectrum.frame_local for spectrum in self.spectra)
+        self.context_samples = max(spectrum.context_samples for spectrum in self.spectra)
+        self.piece_s = min(spectrum.piece_s for spectrum in self.spectra)
         for book, size in enumerate(self.codebook_sizes):
             self.register_buffer(f"centroids_{book}", torch.full((size, self._spectrum_of(book).bins), torch.nan))
+
+    @property
+    def kind(self) -> str:
+        """What `teacher.kind` calls this form."""
+        return f"kmeans_{self.form}"
+
+    def settings(self):
+        """Kind, codebook sizes, features and their options."""
+        return {**super().settings(), "features": self.features, "feature_options": self.feature_options}
 
     def fit(self, clips: Iterable[torch.Tensor], seed: int = 0, max_frames: int = 200_000) -> "KMeansTeacher":
         """Learn the centroids with scikit-learn's mini-batch k-means (k-means++ start, batches of 4096 frames).
@@ -66,7 +79,7 @@ class KMeansTeacher(nn.Module):
         Args:
             clips: waveforms (samples,) at `sampling_rate`; read until max_frames frames are there.
             seed: of the start and of the batches; equal clips and seed give equal centroids.
-            max_frames: how many frames to keep in memory.
+            max_frames: how many frames to keep in memory (4 bytes a frame and bin).
 
         Raises:
             ValueError: the clips hold fewer frames than the largest codebook has centroids.
@@ -75,7 +88,7 @@ class KMeansTeacher(nn.Module):
         count = 0
         for clip in clips:
             for kept, spectrum in zip(frames, self.spectra, strict=True):
-                kept.append(spectrum(clip[None].to(spectrum.bank.device))[0].cpu())
+                kept.append(spectrum(clip[None].to(self._centroids(0).device))[0].cpu())
             count += len(frames[0][-1])
             if count >= max_frames:
                 break
@@ -90,7 +103,9 @@ class KMeansTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) at `sampling_rate` -> (batch, codebooks, samples // hop_samples + 1) int64 codes.
+        """(batch, samples) at `sampling_rate` -> (batch, codebooks, frames) int64 codes.
+
+        Spectra give samples // hop_samples + 1 frames, hidden states as many as their model.
 
         Raises:
             RuntimeError: the teacher was neither fitted nor loaded.
@@ -100,7 +115,9 @@ class KMeansTeacher(nn.Module):
         # float32 also under autocast: the nearest centroid must not depend on the training's precision
         with torch.autocast(waveform.device.type, enabled=False):
             waveform = waveform.float()
-            return self._encode([spectrum(waveform) for spectrum in self.spectra])
+            frames = [spectrum(waveform) for spectrum in self.spectra]
+            shortest = min(spectrum.shape[1] for spectrum in frames)
+            return self._encode([spectrum[:, :shortest] for spectrum in frames])
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Write `teacher.json` and `teacher.safetensors`; the description is written last, so it marks a complete folder."""
@@ -110,6 +127,7 @@ class KMeansTeacher(nn.Module):
         description = {
             "form": self.form,
             "description": self.description,
+            "fingerprint": self.fingerprint(),
             "codebook_sizes": self.codebook_sizes,
             "features": self.features,
             "feature_options": self.feature_options,
@@ -137,6 +155,7 @@ class KMeansTeacher(nn.Module):
         if form not in forms:
             raise ValueError(f"{folder / DESCRIPTION_FILE}: form {form!r} is unknown; known forms: {', '.join(forms)}.")
         description.pop("description", None)
+        fingerprint = description.pop("fingerprint", None)
         teacher = forms[form](**description)
         centroids = load_file(folder / CENTROIDS_FILE)
         expected = {f"centroids_{book}": teacher._centroids(book).shape for book in range(len(teacher.codebook_sizes))}
@@ -145,6 +164,8 @@ class KMeansTeacher(nn.Module):
             raise ValueError(f"{folder / CENTROIDS_FILE} does not fit {DESCRIPTION_FILE}: expected {expected}, found {found}.")
         for name, tensor in centroids.items():
             getattr(teacher, name).copy_(tensor)
+        if fingerprint not in (None, teacher.fingerprint()):
+            raise ValueError(f"{folder} was changed since it was saved, or the model whose hidden states it codes was.")
         return teacher
 
     def _check(self, codebook_sizes: Sequence[int], features: Sequence[str]) -> None:
@@ -231,11 +252,14 @@ class ResidualKMeansTeacher(KMeansTeacher):
 
 
 def nearest_centroid(frames: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
-    """Index of the centroid nearest to each frame: (..., bins), (codes, bins) -> (...) int64."""
+    """Index of the centroid nearest to each frame: (..., bins), (codes, bins) -> (...) int64; in blocks of bounded memory."""
     # centred first: |x - c|^2 = |x|^2 - 2 x.c + |c|^2 loses digits when all points lie far from the origin
     centre = centroids.mean(0)
     centroids = centroids - centre
-    return (centroids.square().sum(-1) - 2 * (frames - centre) @ centroids.T).argmin(-1)
+    lengths = centroids.square().sum(-1)
+    blocks = frames.flatten(0, -2).split(max(DISTANCES_AT_ONCE // len(centroids), 1))
+    nearest = [torch.addmm(lengths, block - centre, centroids.T, alpha=-2).argmin(-1) for block in blocks]
+    return torch.cat(nearest).view(frames.shape[:-1])
 
 
 def _fit_kmeans(frames: torch.Tensor, size: int, seed: int) -> torch.Tensor:

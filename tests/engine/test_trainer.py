@@ -131,7 +131,7 @@ def test_a_run_does_not_go_on_with_other_tracks_or_another_number_of_processes(m
     (music_folder / "a.wav").rename(music_folder / "z.wav")
     resumed = make_trainer(max_steps=2, resume=True)
     resumed.source.crops.corpus = open_folder(music_folder)
-    with pytest.raises(InputError, match="the corpus of .* are not those the run in .* was started with"):
+    with pytest.raises(InputError, match="the usable tracks of .* are not those the run in .* was started with"):
         resumed.train()
 
 

@@ -12,9 +12,9 @@ from mert_hf.seeding import Draws, generator
 from mert_hf.teachers import CQTTeacher, ResidualKMeansTeacher
 
 
-def run(objective, waveforms, batch=0, rank=0):
+def run(objective, waveforms, batch=0, rank=0, labels=None):
     """Loss and logs of a batch that is the whole global batch."""
-    batch = objective.prepare(waveforms, Draws(5, step=batch, batch=batch, rank=rank))
+    batch = objective.prepare(waveforms, Draws(5, step=batch, batch=batch, rank=rank), labels)
     return objective(batch, objective.count(batch))
 
 
@@ -47,6 +47,17 @@ def test_the_model_hears_the_mixture_and_is_told_the_clean_targets(objective, te
     torch.testing.assert_close(loss, expected.loss)
     assert set(logs) == {"loss", "code_loss", "cqt_loss", "feature_penalty", "code_accuracy"}
     assert not any(value.requires_grad for value in logs.values())
+
+
+def test_stored_labels_stand_in_for_the_teacher_and_mixture_leaves_them_alone(objective, teachers):
+    """Labels that come with the batch give the loss of the teacher's own codes of the clean clips; nobody is asked then."""
+    waveforms = clips()
+    expected = run(objective, waveforms, 7, 1).loss
+    silent = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}})  # not fitted: fails when it is asked
+    from_store = MaskedPrediction(objective.model, silent, teachers[1], objective.masking, objective.mixture)
+    labels = teachers[0](waveforms)
+    torch.testing.assert_close(run(from_store, waveforms, 7, 1, labels).loss, expected)
+    assert not torch.isclose(run(from_store, waveforms, 7, 1, labels.roll(1, 0)).loss, expected)
 
 
 def test_batches_and_processes_draw_differently_and_repeatably(objective):

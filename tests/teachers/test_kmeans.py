@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from sounds import make_tones
 
-from mert_hf.teachers import CODE_TEACHERS, KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
+from mert_hf.teachers import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
 from mert_hf.teachers.kmeans import nearest_centroid
 
 SMALL = {
@@ -22,9 +22,12 @@ def clips(count=12):
     return [torch.from_numpy(make_tones(3.0, 24000, seed)) for seed in range(count)]
 
 
-@pytest.fixture(params=list(CODE_TEACHERS))
+FORMS = {"kmeans_parallel": ParallelKMeansTeacher, "kmeans_residual": ResidualKMeansTeacher}
+
+
+@pytest.fixture(params=list(FORMS))
 def teacher(request):
-    return CODE_TEACHERS[request.param](**SMALL[request.param]).fit(clips())
+    return FORMS[request.param](**SMALL[request.param]).fit(clips())
 
 
 def test_codes_have_the_shape_and_range_of_their_codebooks(teacher):
@@ -40,7 +43,7 @@ def test_codes_have_the_shape_and_range_of_their_codebooks(teacher):
 
 
 def test_fitting_is_a_function_of_clips_and_seed(teacher):
-    form = {cls.form: cls for cls in CODE_TEACHERS.values()}[teacher.form]
+    form = FORMS[teacher.kind]
     arguments = {
         "codebook_sizes": teacher.codebook_sizes,
         "features": teacher.features,
@@ -94,6 +97,35 @@ def test_nearest_centroid_far_from_the_origin():
     assert torch.equal(nearest_centroid(frames, centroids), exact)
 
 
+def test_assignment_in_blocks_of_bounded_memory_changes_no_code(monkeypatch):
+    torch.manual_seed(0)
+    frames, centroids = torch.randn(3, 41, 20), torch.randn(64, 20)
+    whole = nearest_centroid(frames, centroids)
+    assert whole.shape == (3, 41)
+    assert torch.equal(whole, torch.cdist(frames, centroids).argmin(-1))
+    sizes = []
+    monkeypatch.setattr("mert_hf.teachers.kmeans.DISTANCES_AT_ONCE", 700)
+    addmm = torch.addmm
+    monkeypatch.setattr(torch, "addmm", lambda *args, **kwargs: sizes.append(args[1].shape[0] * 64) or addmm(*args, **kwargs))
+    assert torch.equal(nearest_centroid(frames, centroids), whole)
+    assert len(sizes) == 13
+    assert max(sizes) <= 700
+
+
+def test_the_papers_clusters():
+    """300 clusters of 229 mel bands and 200 of 264 chroma bins (MERT, section 3.2)."""
+    options = {"log_mel": {"bins": 229, "fft_samples": 4096}}
+    teacher = ParallelKMeansTeacher([300, 200], ["log_mel", "chroma"], options).fit(clips(4))
+    assert teacher.centroids_0.shape == (300, 229)
+    assert teacher.centroids_1.shape == (200, 264)
+    assert teacher(torch.stack(clips(1))).shape == (1, 2, 226)
+    # a pitch class is 22 of the 264 bins: C (0), and A (9 semitones above)
+    for hz, semitone in ((261.63, 0), (440.0, 9), (880.0, 9)):
+        tone = torch.sin(2 * torch.pi * hz * torch.arange(24000) / 24000)[None]
+        peak = int(teacher.spectra[1](tone)[0, 37].argmax())
+        assert min((peak - 22 * semitone) % 264, (22 * semitone - peak) % 264) <= 2, (hz, peak)
+
+
 def test_autocast_changes_no_code(teacher):
     batch = torch.stack(clips(2))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -105,7 +137,10 @@ def test_autocast_changes_no_code(teacher):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ResidualKMeansTeacher([16], ["melody"]), "'melody' is unknown; known features: log_mel, chroma"),
+        (
+            lambda: ResidualKMeansTeacher([16], ["melody"]),
+            "'melody' is unknown; known features: log_mel, chroma, mfcc, hidden_states",
+        ),
         (lambda: ResidualKMeansTeacher([16, 1], ["log_mel"]), "2 or more codes"),
         (lambda: ResidualKMeansTeacher([16], ["log_mel", "chroma"]), "code one feature"),
         (lambda: ParallelKMeansTeacher([16], ["log_mel", "chroma"]), "one feature each"),
@@ -127,6 +162,12 @@ def test_damaged_folders_are_named(teacher, tmp_path):
     sizes = [size + 1 for size in description["codebook_sizes"]]
     (tmp_path / "teacher.json").write_text(json.dumps({**description, "codebook_sizes": sizes}))
     with pytest.raises(ValueError, match="does not fit"):
+        KMeansTeacher.from_pretrained(tmp_path)
+    (tmp_path / "teacher.json").write_text(json.dumps({**description, "hop_samples": 160, "features": ["mfcc"] * 2}))
+    with pytest.raises(ValueError, match="not among the features|one feature"):
+        KMeansTeacher.from_pretrained(tmp_path)
+    (tmp_path / "teacher.json").write_text(json.dumps({**description, "fingerprint": "0" * 64}))
+    with pytest.raises(ValueError, match="was changed since it was saved"):
         KMeansTeacher.from_pretrained(tmp_path)
     (tmp_path / "teacher.json").write_text(json.dumps({**description, "form": "hostile"}))
     with pytest.raises(ValueError, match="form 'hostile' is unknown; known forms: parallel, residual"):

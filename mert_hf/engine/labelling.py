@@ -1,0 +1,143 @@
+"""Making the labels of a corpus once: its tracks are dealt out to the processes, each of which appends to its own shard."""
+
+import logging
+from dataclasses import replace
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from tqdm import tqdm
+
+from mert_hf.audio import AudioError
+from mert_hf.data.corpus import Corpus
+from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, LabelWriter, read_rows
+from mert_hf.errors import InputError
+from mert_hf.seeding import generator
+from mert_hf.teachers import CodeTeacher
+
+logger = logging.getLogger(__name__)
+
+# Crops whose codes are compared with the stored ones when all is done.
+COMPARED_CROPS = 16
+
+
+def make_labels(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder, accelerator: Accelerator) -> dict[str, str]:
+    """Write the codes of every track into a label store; tracks that are there already are kept.
+
+    Args:
+        corpus: the tracks.
+        teacher: fitted or loaded.
+        folder: of the store, held by this run alone.
+        accelerator: the processes and their devices.
+
+    Returns:
+        Tracks that could not be read, each with its reason; they have no labels.
+
+    Raises:
+        InputError: the folder holds labels of another teacher, or gives one a code outside its codebooks.
+    """
+    header = begin_store(corpus, teacher, folder) if accelerator.is_main_process else None
+    accelerator.wait_for_everyone()
+    header = LabelHeader.read(folder) if header is None else header
+    rows = read_rows(folder)
+    missing = [
+        index
+        for index, track in enumerate(corpus.tracks)
+        if track.name not in rows or rows[track.name].find_mismatch(corpus, index, header.frame_rate)
+    ]
+    if len(missing) < len(corpus.tracks):
+        logger.info("%d of %d tracks have their labels already", len(corpus.tracks) - len(missing), len(corpus.tracks))
+    # the longest first, so that all processes end at about the same time
+    missing.sort(key=lambda index: -corpus.tracks[index].duration_s)
+    accelerator.wait_for_everyone()  # all have read what there is before one begins to write
+    teacher = teacher.to(accelerator.device)
+    unreadable = {}
+    own = missing[accelerator.process_index :: accelerator.num_processes]
+    progress = tqdm(own, desc="Making labels", unit="track", disable=not accelerator.is_main_process)
+    with LabelWriter(folder, header, accelerator.process_index) as writer:
+        for index in progress:
+            try:
+                label_track(writer, corpus, index, teacher, accelerator.device)
+            except AudioError as error:
+                unreadable[corpus.tracks[index].name] = str(error)
+    accelerator.wait_for_everyone()
+    if accelerator.num_processes > 1:
+        unreadable = dict(gather_object(list(unreadable.items())))
+    if accelerator.is_main_process:
+        labelled = len(corpus.tracks) - len(unreadable)
+        replace(header, tracks=labelled, corpus_checksum=corpus.fingerprint(), complete=True).write(folder)
+    accelerator.wait_for_everyone()
+    return unreadable
+
+
+def begin_store(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder) -> LabelHeader:
+    """Write the header of a store that is not complete yet.
+
+    Raises:
+        InputError: labels of another teacher lie there.
+    """
+    header = LabelHeader(
+        description=teacher.description,
+        settings=teacher.settings(),
+        fingerprint=teacher.fingerprint(),
+        frame_local=teacher.frame_local,
+        sampling_rate=teacher.sampling_rate,
+        frame_rate=teacher.frame_rate,
+        codebook_sizes=list(teacher.codebook_sizes),
+        corpus=corpus.title,
+    )
+    if folder.header.is_file():
+        before = LabelHeader.read(folder)
+        if before.fingerprint != header.fingerprint or before.sampling_rate != header.sampling_rate:
+            raise InputError(
+                f"{folder.folder} holds labels of another teacher ({before.description}: {before.settings}); give the same"
+                " settings to add to them, or choose another data.labels."
+            )
+    folder.folder.mkdir(parents=True, exist_ok=True)
+    header.write(folder)
+    return header
+
+
+def label_track(writer: LabelWriter, corpus: Corpus, index: int, teacher: CodeTeacher, device: torch.device) -> None:
+    """Code one track and append it.
+
+    Raises:
+        AudioError: it cannot be read.
+    """
+    track, rate = corpus.tracks[index], teacher.sampling_rate
+
+    def read(start: int, count: int):
+        return corpus.read(index, rate, start, count)
+
+    codes = teacher.encode_track(read, corpus.length(index, rate), device)
+    writer.write(track.name, codes, track.duration_s, track.stamp, corpus.digest(index))
+
+
+@torch.no_grad()
+def compare_crops(
+    labels: LabelStore, corpus: Corpus, teacher: CodeTeacher, crop_s: float, seed: int = 0, device: torch.device | str = "cpu"
+) -> dict[str, list[float]]:
+    """How far codes made on the fly, of crops, agree with the stored ones, of whole tracks.
+
+    Crops begin on a frame, so that what is seen is the effect of the edges alone.
+
+    Returns:
+        Share of equal codes for each codebook: in "all" frames of the crops, and in the "inner" ones, which are a quarter of a
+        crop away from its edges.
+    """
+    rate, hop = labels.sampling_rate, round(labels.sampling_rate / labels.frame_rate)
+    crop = round(crop_s * labels.frame_rate)
+    equal: dict[str, list[torch.Tensor]] = {"all": [], "inner": []}
+    for number in range(COMPARED_CROPS):
+        draws = generator(seed, "compared crops", number)
+        index = int(draws.integers(len(corpus.tracks)))
+        name = corpus.tracks[index].name
+        available = min(labels.rows[name].frames, corpus.length(index, rate) // hop)
+        frames = min(crop, available)
+        start = int(draws.integers(0, available - frames + 1))
+        waveform = torch.from_numpy(corpus.read(index, rate, start * hop, frames * hop)).to(device)
+        codes = teacher(waveform[None])[0].cpu()[:, :frames]
+        same = codes == labels.read(name, start, codes.shape[1])
+        equal["all"].append(same)
+        equal["inner"].append(same[:, frames // 4 : 3 * frames // 4])
+    return {part: torch.cat(same, dim=1).float().mean(1).tolist() for part, same in equal.items()}

@@ -1,0 +1,79 @@
+"""What every teacher of codes has: numbers, an identity, and a way to code a track of any length."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn as nn
+
+# reads `count` samples from `start` on, both at the teacher's rate: (start, count) -> (count,) float32
+Reader = Callable[[int, int], np.ndarray]
+
+
+class CodeTeacher(nn.Module):
+    """Turns waveforms into codes of one or several codebooks.
+
+    `teacher(waveform (batch, samples))` gives (batch, codebooks, frames) int64; frame i belongs to the audio around sample
+    i * sampling_rate / frame_rate.
+
+    Attributes:
+        kind: what `teacher.kind` calls it.
+        description: one line for people.
+        sampling_rate: samples per second of the input.
+        frame_rate: frames per second of the codes.
+        codebook_sizes: codes of each codebook.
+        frame_local: whether a frame's codes depend on the audio within `context_samples` alone.
+        context_samples: audio a frame wants to hear on either side, a multiple of the hop.
+        piece_s: longest stretch of a track, in seconds, that is coded at once.
+    """
+
+    kind: str
+    description: str
+    sampling_rate: int
+    frame_rate: float
+    codebook_sizes: list[int]
+    frame_local: bool
+    context_samples: int
+    piece_s: float
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that make it this teacher, as JSON: kind, codebook_sizes, and whatever else its kind has."""
+        return {"kind": self.kind, "codebook_sizes": list(self.codebook_sizes)}
+
+    def fingerprint(self) -> str:
+        """Changes with any weight and any setting: equal fingerprints give equal codes."""
+        digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def encode_track(self, read: Reader, num_samples: int, device: torch.device | str = "cpu") -> np.ndarray:
+        """Code a whole track in bounded memory, piece by piece, each with `context_samples` of audio on either side.
+
+        For frame-local teachers the codes are those of the track coded at once. For the others, the edges of the pieces hear
+        less of what lay before than they would have; a track no longer than two pieces is coded at once.
+
+        Returns:
+            (codebooks, frames) int64.
+        """
+        hop = round(self.sampling_rate / self.frame_rate)
+        piece_frames = math.ceil(self.piece_s * self.frame_rate)
+        piece = piece_frames * hop
+        # the last piece takes the rest, so that no piece is too short to be heard
+        count = max(num_samples // piece, 1)
+        if not self.frame_local and count == 2:
+            count = 1
+        parts = []
+        for number in range(count):
+            start = max(number * piece - self.context_samples, 0)
+            stop = num_samples if number == count - 1 else min((number + 1) * piece + self.context_samples, num_samples)
+            waveform = torch.from_numpy(read(start, stop - start)).to(device)
+            codes = self(waveform.unsqueeze(0))[0].cpu().numpy()
+            before = (number * piece - start) // hop
+            parts.append(codes[:, before:] if number == count - 1 else codes[:, before : before + piece_frames])
+        return np.concatenate(parts, axis=1)

@@ -1,0 +1,156 @@
+"""What k-means teachers code: one vector a frame, from spectra or from a trained model.
+
+A feature is a module: `feature(waveform (batch, samples))` gives (batch, frames, bins) float32. It has `bins`, `frame_local`
+and `context_samples` in the sense of [`mert_hf.teachers.base.CodeTeacher`], and `piece_s`.
+"""
+
+import torch
+import torch.nn as nn
+
+from mert_hf.errors import InputError
+from mert_hf.spectra_mert import Chromagram, LogMelSpectrum
+
+# Longest stretch of a track whose spectra are computed at once.
+SPECTRA_PIECE_S = 30.0
+# Frames of the regression that estimates a derivative (HTK's and torchaudio's default).
+DELTA_FRAMES = 5
+
+
+class FrameSpectrum(nn.Module):
+    """A spectrum of frames centred on every hop; half a transform is heard to each side."""
+
+    frame_local = True
+    piece_s = SPECTRA_PIECE_S
+    # frames to either side that are heard beside half a transform
+    more_frames = 0
+
+    def __init__(self, spectrum: nn.Module, bins: int):
+        super().__init__()
+        self.spectrum, self.bins = spectrum, bins
+        power = spectrum.spectrum
+        self.context_samples = (-(-power.fft_samples // 2 // power.hop_samples) + self.more_frames) * power.hop_samples
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, samples // hop_samples + 1, bins) float32."""
+        return self.spectrum(waveform)
+
+
+class LogMelFeature(FrameSpectrum):
+    """[`LogMelSpectrum`]; MERT's k-means teacher: 229 bins (which need `fft_samples` of 4096), 300 clusters."""
+
+    def __init__(self, sampling_rate: int, hop_samples: int, **options):
+        spectrum = LogMelSpectrum(sampling_rate, hop_samples, **options)
+        super().__init__(spectrum, spectrum.bins)
+
+
+class ChromaFeature(FrameSpectrum):
+    """[`Chromagram`]; MERT's k-means teacher: 264 bins, 200 clusters."""
+
+    def __init__(self, sampling_rate: int, hop_samples: int, **options):
+        spectrum = Chromagram(sampling_rate, hop_samples, **options)
+        super().__init__(spectrum, spectrum.bins)
+
+
+class MFCCFeature(FrameSpectrum):
+    """Mel-frequency cepstral coefficients with their first and second derivatives, as in HuBERT's first iteration.
+
+    Args:
+        sampling_rate, hop_samples: as in [`LogMelSpectrum`].
+        coefficients: 13 gives 39 bins (HuBERT, section 3.2), 20 gives 60.
+        mel_bins: bands the cosine transform starts from.
+        fft_samples: length of the transform (1024 at 24 kHz: 43 ms).
+    """
+
+    more_frames = 2 * (DELTA_FRAMES // 2)
+
+    def __init__(
+        self, sampling_rate: int, hop_samples: int, coefficients: int = 13, mel_bins: int = 40, fft_samples: int = 1024
+    ):
+        from torchaudio.functional import create_dct  # loads a compiled library that only this feature needs
+
+        if not 1 <= coefficients <= mel_bins:
+            raise ValueError(f"coefficients={coefficients} must lie within 1 and mel_bins={mel_bins}.")
+        super().__init__(LogMelSpectrum(sampling_rate, hop_samples, mel_bins, fft_samples), 3 * coefficients)
+        self.register_buffer("cosines", create_dct(coefficients, mel_bins, "ortho"), persistent=False)
+
+    def forward(self, waveform):
+        """(batch, samples) -> (batch, samples // hop_samples + 1, 3 * coefficients) float32."""
+        from torchaudio.functional import compute_deltas
+
+        cepstrum = (self.spectrum(waveform) @ self.cosines).mT
+        first = compute_deltas(cepstrum, DELTA_FRAMES)
+        return torch.cat([cepstrum, first, compute_deltas(first, DELTA_FRAMES)], dim=1).mT
+
+
+class HiddenStatesFeature(nn.Module):
+    """Hidden states of one layer of a trained audio encoder: the teacher of a second iteration (HuBERT, section 3.2).
+
+    The model is frozen and stays in `eval()`. Its states depend on the whole clip, so tracks are heard in pieces of the length
+    models are trained on, with as much again around them.
+
+    Args:
+        sampling_rate, hop_samples: what the student has; the encoder's must be equal.
+        folder: an audio encoder for `AutoModel` (MERT, HuBERT, wav2vec 2.0, data2vec ...), a folder or a name of the Hub.
+        layer: 0 is what enters the first layer, n what leaves layer n.
+
+    Raises:
+        InputError: it cannot be loaded, lacks weights or the layer, or works at another rate.
+    """
+
+    frame_local = False
+    piece_s = 5.0
+
+    def __init__(self, sampling_rate: int, hop_samples: int, folder: str | None = None, layer: int | None = None):
+        super().__init__()
+        if folder is None or layer is None:
+            raise InputError("hidden_states needs both: feature_options {hidden_states: {folder: MODEL, layer: NUMBER}}.")
+        self.model, given_rate, self.normalize = _load_encoder(folder)
+        layers = self.model.config.num_hidden_layers
+        if not 0 <= layer <= layers:
+            raise InputError(f"hidden_states: layer={layer}; {folder} has the layers 0 to {layers}.")
+        self.layer, self.bins = layer, self.model.config.hidden_size
+        self.context_samples = round(self.piece_s / 2 * sampling_rate / hop_samples) * hop_samples
+        # counted rather than read: encoders write their hop under different names, or nowhere
+        counts = [self(torch.zeros(1, seconds * given_rate)).shape[1] for seconds in (1, 5)]
+        given, wanted = (given_rate, (counts[1] - counts[0]) / 4), (sampling_rate, sampling_rate / hop_samples)
+        if given != wanted:
+            raise InputError(
+                f"hidden_states: {folder} works at {given[0]} Hz and {given[1]:g} frames per second, the model at {wanted[0]}"
+                f" Hz and {wanted[1]:g}; make them equal."
+            )
+
+    def train(self, mode: bool = True) -> "HiddenStatesFeature":
+        """A teacher is never trained: dropout stays off."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, frames, hidden) float32; frames as the encoder's convolutions count them."""
+        if self.normalize:
+            centred = waveform - waveform.mean(-1, keepdim=True)
+            waveform = centred / (centred.square().mean(-1, keepdim=True) + 1e-7).sqrt()
+        return self.model(waveform, output_hidden_states=True).hidden_states[self.layer].float()
+
+
+def _load_encoder(folder: str) -> tuple[nn.Module, int, bool]:
+    """The model, its sampling rate, and whether its feature extractor scales clips to zero mean and unit variance."""
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    try:
+        model, loaded = AutoModel.from_pretrained(folder, output_loading_info=True)
+        extractor = AutoFeatureExtractor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"hidden_states: {folder} cannot be loaded: {' '.join(str(error).split())}") from None
+    missing = [key for key in loaded["missing_keys"] if not key.endswith("masked_spec_embed")]
+    if missing or loaded["mismatched_keys"]:
+        raise InputError(f"hidden_states: {folder} lacks weights: {', '.join(sorted(missing)[:3])} ...")
+    model.eval().requires_grad_(False)
+    return model, extractor.sampling_rate, bool(getattr(extractor, "do_normalize", False))
+
+
+FRAME_FEATURES: dict[str, type[nn.Module]] = {
+    "log_mel": LogMelFeature,
+    "chroma": ChromaFeature,
+    "mfcc": MFCCFeature,
+    "hidden_states": HiddenStatesFeature,
+}

@@ -1,0 +1,197 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from accelerate import Accelerator
+from sounds import make_tones
+
+import mert_hf.engine.labelling as labelling
+from mert_hf import MERTConfig
+from mert_hf.audio import AudioError
+from mert_hf.data.corpus import open_folder
+from mert_hf.data.label_store import LabelFolder, LabelStore, read_rows
+from mert_hf.engine.code_teachers import fit_or_load_teacher, keep_labelled, open_labels
+from mert_hf.engine.labelling import compare_crops, make_labels
+from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings, TeacherSettings
+from mert_hf.errors import InputError
+from mert_hf.teachers import ResidualKMeansTeacher
+
+SMALL = {"codebook_sizes": [16, 12], "feature_options": {"log_mel": {"bins": 40}}}
+
+
+def clips():
+    return [torch.from_numpy(make_tones(3.0, 24000, seed)) for seed in range(6)]
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return ResidualKMeansTeacher(features=["log_mel"], **SMALL).fit(clips())
+
+
+@pytest.fixture
+def corpus(music_folder):
+    return open_folder(music_folder)
+
+
+def test_a_store_holds_what_the_teacher_says_of_whole_tracks(corpus, teacher, tmp_path):
+    folder = LabelFolder(tmp_path / "labels")
+    assert make_labels(corpus, teacher, folder, Accelerator(cpu=True)) == {}
+    store = LabelStore(tmp_path / "labels")
+    for index, track in enumerate(corpus.tracks):
+        expected = teacher(torch.from_numpy(corpus.read(index, 24000))[None])[0]
+        assert torch.equal(store.read(track.name), expected)
+    assert (store.header.settings, store.header.fingerprint) == (teacher.settings(), teacher.fingerprint())
+    assert (store.header.tracks, store.header.corpus_checksum) == (6, corpus.fingerprint())
+    assert store.match(corpus).tracks == corpus.tracks
+
+
+def test_stored_codes_are_those_of_crops_away_from_their_edges(corpus, teacher, tmp_path):
+    make_labels(corpus, teacher, LabelFolder(tmp_path / "labels"), Accelerator(cpu=True))
+    store = LabelStore(tmp_path / "labels")
+    agreement = compare_crops(store, corpus, teacher, 2.0)
+    assert agreement["inner"] == [1.0, 1.0]
+    assert all(0.9 < share < 1.0 for share in agreement["all"])
+    other = ResidualKMeansTeacher(features=["log_mel"], **SMALL).fit(clips(), seed=1)
+    assert max(compare_crops(store, corpus, other, 2.0)["inner"]) < 0.5
+
+
+def test_a_stopped_run_goes_on_and_ends_as_one_that_was_not(corpus, teacher, tmp_path, monkeypatch):
+    label_track, done = labelling.label_track, []
+
+    def label_two(writer, corpus, index, *rest):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(corpus.tracks[index].name)
+        label_track(writer, corpus, index, *rest)
+
+    folder = LabelFolder(tmp_path / "stopped")
+    monkeypatch.setattr(labelling, "label_track", label_two)
+    with pytest.raises(KeyboardInterrupt):
+        make_labels(corpus, teacher, folder, Accelerator(cpu=True))
+    assert set(read_rows(folder)) == set(done)
+    with pytest.raises(InputError, match="are not complete"):
+        LabelStore(folder.folder)
+    again = []
+    monkeypatch.setattr(
+        labelling, "label_track", lambda w, c, i, *rest: again.append(c.tracks[i].name) or label_track(w, c, i, *rest)
+    )
+    make_labels(corpus, teacher, folder, Accelerator(cpu=True))
+    assert sorted(done + again) == sorted(track.name for track in corpus.tracks)
+    make_labels(corpus, teacher, LabelFolder(tmp_path / "whole"), Accelerator(cpu=True))
+    stopped, whole = LabelStore(tmp_path / "stopped"), LabelStore(tmp_path / "whole")
+    assert all(torch.equal(stopped.read(track.name), whole.read(track.name)) for track in corpus.tracks)
+    assert stopped.fingerprint() == whole.fingerprint()
+
+
+def test_new_and_replaced_tracks_get_their_labels_by_the_same_command(corpus, teacher, music_folder, tmp_path, monkeypatch):
+    folder = LabelFolder(tmp_path / "labels")
+    make_labels(corpus, teacher, folder, Accelerator(cpu=True))
+    soundfile.write(music_folder / "a.wav", make_tones(4.0, 24000, 50), 24000)
+    soundfile.write(music_folder / "g.wav", make_tones(4.0, 24000, 51), 24000)
+    label_track, done = labelling.label_track, []
+    monkeypatch.setattr(
+        labelling, "label_track", lambda w, c, i, *rest: done.append(c.tracks[i].name) or label_track(w, c, i, *rest)
+    )
+    corpus = open_folder(music_folder)
+    make_labels(corpus, teacher, folder, Accelerator(cpu=True))
+    assert sorted(done) == ["a.wav", "g.wav"]
+    store = LabelStore(tmp_path / "labels")
+    assert len(store.match(corpus).tracks) == 7
+    (index,) = (index for index, track in enumerate(corpus.tracks) if track.name == "a.wav")
+    assert torch.equal(store.read("a.wav"), teacher(torch.from_numpy(corpus.read(index, 24000))[None])[0])
+
+
+def test_a_track_that_cannot_be_read_is_given_back_with_its_reason(corpus, teacher, tmp_path, monkeypatch):
+    read = corpus.read
+
+    def fail(index, *rest):
+        if corpus.tracks[index].name == "c.ogg":
+            raise AudioError("the disk is gone")
+        return read(index, *rest)
+
+    monkeypatch.setattr(corpus, "read", fail)
+    assert make_labels(corpus, teacher, LabelFolder(tmp_path / "labels"), Accelerator(cpu=True)) == {
+        "c.ogg": "the disk is gone"
+    }
+    assert len(LabelStore(tmp_path / "labels").rows) == 5
+
+
+def test_labels_of_another_teacher_are_not_added_to(corpus, teacher, tmp_path):
+    folder = LabelFolder(tmp_path / "labels")
+    make_labels(corpus, teacher, folder, Accelerator(cpu=True))
+    other = ResidualKMeansTeacher(features=["log_mel"], **SMALL).fit(clips(), seed=1)
+    with pytest.raises(InputError, match="holds labels of another teacher"):
+        make_labels(corpus, other, folder, Accelerator(cpu=True))
+
+
+@pytest.fixture
+def labelled(corpus, teacher, tmp_path):
+    make_labels(corpus, teacher, LabelFolder(tmp_path / "labels"), Accelerator(cpu=True))
+    return str(tmp_path / "labels")
+
+
+def settings(labels, **teacher):
+    return PretrainSettings(data=DataSettings(labels=labels), teacher=TeacherSettings(**{**SMALL, **teacher}))
+
+
+def test_labels_of_another_teacher_or_rate_are_refused(labelled, teacher, tmp_path):
+    config = MERTConfig()
+    assert open_labels(settings(labelled), config).codebook_sizes == [16, 12]
+    assert open_labels(settings(labelled, online=True), config) is None
+    with pytest.raises(InputError, match=r"made by another teacher: teacher.codebook_sizes \(\[16, 12\] -> \[16\]\). Give the"):
+        open_labels(settings(labelled, codebook_sizes=[16]), config)
+    with pytest.raises(
+        InputError, match=r"teacher.folder \(None -> 'some/codec'\), teacher.kind \('kmeans_residual' -> 'codec'\)"
+    ):
+        open_labels(settings(labelled, kind="codec", folder="some/codec"), config)
+    with pytest.raises(InputError, match="are of audio at 24000 Hz, 75 a second; the model works at 16000 Hz and 50 frames"):
+        open_labels(settings(labelled), MERTConfig(sample_rate=16000))
+    teacher.save_pretrained(tmp_path / "same")
+    assert open_labels(settings(labelled, folder=str(tmp_path / "same")), config)
+    ResidualKMeansTeacher(features=["log_mel"], **SMALL).fit(clips(), seed=1).save_pretrained(tmp_path / "other")
+    with pytest.raises(InputError, match="made by another teacher than .*other, with the same settings"):
+        open_labels(settings(labelled, folder=str(tmp_path / "other")), config)
+
+
+def test_of_imported_labels_only_the_codebooks_are_compared(labelled):
+    header = LabelFolder(labelled).header
+    header.write_text(json.dumps({**json.loads(header.read_text()), "settings": {}, "fingerprint": None}))
+    assert open_labels(settings(labelled, features=["chroma"]), MERTConfig())
+    with pytest.raises(InputError, match="codebook_sizes"):
+        open_labels(settings(labelled, codebook_sizes=[16, 16]), MERTConfig())
+
+
+def test_too_many_tracks_without_labels_stop_the_run_and_are_listed(labelled, music_folder, tmp_path):
+    for name in ("x.wav", "y.wav"):
+        soundfile.write(music_folder / name, make_tones(4.0, 24000), 24000)
+    labels, corpus, report = LabelStore(labelled), open_folder(music_folder), tmp_path / "skipped.jsonl"
+    with pytest.raises(InputError, match="2 of 8 tracks in .* cannot be used"):
+        keep_labelled(labels, corpus, 0.1, report)
+    assert {json.loads(line)["file"] for line in report.read_text().splitlines()} == {"x.wav", "y.wav"}
+    assert len(keep_labelled(labels, corpus, 0.5, report).tracks) == 6
+
+
+def test_a_teacher_fitted_before_with_other_settings_is_not_taken(tmp_path):
+    first = fit_or_load_teacher(settings(None), MERTConfig(), clips(), tmp_path / "teacher")
+    again = fit_or_load_teacher(settings(None), MERTConfig(), [], tmp_path / "teacher")
+    assert again.fingerprint() == first.fingerprint()
+    with pytest.raises(InputError, match="was fitted with other settings"):
+        fit_or_load_teacher(
+            settings(None, feature_options={"log_mel": {"bins": 50}}), MERTConfig(), clips(), tmp_path / "teacher"
+        )
+
+
+def test_codes_of_long_tracks_need_bounded_memory(teacher):
+    """However long the track, what is read at a time stays the same."""
+    longest = 0
+
+    def read(start, count):
+        nonlocal longest
+        longest = max(longest, count)
+        return np.zeros(count, np.float32)
+
+    codes = teacher.encode_track(read, 200 * 24000)
+    assert codes.shape == (2, 15001)
+    assert longest <= (2 * 30 + 1) * 24000
