@@ -84,7 +84,9 @@ class MusicEncoder:
         self.grid = FrameGrid.of_convolutions(model.config.conv_kernel, model.config.conv_stride, self.sampling_rate)
         # what a clip's padding does to its features: nothing in MERT; where the first convolution is normalised over time,
         # as in HuBERT base and wav2vec2 base, it changes all of them
-        self._may_pad = getattr(model.config, "padding_invariant", False) or model.config.feat_extract_norm == "layer"
+        self._may_pad = (
+            getattr(model.config, "padding_invariant", False) or getattr(model.config, "feat_extract_norm", None) == "layer"
+        )
 
     @property
     def num_layers(self) -> int:
