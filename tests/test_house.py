@@ -18,16 +18,40 @@ SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 # where a heavy or optional package may be imported; everywhere else it may not
 HOMES = {
     "nnAudio": ("teachers/cqt.py",),
-    "sklearn": ("teachers/kmeans.py",),
+    "sklearn": ("teachers/kmeans.py", "finetuning/"),
     "matplotlib": ("engine/plots.py",),
     "omegaconf": ("engine/",),
     "accelerate": ("engine/",),
-    "datasets": ("data/corpus.py", "engine/pretraining.py"),
+    "datasets": ("data/corpus.py", "engine/pretraining.py", "finetuning/"),
     "soundfile": ("audio.py", "data/synthetic/corpus.py"),
     "torchcodec": ("audio.py",),
+    "peft": ("finetuning/",),
+    "onnxscript": ("export.py",),
 }
 # of these, the ones that must not even be loaded by `import mert_hf`
-NEVER_EAGER = ("nnAudio", "sklearn", "matplotlib", "omegaconf", "accelerate", "datasets", "evaluate", "torchcodec")
+NEVER_EAGER = (
+    "nnAudio",
+    "sklearn",
+    "matplotlib",
+    "omegaconf",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "torchcodec",
+    "peft",
+    "onnxscript",
+)
+    "nnAudio",
+    "sklearn",
+    "matplotlib",
+    "omegaconf",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "torchcodec",
+    "peft",
+    "onnxscript",
+)
 
 
 def imports(file: Path, only_top: bool = False) -> set[str]:
