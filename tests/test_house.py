@@ -23,24 +23,13 @@ HOMES = {
     "omegaconf": ("engine/",),
     "accelerate": ("engine/",),
     "datasets": ("data/corpus.py", "engine/pretraining.py", "finetuning/"),
-    "soundfile": ("audio.py", "data/synthetic/corpus.py"),
+    "soundfile": ("audio.py", "data/synthetic/corpus.py", "data/synthetic/tasks.py"),
     "torchcodec": ("audio.py",),
     "peft": ("finetuning/",),
     "onnxscript": ("export.py",),
 }
 # of these, the ones that must not even be loaded by `import mert_hf`
 NEVER_EAGER = (
-    "nnAudio",
-    "sklearn",
-    "matplotlib",
-    "omegaconf",
-    "accelerate",
-    "datasets",
-    "evaluate",
-    "torchcodec",
-    "peft",
-    "onnxscript",
-)
     "nnAudio",
     "sklearn",
     "matplotlib",
