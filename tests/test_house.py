@@ -20,7 +20,7 @@ HOMES = {
     "nnAudio": ("teachers/cqt.py",),
     "sklearn": ("teachers/kmeans.py", "finetuning/"),
     "matplotlib": ("engine/plots.py",),
-    "omegaconf": ("engine/",),
+    "omegaconf": ("engine/", "finetuning/"),
     "accelerate": ("engine/",),
     "datasets": ("data/corpus.py", "engine/pretraining.py", "finetuning/"),
     "soundfile": ("audio.py", "data/synthetic/corpus.py", "data/synthetic/tasks.py"),
