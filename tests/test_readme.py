@@ -8,6 +8,8 @@ from pathlib import Path
 import mert_hf
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import flatten
+from mert_hf.finetuning.settings import FinetuneSettings
+from mert_hf.layer_guide import LAYER_GUIDE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -30,6 +32,9 @@ def test_numbers_come_from_the_results_of_the_quickstart():
 
 def test_the_two_commands_are_one_line_each():
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("pip install")]
+    extras = [line for line in lines if "&&" not in line]
+    assert extras == [f'pip install -e ".[{extra}]"' for extra in ("finetune", "onnx")]
+    lines = [line for line in lines if line not in extras]
     assert len(lines) == 2
     assert '".[train]" && accelerate launch' in lines[0]
     assert lines[1].endswith('".[test]" && pytest')
@@ -38,11 +43,17 @@ def test_the_two_commands_are_one_line_each():
 def test_paths_and_settings_exist():
     for path in set(re.findall(r"(?:training|model_cards|tests|mert_hf)/[\w./]*\w", README)):
         assert (ROOT / path).exists(), path
-    known = set(flatten(PretrainSettings()))
-    used = set(re.findall(r"--([a-z]+[._][\w.]+)", README)) - {"config_file", "section.key"}
+    known = set(flatten(PretrainSettings())) | set(flatten(FinetuneSettings()))
+    used = set(re.findall(r"--([a-z]+[._][\w.]+)", README)) - {"config_file", "section.key", "all_layers"}
     assert used
     for name in used:
         assert name in known or name.split(".")[0] == "model", name
+
+
+def test_the_layer_guide_is_the_data():
+    for advice in LAYER_GUIDE:
+        layer = advice.layer if isinstance(advice.layer, int) else f'"{advice.layer}"'
+        assert f"| {advice.task} | {advice.dataset} | {layer} |" in README
 
 
 def test_python_is_valid_and_its_imports_exist():
