@@ -54,7 +54,18 @@ def music(tmp_path):
     return folder
 
 
-SMALL = ["--data.clip_s", "0.5", "--training.batch_size", "4", "--training.epochs", "2", "--data.validation_share", "0.25"]
+SMALL = [
+    "--data.clip_s",
+    "0.5",
+    "--training.batch_size",
+    "4",
+    "--training.epochs",
+    "2",
+    "--data.validation_share",
+    "0.25",
+    "--data.test_share",
+    "0.25",
+]
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "frozen"])
