@@ -5,7 +5,12 @@
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
-from mert_hf.modeling_mert import MERTForPreTraining, MERTModel
+from mert_hf.modeling_mert import (
+    MERTForAudioFrameClassification,
+    MERTForPreTraining,
+    MERTForSequenceClassification,
+    MERTModel,
+)
 from mert_hf.pipeline_mert import MERTFeatureExtractionPipeline
 from mert_hf.registration import register
 
@@ -17,6 +22,8 @@ __all__ = [
     "MERTConfig",
     "MERTFeatureExtractionPipeline",
     "MERTFeatureExtractor",
+    "MERTForAudioFrameClassification",
     "MERTForPreTraining",
+    "MERTForSequenceClassification",
     "MERTModel",
 ]

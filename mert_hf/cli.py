@@ -1,4 +1,4 @@
-"""The command `mert-hf`: convert official checkpoints and labels, and find out how the labels were numbered."""
+"""The command `mert-hf`: convert official checkpoints and labels, export models, measure what can be measured on your music."""
 
 import argparse
 import itertools
@@ -41,6 +41,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     labels.add_argument("--frame_rate", type=float, default=75.0, help="labels per second (default: 75)")
     labels.add_argument("--teacher", default="imported labels", help="what made them, for the results")
     labels.set_defaults(run=_import_labels)
+
+    export = commands.add_parser("export-onnx", help="a model to an ONNX file for batches and clips of any size")
+    export.add_argument("model", help="folder or repository; a classifier is exported with its head")
+    export.add_argument("file", help="the .onnx file to write")
+    export.add_argument("--all_layers", action="store_true", help="a second output with the hidden states of all layers")
+    export.set_defaults(run=_export_onnx)
+
+    difference = commands.add_parser("window-difference", help="how much windows change a model's features, by layer")
+    difference.add_argument("model", help="folder or repository")
+    difference.add_argument("audio", help="an audio file of a minute or two; it passes through the model as a whole as well")
+    difference.add_argument("--window_s", type=float, default=30.0, help="length of a window (default: 30)")
+    difference.add_argument("--overlap_s", type=float, default=3.0, help="overlap of windows (default: 3)")
+    difference.set_defaults(run=_report_window_differences)
 
     arguments = parser.parse_args(argv)
     try:
@@ -101,6 +114,23 @@ def _report_code_offset(arguments: argparse.Namespace) -> None:
         print("undecided: neither fits clearly; is this the teacher the model was trained with?")
     else:
         print(f"code_offset {best} fits; the model's configuration says {model.config.code_offset}")
+
+
+def _export_onnx(arguments: argparse.Namespace) -> None:
+    from mert_hf.export import export_onnx, load_for_export
+
+    export_onnx(load_for_export(arguments.model), arguments.file, arguments.all_layers)
+    print(f"{arguments.file}: input_values (batch, samples) float32, mono, at the model's rate")
+
+
+def _report_window_differences(arguments: argparse.Namespace) -> None:
+    from mert_hf.encoder import MusicEncoder
+    from mert_hf.window_report import window_differences
+
+    encoder = MusicEncoder(arguments.model)
+    print("layer  difference of frames  cosine of means")
+    for row in window_differences(encoder, arguments.audio, arguments.window_s, arguments.overlap_s):
+        print(f"{row.layer:5d}  {100 * row.frames:18.2f} %  {row.mean_cosine:15.6f}")
 
 
 def _clips(folder: str, sampling_rate: int, count: int) -> Iterator:

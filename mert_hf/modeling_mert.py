@@ -1,7 +1,6 @@
 """MERT (arXiv 2306.00107): the encoder and its pre-training heads, in transformers' conventions."""
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from transformers import HubertModel, HubertPreTrainedModel
 from transformers import initialization as init
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput, TokenClassifierOutput
 from transformers.modeling_utils import AttentionInterface
 from transformers.models.hubert.modeling_hubert import (
     HubertEncoder,
@@ -23,13 +22,10 @@ from transformers.models.hubert.modeling_hubert import (
 from transformers.utils.generic import ModelOutput, can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .code_head_mert import IGNORED_LABEL, MERTCodeHead, at_least_float32
 from .configuration_mert import MERTConfig
 from .remote_code_mert import AUTO_MAP, CUSTOM_PIPELINES
 from .spectra_mert import ConstantQSpectrum
-
-IGNORED_LABEL = -100
-# Learnt temperatures stay above it: logits up to 100, as in CLIP (arXiv 2103.00020, section 2.5).
-MIN_TEMPERATURE = 0.01
 
 
 def relaxed_attention_forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
@@ -171,6 +167,8 @@ class MERTPreTrainedModel(HubertPreTrainedModel):
     config: MERTConfig
     config_class = MERTConfig
     base_model_prefix = "mert"
+    # a checkpoint holds its heads as well; that another model leaves them out is no news
+    _keys_to_ignore_on_load_unexpected = [r"^(code_head|cqt_head|layer_sum|projector|classifier|feature_extractor_cqt)\."]
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -215,9 +213,6 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
         outputs = model(input_values, output_hidden_states=True)  # input_values: (batch, samples) at config.sample_rate
         ```
     """
-
-    # a pre-training checkpoint holds the heads as well; that they are left out here is no news
-    _keys_to_ignore_on_load_unexpected = [r"^code_head\.", r"^cqt_head\.", r"^feature_extractor_cqt\."]
 
     def __init__(self, config: MERTConfig):
         # HubertModel's own constructor is passed over: it would build and initialise the parts that differ here for nothing
@@ -322,85 +317,6 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
         return torch.where(mask_time_indices.unsqueeze(-1), self.masked_spec_embed.to(hidden_states.dtype), hidden_states)
 
 
-class MERTCodeHead(nn.Module):
-    """Scores every code of every codebook by its cosine similarity to the projected frame (MERT, section 3.2)."""
-
-    def __init__(self, config: MERTConfig):
-        super().__init__()
-        self.codebook_sizes = list(config.codebook_sizes)
-        self.code_offset = config.code_offset
-        self.logit_temperature = config.logit_temperature
-        # relative to the configured one, so that weight decay draws it there
-        self.log_temperatures = None
-        if config.learnable_temperature:
-            self.log_temperatures = nn.Parameter(torch.zeros(len(self.codebook_sizes)))
-        self.projection = nn.Linear(config.hidden_size, len(self.codebook_sizes) * config.code_dim)
-        # one table for all codebooks, one below the other, as in the official checkpoints (`label_embs_concat`)
-        self.code_embeddings = nn.Parameter(torch.empty(sum(self.codebook_sizes), config.code_dim).uniform_())
-
-    def temperatures(self) -> torch.Tensor:
-        """(codebooks,) by which the cosines are divided, in float32."""
-        if self.log_temperatures is None:
-            return self.code_embeddings.new_full((len(self.codebook_sizes),), self.logit_temperature, dtype=torch.float32)
-        return (self.logit_temperature * self.log_temperatures.float().exp()).clamp(min=MIN_TEMPERATURE)
-
-    def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(num_frames, hidden) -> one tensor of logits (num_frames, codebook size) a codebook, in float32."""
-        return tuple(self._score(frames, range(len(self.codebook_sizes))))
-
-    def _score(self, frames: torch.Tensor, books: Iterable[int]) -> Iterator[torch.Tensor]:
-        projected = self.projection(frames).unflatten(-1, (len(self.codebook_sizes), -1))
-        with torch.autocast(frames.device.type, enabled=False):
-            # float32 as in fairseq: a cosine divided by 0.1 leaves half precision too few digits
-            projected = F.normalize(_at_least_float32(projected), dim=-1)
-            tables = F.normalize(_at_least_float32(self.code_embeddings), dim=-1).split(self.codebook_sizes)
-            temperatures = self.temperatures()
-            for book in books:
-                yield projected[:, book] @ tables[book].T / temperatures[book]
-
-    def loss(
-        self, frames: torch.Tensor, labels: torch.Tensor, totals: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score frames against their codes. A codebook without any label here is not computed.
-
-        Args:
-            frames: (num_frames, hidden) masked frames.
-            labels: (num_frames, codebooks) int64 codes of the teacher, -100 where there is none.
-            totals: (codebooks,) number of labels to average over; those of this call by default.
-
-        Returns:
-            The sum over codebooks of the mean cross-entropy (), and the accuracy (codebooks,), NaN without a label.
-
-        Raises:
-            ValueError: a label lies outside its codebook.
-        """
-        known = labels != IGNORED_LABEL
-        labels = torch.where(known, labels + self.code_offset, labels)
-        totals = known.sum(0) if totals is None else totals
-        books = self._books_with_labels(labels, known)
-        loss = torch.zeros((), device=frames.device)
-        correct = [loss.new_zeros(()) for _ in self.codebook_sizes]
-        for book, logits in zip(books, self._score(frames, books), strict=True):
-            target = labels[:, book]
-            loss = loss + F.cross_entropy(logits, target, ignore_index=IGNORED_LABEL, reduction="sum") / totals[book]
-            correct[book] = (logits.argmax(-1) == target).sum()
-        return loss, torch.stack(correct).detach() / totals
-
-    def _books_with_labels(self, labels: torch.Tensor, known: torch.Tensor) -> list[int]:
-        sizes = torch.tensor(self.codebook_sizes, device=labels.device)
-        outside = known & ((labels < 0) | (labels >= sizes))
-        # one exchange with the device for both questions
-        wrong, *used = torch.cat([outside.any()[None], known.any(0)]).tolist()
-        if wrong:
-            book = int(outside.nonzero()[0, 1])
-            code = int(labels[outside][0]) - self.code_offset
-            raise ValueError(
-                f"label {code} (+ code_offset {self.code_offset}) is outside codebook {book} of {self.codebook_sizes[book]}"
-                " classes; the labels come from another teacher than codebook_sizes describes."
-            )
-        return [book for book, is_used in enumerate(used) if is_used]
-
-
 class MERTForPreTraining(MERTPreTrainedModel):
     """MERT with the two heads of its pre-training: the teacher's codes and the constant-Q spectrum, on masked frames."""
 
@@ -494,7 +410,7 @@ class MERTForPreTraining(MERTPreTrainedModel):
         frames = outputs.last_hidden_state[masked]
 
         # float32: the sum of squares over a batch overflows half precision
-        squares = _at_least_float32(outputs.extract_features).square().mean(-1)
+        squares = at_least_float32(outputs.extract_features).square().mean(-1)
         feature_penalty = squares[frame_mask].sum() / loss_totals["frames"]
         loss = code_loss = code_accuracy = cqt_loss = None
         if labels is not None:
@@ -502,7 +418,7 @@ class MERTForPreTraining(MERTPreTrainedModel):
             code_loss, code_accuracy = self.code_head.loss(frames, labels[masked], loss_totals["labels"])
         if cqt_labels is not None:
             cqt_labels = _fit_to_frames("cqt_labels", cqt_labels, masked.shape, self.config.cqt_bins, "bins")
-            error = _at_least_float32(self.cqt_head(frames)) - cqt_labels[masked]
+            error = at_least_float32(self.cqt_head(frames)) - cqt_labels[masked]
             cqt_loss = error.square().sum() / (loss_totals["masked_frames"] * self.config.cqt_bins).clamp(min=1)
         predictions = ((self.config.code_loss_weight, code_loss), (self.config.cqt_loss_weight, cqt_loss))
         terms = [weight * term for weight, term in predictions if term is not None]
@@ -521,8 +437,158 @@ class MERTForPreTraining(MERTPreTrainedModel):
         )
 
 
-def _at_least_float32(values: torch.Tensor) -> torch.Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+class MERTLayerSum(nn.Module):
+    """A learned weighted sum of all hidden states; it begins as their mean."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(config.num_hidden_layers + 1))
+
+    def forward(self, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """num_hidden_layers + 1 tensors (batch, frames, hidden) -> (batch, frames, hidden)."""
+        shares = self.weights.softmax(-1).to(hidden_states[0].dtype)
+        return sum(share * states for share, states in zip(shares, hidden_states, strict=True))
+
+
+class MERTClassifierBase(MERTPreTrainedModel):
+    """What the heads on labelled music share: the encoder, and which of its layers are read.
+
+    With `config.use_weighted_layer_sum` a learned weighted sum of all layers is read, otherwise the last. The sum needs
+    every layer, so LayerDrop is switched off with it (`config.layerdrop` becomes 0).
+    """
+
+    # the loss is a mean over the batch; Trainer divides it over accumulated batches
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.mert = MERTModel(config)
+        self.layer_sum = None
+        if config.use_weighted_layer_sum:
+            config.layerdrop = 0.0
+            self.layer_sum = MERTLayerSum(config)
+
+    def freeze_feature_encoder(self) -> None:
+        """Train everything but the convolutions."""
+        self.mert.feature_extractor._freeze_parameters()
+
+    def freeze_base_model(self) -> None:
+        """Train the head alone, and the weights of the layers."""
+        self.mert.requires_grad_(False)
+
+    def _encode(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None, kwargs: dict):
+        """What the head reads, (batch, frames, hidden), which frames are audio, (batch, frames) bool, and the outputs."""
+        wanted = kwargs.pop("output_hidden_states", None) or self.config.output_hidden_states
+        needed = wanted or self.layer_sum is not None
+        outputs = self.mert(input_values, attention_mask, output_hidden_states=needed, return_dict=True, **kwargs)
+        states = outputs.last_hidden_state if self.layer_sum is None else self.layer_sum(outputs.hidden_states)
+        if attention_mask is None:
+            audible = states.new_ones(states.shape[:2], dtype=torch.bool)
+        else:
+            audible = self._get_feature_vector_attention_mask(states.shape[1], attention_mask)
+        return states, audible, {"hidden_states": outputs.hidden_states if wanted else None, "attentions": outputs.attentions}
+
+
+class MERTForSequenceClassification(MERTClassifierBase):
+    """MERT with one decision a clip: genre, key, tags, valence; frames are projected, averaged over time and classified."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.projector = nn.Linear(config.hidden_size, config.classifier_proj_size)
+        self.classifier = nn.Linear(config.classifier_proj_size, config.num_labels)
+        self.post_init()
+
+    def _outer_projections(self):
+        return (self.projector, self.classifier)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        """Classify a batch of clips. Padding has no part in the mean.
+
+        Args:
+            input_values: (batch, samples) float, mono, at `config.sample_rate`.
+            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
+            labels: (batch,) int64 classes for `config.problem_type` "single_label_classification" (cross-entropy), (batch,
+                num_labels) float 0 or 1 for "multi_label_classification" (binary cross-entropy), (batch, num_labels) float
+                for "regression" (mean squared error). Left out, the type follows from the labels, as in transformers.
+
+        Returns:
+            `loss`; `logits` (batch, num_labels); `hidden_states` and `attentions` where they are asked for.
+        """
+        states, audible, others = self._encode(input_values, attention_mask, kwargs)
+        weights = (audible / audible.sum(1, keepdim=True)).to(states.dtype).unsqueeze(1)
+        logits = self.classifier((weights @ self.projector(states)).squeeze(1))
+        loss = None if labels is None else _classification_loss(logits, labels, self.config)
+        return SequenceClassifierOutput(loss=loss, logits=logits, **others)
+
+
+class MERTForAudioFrameClassification(MERTClassifierBase):
+    """MERT with a decision for every frame: beats, pitches, chords."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def _outer_projections(self):
+        return (self.classifier,)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> TokenClassifierOutput:
+        """Classify every frame of a batch of clips. Padding has no part in the loss.
+
+        Args:
+            input_values: (batch, samples) float, mono, at `config.sample_rate`.
+            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
+            labels: (batch, frames) int64 classes, -100 is ignored, for "single_label_classification"; (batch, frames,
+                num_labels) float for "multi_label_classification" and "regression". Longer ones are cut to the frames.
+
+        Returns:
+            `loss`; `logits` (batch, frames, num_labels); `hidden_states` and `attentions` where they are asked for.
+
+        Raises:
+            ValueError: labels of another shape, or shorter than the frames.
+        """
+        states, audible, others = self._encode(input_values, attention_mask, kwargs)
+        logits = self.classifier(states)
+        loss = None
+        if labels is not None:
+            width = 1 if labels.ndim == 2 else self.config.num_labels
+            labels = _fit_to_frames("labels", labels.reshape(*labels.shape[:2], -1), audible.shape, width, "labels a frame")
+            labels = labels.squeeze(-1) if width == 1 and not labels.is_floating_point() else labels
+            loss = _classification_loss(logits[audible], labels[audible], self.config)
+        return TokenClassifierOutput(loss=loss, logits=logits, **others)
+
+
+def _classification_loss(logits: torch.Tensor, labels: torch.Tensor, config: MERTConfig) -> torch.Tensor:
+    """(items, num_labels) and their labels -> the mean loss of `config.problem_type`, which is set where it is None."""
+    if config.problem_type is None:
+        kind = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+        config.problem_type = "regression" if config.num_labels == 1 else kind
+    if config.problem_type == "single_label_classification":
+        if labels.is_floating_point() or labels.ndim != 1:
+            raise ValueError(
+                f"single labels are int64 classes, one an item; got {labels.dtype} of shape {tuple(labels.shape)}."
+            )
+        return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED_LABEL)
+    labels = labels.float().reshape(len(labels), -1)
+    if labels.shape != logits.shape:
+        raise ValueError(f"{config.problem_type} needs labels of shape {tuple(logits.shape)}; got {tuple(labels.shape)}.")
+    if config.problem_type == "regression":
+        return F.mse_loss(logits.float(), labels)
+    return F.binary_cross_entropy_with_logits(logits.float(), labels)
 
 
 def _fit_to_frames(name: str, labels: torch.Tensor, frames_shape: torch.Size, width: int, of: str) -> torch.Tensor:
@@ -568,4 +634,10 @@ def _init_positional_convolution(conv: nn.Conv1d) -> None:
     init.copy_(magnitude, torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True))
 
 
-__all__ = ["MERTForPreTraining", "MERTModel", "MERTPreTrainedModel"]
+__all__ = [
+    "MERTForAudioFrameClassification",
+    "MERTForPreTraining",
+    "MERTForSequenceClassification",
+    "MERTModel",
+    "MERTPreTrainedModel",
+]

@@ -5,8 +5,11 @@ import os
 
 import numpy as np
 import torch
-from transformers import AutoModel, Pipeline
+from transformers import AutoModel
 from transformers.audio_utils import load_audio
+from transformers.pipelines.base import ChunkPipeline
+
+from .windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, join_windows, plan_windows
 
 try:
     import soxr
@@ -14,7 +17,7 @@ except ImportError:
     soxr = None
 
 
-class MERTFeatureExtractionPipeline(Pipeline):
+class MERTFeatureExtractionPipeline(ChunkPipeline):
     """Features of music, in the form in which the text pipeline returns those of a sentence.
 
     Input, one or a list: a path or URL of an audio file, the bytes of one, a mono waveform (samples,) at the model's rate, or
@@ -23,6 +26,11 @@ class MERTFeatureExtractionPipeline(Pipeline):
 
     Output, for each input: nested lists of shape (1, frames, hidden), a tensor with `return_tensors=True`. With
     `output_hidden_states=True` the states of all layers, (1, layers + 1, frames, hidden).
+
+    A clip longer than `window_s` (30 s by default) passes through the model in windows that overlap by `overlap_s` (3 s), so
+    that memory grows only with the result; each window is a clip of its own to the model, and of every overlap half is thrown
+    away on each side. Frame i stands at i * hop / rate seconds either way. `window_s=None` gives the whole clip to the model
+    at once, as the official code does. `batch_size` counts windows.
 
     Example:
         ```python
@@ -39,31 +47,47 @@ class MERTFeatureExtractionPipeline(Pipeline):
     _load_processor = False
     _load_image_processor = False
 
-    def _sanitize_parameters(self, return_tensors=None, output_hidden_states=None, **unknown):
+    def _sanitize_parameters(self, **options):
+        known = {
+            "window_s": "preprocess",
+            "overlap_s": "preprocess",
+            "output_hidden_states": "forward",
+            "return_tensors": "postprocess",
+        }
+        unknown = sorted(options.keys() - known.keys())
         if unknown:
             raise TypeError(
-                f"unknown option {', '.join(sorted(unknown))}; the feature-extraction pipeline of MERT takes return_tensors and"
-                " output_hidden_states."
+                f"unknown option {', '.join(unknown)}; the feature-extraction pipeline of MERT takes {', '.join(known)}."
             )
-        forward = {} if output_hidden_states is None else {"output_hidden_states": output_hidden_states}
-        postprocess = {} if return_tensors is None else {"return_tensors": return_tensors}
-        return {}, forward, postprocess
+        stages = {"preprocess": {}, "forward": {}, "postprocess": {}}
+        for name, value in options.items():
+            stages[known[name]][name] = value
+        return tuple(stages.values())
 
-    def preprocess(self, inputs):
-        """Read, mix down, resample and check one input."""
-        waveform = _to_waveform(inputs, self.feature_extractor.sampling_rate)
-        batch = self.feature_extractor(
-            waveform,
-            sampling_rate=self.feature_extractor.sampling_rate,
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
-        batch["input_values"] = batch["input_values"].to(self.dtype)
-        return batch
+    def preprocess(self, inputs, window_s=DEFAULT_WINDOW_S, overlap_s=DEFAULT_OVERLAP_S):
+        """Read, mix down, resample and check one input; yield its windows."""
+        rate = self.feature_extractor.sampling_rate
+        waveform = _to_waveform(inputs, rate)
+        finite = np.isfinite(waveform)
+        if not finite.all():
+            raise ValueError(
+                f"the audio holds NaN or infinity (first at sample {int(np.argmin(finite))}); repair or leave out that audio."
+            )
+        grid = FrameGrid.of_convolutions(self.model.config.conv_kernel, self.model.config.conv_stride, rate)
+        windows = plan_windows(len(waveform), grid, window_s, overlap_s)
+        for window in windows:
+            clip = waveform[window.start : window.stop]
+            batch = self.feature_extractor(clip, sampling_rate=rate, return_attention_mask=True, return_tensors="pt")
+            input_values = batch["input_values"].to(self.dtype)
+            yield {
+                "input_values": input_values,
+                "attention_mask": batch["attention_mask"],
+                "window": window,
+                "is_last": window is windows[-1],
+            }
 
     def _forward(self, model_inputs, output_hidden_states=False):
         attention_mask = model_inputs["attention_mask"]
-        num_samples = attention_mask.sum(-1)
         outputs = self.model(
             model_inputs["input_values"],
             # without padding the model runs as it does without a mask, to the last bit
@@ -71,12 +95,11 @@ class MERTFeatureExtractionPipeline(Pipeline):
             output_hidden_states=output_hidden_states,
         )
         features = torch.stack(outputs.hidden_states, dim=1) if output_hidden_states else outputs.last_hidden_state
-        return {"features": features, "num_frames": self.model._get_feat_extract_output_lengths(num_samples)}
+        return {"features": features, "window": model_inputs["window"], "is_last": model_inputs["is_last"]}
 
     def postprocess(self, model_outputs, return_tensors=False):
-        """Cut the frames that stand for padding and return a tensor or nested lists."""
-        num_frames = int(model_outputs["num_frames"].squeeze())
-        features = model_outputs["features"][..., :num_frames, :]
+        """Cut padding and overlaps, join the windows, and return a tensor or nested lists."""
+        features = join_windows([output["window"].keep(output.pop("features")) for output in model_outputs])
         return features if return_tensors else features.tolist()
 
 
@@ -92,18 +115,32 @@ def _to_waveform(inputs, sampling_rate: int) -> np.ndarray:
         if not source.startswith(("http://", "https://", "data:")) and not os.path.isfile(source):
             raise ValueError(f"cannot read {source} as audio: there is no such file.")
         return _load(source, sampling_rate, source)
-    if not isinstance(inputs, dict):
-        if np.ndim(inputs) != 1:
-            raise ValueError(
-                f"a waveform has the shape (samples,); got {np.shape(inputs)}. Average channels first, or give"
-                " {'array': ..., 'sampling_rate': ...} with channels first; give several clips as a list."
-            )
-        return inputs
-    waveform = inputs.get("array", inputs.get("raw"))
-    rate = inputs.get("sampling_rate")
+    if isinstance(inputs, dict):
+        return waveform_from_dict(inputs, sampling_rate)
+    if isinstance(inputs, torch.Tensor):
+        inputs = (inputs.float() if inputs.is_floating_point() else inputs).cpu().numpy()  # numpy has no bfloat16
+    if np.ndim(inputs) != 1:
+        raise ValueError(
+            f"a waveform has the shape (samples,); got {np.shape(inputs)}. Average channels first, or give"
+            " {'array': ..., 'sampling_rate': ...} with channels first; give several clips as a list."
+        )
+    return inputs
+
+
+def waveform_from_dict(audio: dict, sampling_rate: int) -> np.ndarray:
+    """`{"array": (samples,) or (channels, samples), "sampling_rate": rate}` as a mono waveform at `sampling_rate`.
+
+    Raises:
+        ValueError: a key is missing, the samples are integers, or the rate is no positive number.
+    """
+    waveform, rate = audio.get("array", audio.get("raw")), audio.get("sampling_rate")
     if waveform is None or rate is None:
-        raise ValueError(f"a dict must hold 'array' (or 'raw') and 'sampling_rate'; got the keys {sorted(map(str, inputs))}.")
+        raise ValueError(f"a dict must hold 'array' (or 'raw') and 'sampling_rate'; got the keys {sorted(map(str, audio))}.")
+    if isinstance(waveform, torch.Tensor):
+        waveform = (waveform.float() if waveform.is_floating_point() else waveform).cpu()
     waveform = np.asarray(waveform)
+    if not rate > 0:
+        raise ValueError(f"'sampling_rate' must be a positive number of samples per second; got {rate!r}.")
     if not np.issubdtype(waveform.dtype, np.floating):
         raise ValueError(
             f"'array' holds {waveform.dtype} samples; floating point within [-1, 1] is needed. For 16-bit integers:"
@@ -111,6 +148,8 @@ def _to_waveform(inputs, sampling_rate: int) -> np.ndarray:
         )
     if waveform.ndim == 2:
         waveform = waveform.mean(axis=0)
+    if waveform.ndim != 1:
+        raise ValueError(f"'array' must have the shape (samples,) or (channels, samples); got {waveform.shape}.")
     if rate == sampling_rate:
         return waveform
     if soxr is None:
@@ -135,4 +174,4 @@ MERTFeatureExtractionPipeline._registered_impl = {
     "feature-extraction": {"impl": MERTFeatureExtractionPipeline, "pt": (AutoModel,), "type": "audio"}
 }
 
-__all__ = ["MERTFeatureExtractionPipeline"]
+__all__ = ["MERTFeatureExtractionPipeline", "waveform_from_dict"]

@@ -4,6 +4,8 @@ from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForAudioFrameClassification,
     AutoModelForPreTraining,
     AutoTokenizer,
     FeatureExtractionPipeline,
@@ -12,7 +14,12 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
-from mert_hf.modeling_mert import MERTForPreTraining, MERTModel
+from mert_hf.modeling_mert import (
+    MERTForAudioFrameClassification,
+    MERTForPreTraining,
+    MERTForSequenceClassification,
+    MERTModel,
+)
 from mert_hf.pipeline_mert import MERTFeatureExtractionPipeline
 
 
@@ -51,10 +58,14 @@ def register() -> None:
     MERTConfig.register_for_auto_class("AutoConfig")
     MERTModel.register_for_auto_class("AutoModel")
     MERTForPreTraining.register_for_auto_class("AutoModelForPreTraining")
+    MERTForSequenceClassification.register_for_auto_class("AutoModelForAudioClassification")
+    MERTForAudioFrameClassification.register_for_auto_class("AutoModelForAudioFrameClassification")
     MERTFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
     AutoConfig.register(MERTConfig.model_type, MERTConfig, exist_ok=True)
     AutoModel.register(MERTConfig, MERTModel, exist_ok=True)
     AutoModelForPreTraining.register(MERTConfig, MERTForPreTraining, exist_ok=True)
+    AutoModelForAudioClassification.register(MERTConfig, MERTForSequenceClassification, exist_ok=True)
+    AutoModelForAudioFrameClassification.register(MERTConfig, MERTForAudioFrameClassification, exist_ok=True)
     AutoFeatureExtractor.register(MERTConfig, MERTFeatureExtractor, exist_ok=True)
     # set in place: register_pipeline would warn about the task it replaces and drop the task's default model
     PIPELINE_REGISTRY.supported_tasks["feature-extraction"]["impl"] = FeatureExtraction

@@ -20,6 +20,8 @@ AUTO_MAP = {
     "AutoFeatureExtractor": _reference(MERTFeatureExtractor),
     "AutoModel": "modeling_mert.MERTModel",
     "AutoModelForPreTraining": "modeling_mert.MERTForPreTraining",
+    "AutoModelForAudioClassification": "modeling_mert.MERTForSequenceClassification",
+    "AutoModelForAudioFrameClassification": "modeling_mert.MERTForAudioFrameClassification",
 }
 
 # task -> pipeline, in the form of config.json

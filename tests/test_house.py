@@ -18,24 +18,39 @@ SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 # where a heavy or optional package may be imported; everywhere else it may not
 HOMES = {
     "nnAudio": ("teachers/cqt.py",),
-    "sklearn": ("teachers/kmeans.py", "probing/"),
+    "sklearn": ("teachers/kmeans.py", "probing/", "finetuning/"),
     "matplotlib": ("engine/plots.py",),
-    "omegaconf": ("engine/",),
+    "omegaconf": ("engine/", "finetuning/"),
     "accelerate": ("engine/",),
     "datasets": (
         "data/corpus.py",
+        "data/streaming.py",
         "engine/pretraining.py",
+        "finetuning/",
         "tasks/sources.py",
         "probing/metrics/module.py",
-        "data/streaming.py",
     ),
-    "soundfile": ("audio.py", "data/synthetic/corpus.py"),
+    "soundfile": ("audio.py", "data/synthetic/corpus.py", "data/synthetic/tasks.py"),
     "torchcodec": ("audio.py",),
     "evaluate": ("probing/",),
     "mir_eval": ("probing/",),
+    "peft": ("finetuning/",),
+    "onnxscript": ("export.py",),
 }
 # of these, the ones that must not even be loaded by `import mert_hf`
-NEVER_EAGER = ("nnAudio", "sklearn", "matplotlib", "omegaconf", "accelerate", "datasets", "evaluate", "mir_eval", "torchcodec")
+NEVER_EAGER = (
+    "nnAudio",
+    "sklearn",
+    "matplotlib",
+    "omegaconf",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "mir_eval",
+    "torchcodec",
+    "peft",
+    "onnxscript",
+)
 
 
 def imports(file: Path, only_top: bool = False) -> set[str]:

@@ -92,7 +92,9 @@ def test_a_file_that_is_no_audio_is_an_error(folder, tmp_path):
 
 
 def test_an_unknown_option_names_those_there_are(folder):
-    with pytest.raises(TypeError, match="unknown option layer; .* return_tensors and output_hidden_states"):
+    with pytest.raises(
+        TypeError, match="unknown option layer; .* takes window_s, overlap_s, output_hidden_states, return_tensors"
+    ):
         pipeline("feature-extraction", model=str(folder))(np.zeros(1000, np.float32), layer=7)
 
 

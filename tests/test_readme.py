@@ -10,6 +10,8 @@ from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.plan import keep_global_batch, plan_run
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import flatten, read_settings
+from mert_hf.finetuning.settings import FinetuneSettings
+from mert_hf.layer_guide import LAYER_GUIDE
 from mert_hf.tasks import tasks_of
 from mert_hf.tasks.table import tasks_table
 
@@ -49,6 +51,9 @@ def test_the_plan_is_what_the_formulas_give():
 
 def test_the_two_commands_are_one_line_each():
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("pip install")]
+    extras = [line for line in lines if "&&" not in line]
+    assert extras == [f'pip install -e ".[{extra}]"' for extra in ("finetune", "onnx")]
+    lines = [line for line in lines if line not in extras]
     assert len(lines) == 2
     assert '".[train]" && accelerate launch' in lines[0]
     assert lines[1].endswith('".[test]" && pytest')
@@ -57,8 +62,9 @@ def test_the_two_commands_are_one_line_each():
 def test_paths_and_settings_exist():
     for path in set(re.findall(r"(?:training|model_cards|tests|mert_hf)/[\w./]*\w", README)):
         assert (ROOT / path).exists(), path
-    known = set(flatten(PretrainSettings()))
-    used = set(re.findall(r"--([a-z]+[._][\w.]+)", README)) - {"config_file", "section.key", "corpus_hours"}
+    known = set(flatten(PretrainSettings())) | set(flatten(FinetuneSettings()))
+    used = set(re.findall(r"--([a-z]+[._][\w.]+)", README))
+    used -= {"config_file", "section.key", "corpus_hours", "all_layers"}
     assert used
     for name in used:
         assert name in known or name.split(".")[0] == "model", name
@@ -67,6 +73,12 @@ def test_paths_and_settings_exist():
 def test_the_table_of_tasks_is_that_of_the_registry():
     assert tasks_table("marble") in README
     assert {task.name for task in tasks_of("marble")} == set(re.findall(r"^\| `(\w+)` \|", tasks_table("marble"), re.MULTILINE))
+
+
+def test_the_layer_guide_is_the_data():
+    for advice in LAYER_GUIDE:
+        layer = advice.layer if isinstance(advice.layer, int) else f'"{advice.layer}"'
+        assert f"| {advice.task} | {advice.dataset} | {layer} |" in README
 
 
 def test_python_is_valid_and_its_imports_exist():

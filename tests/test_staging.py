@@ -6,20 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import mert_hf
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining, MERTModel, staging
 from mert_hf.errors import InputError
 from mert_hf.model_card import CardFacts
 from mert_hf.staging import stage
 
 TEMPLATE = Path(__file__).parents[1] / "model_cards" / "template.md"
-CODE = {
-    "configuration_mert.py",
-    "feature_extraction_mert.py",
-    "modeling_mert.py",
-    "pipeline_mert.py",
-    "remote_code_mert.py",
-    "spectra_mert.py",
-}
+CODE = {file.name for file in Path(mert_hf.__file__).parent.glob("*_mert.py")}
 
 
 @pytest.fixture

@@ -172,3 +172,33 @@ def _draw_codebooks(panel, steps: np.ndarray, values: np.ndarray, marker: str | 
     for book, (curve, colour) in enumerate(zip(values.T, colours, strict=True)):
         panel.plot(steps, curve, linewidth=1.2, color=colour, label=f"{book}", marker=marker, markersize=3)
     panel.legend(title="codebook", fontsize="small", ncols=2)
+
+
+def plot_confusion_matrix(
+    targets: np.ndarray, predicted: np.ndarray, names: list[str], picture: str | os.PathLike, title: str = ""
+) -> None:
+    """Draw which class was taken for which into a PNG: rows are true classes, shades are shares of a row.
+
+    Args:
+        targets, predicted: (items,) class numbers.
+        names: of the classes.
+        picture: file to write.
+        title: above the matrix.
+    """
+    from matplotlib.figure import Figure
+
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (targets, predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 3 + 0.45 * len(names)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    panel = figure.subplots()
+    image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    panel.set(title=title, xlabel="predicted", ylabel="true")
+    panel.set_xticks(range(len(names)), names, rotation=90)
+    panel.set_yticks(range(len(names)), names)
+    for row, column in np.argwhere(counts):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize="small")
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    figure.savefig(picture, dpi=110)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
+from mert_hf.code_head_mert import IGNORED_LABEL
 from mert_hf.data.label_store import LabelStore
 from mert_hf.errors import InputError
 from mert_hf.masking import draw_span_mask
 from mert_hf.mixture import NoiseMixture, mix_in
-from mert_hf.modeling_mert import IGNORED_LABEL, MERTForPreTraining
+from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.seeding import Draws
 

@@ -1,0 +1,355 @@
+"""Embeddings of music: paths or arrays in, one vector each out."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
+
+from mert_hf.audio import AudioError, read_audio, read_info
+from mert_hf.configuration_mert import MERTConfig
+from mert_hf.errors import InputError
+from mert_hf.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.licences import note_licence
+from mert_hf.pipeline_mert import waveform_from_dict
+from mert_hf.pooling import POOLS, AllFrames
+from mert_hf.windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, check_window, plan_windows
+
+Layers = int | str | Sequence[int] | Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A file, read piece by piece, or a waveform."""
+
+    name: str
+    num_samples: int
+    source: Any
+    sampling_rate: int
+
+    def read(self, window: Window) -> np.ndarray:
+        if isinstance(self.source, np.ndarray):
+            return self.source[window.start : window.stop]
+        try:
+            return read_audio(self.source, self.sampling_rate, window.start, window.stop - window.start)
+        except AudioError as error:
+            raise InputError(f"{self.name}: {error}") from None
+
+
+class MusicEncoder:
+    """Turns music into vectors, with MERT or any other HuBERT-like model of transformers (wav2vec2, data2vec-audio, WavLM).
+
+    Args:
+        model: a folder, a repository of the Hub, or a loaded model.
+        feature_extractor: of a loaded model; read from the same place otherwise.
+        device: such as "cpu", "cuda", "mps"; the fastest there is by default.
+        dtype: of the computation, such as torch.bfloat16 or "bfloat16"; results are float32 whatever it is.
+
+    Raises:
+        InputError: the model cannot be loaded, lacks weights, or does not hear raw audio through convolutions.
+
+    Example:
+        ```python
+        encoder = MusicEncoder("m-a-p/MERT-v1-95M")
+        embeddings = encoder.encode(["one.mp3", "two.flac"])  # (2, 768)
+        similarity = embeddings @ embeddings.T
+        ```
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | PreTrainedModel,
+        feature_extractor=None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | str = torch.float32,
+    ):
+        dtype = _dtype(dtype)
+        if isinstance(model, PreTrainedModel):
+            if feature_extractor is None:
+                raise InputError("a loaded model needs its feature extractor: MusicEncoder(model, feature_extractor).")
+            _require_convolutions(model.config, type(model).__name__)
+        else:
+            model, feature_extractor = _load(os.fspath(model), dtype)
+        self.device = torch.device(_fastest_device() if device is None else device)
+        self.model = model.to(self.device, dtype).eval()
+        self.feature_extractor = feature_extractor
+        self.sampling_rate = feature_extractor.sampling_rate
+        self.grid = FrameGrid.of_convolutions(model.config.conv_kernel, model.config.conv_stride, self.sampling_rate)
+        # what a clip's padding does to its features: nothing in MERT; where the first convolution is normalised over time,
+        # as in HuBERT base and wav2vec2 base, it changes all of them
+        self._may_pad = (
+            getattr(model.config, "padding_invariant", False) or getattr(model.config, "feat_extract_norm", None) == "layer"
+        )
+
+    @property
+    def num_layers(self) -> int:
+        """The deepest layer that can be asked for."""
+        return self.model.config.num_hidden_layers
+
+    def encode(
+        self,
+        inputs,
+        layers: Layers = 7,
+        pool: str | None = "mean",
+        batch_size: int = 8,
+        normalize: bool = True,
+        *,
+        sampling_rate: int | None = None,
+        window_s: float | None = DEFAULT_WINDOW_S,
+        overlap_s: float = DEFAULT_OVERLAP_S,
+        output_dir: str | os.PathLike | None = None,
+        progress: bool = True,
+    ) -> np.ndarray | list[np.ndarray]:
+        """Encode one piece of music or a list of them, of any lengths and rates.
+
+        Files are read window by window, so the memory needed does not grow with their length.
+
+        Args:
+            inputs: one or a list of: paths of audio files, their bytes, dicts `{"array": waveform, "sampling_rate": rate}`
+                (mono, or channels first), or mono waveforms (samples,) at `sampling_rate`. All are resampled to the model's.
+            layers: which layer, from 0 (input of the first layer) to `num_layers`; a list of several; "all"; or a dict of
+                layer to weight, whose weighted sum is returned (weights are used as given). See
+                [`mert_hf.layer_guide.LAYER_GUIDE`].
+            pool: "mean" over the clip; "mean_std", mean and standard deviation one behind the other (2 * hidden); "second",
+                the mean of each second; None, every frame.
+            batch_size: windows at a time. On a CPU, where larger batches gain nothing, a batch also ends at one window's
+                length of audio.
+            normalize: scale every vector to length 1, so that a product of two is their cosine.
+            sampling_rate: of waveforms that do not bring their own.
+            window_s, overlap_s: longer clips pass in windows; see [`mert_hf.windows_mert.plan_windows`]. None: as a whole.
+            output_dir: folder for the frames of `pool=None`, written as they come: one `.npy` an input, mapped into memory in
+                the result. For long audio and many layers.
+            progress: show a progress bar.
+
+        Returns:
+            float32 (n, hidden) for one layer or weights, (n, layers, hidden) for several; without the first axis for a
+            single input. With "second" or None a list of n arrays (seconds or frames, hidden), or (layers, seconds or frames,
+            hidden).
+
+        Raises:
+            InputError: an empty list, a layer or pooling that does not exist, audio that cannot be read or is too short for a
+                frame, a waveform without a rate.
+        """
+        single = isinstance(inputs, (str, os.PathLike, bytes, dict, np.ndarray, torch.Tensor))
+        inputs = [inputs] if single else list(inputs)
+        if not inputs:
+            raise InputError("got an empty list; give one path or waveform, or several.")
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size} must be 1 or more.")
+        if pool is not None and pool not in POOLS:
+            raise InputError(f"pool={pool!r} is unknown; there are {', '.join(map(repr, POOLS))} and None.")
+        if output_dir is not None and pool is not None:
+            raise InputError(f"output_dir is for pool=None, whose frames can be large; with pool={pool!r} leave it out.")
+        try:
+            check_window(window_s, overlap_s, self.grid)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        chosen = _ChosenLayers(layers, self.num_layers, normalize)
+        clips = [self._open(item, number, sampling_rate) for number, item in enumerate(inputs)]
+        plans = [plan_windows(clip.num_samples, self.grid, window_s, overlap_s) for clip in clips]
+        results: list[Any] = [None] * len(clips)
+        batches = self._batches(clips, plans, batch_size, window_s)
+        bar = tqdm(total=sum(map(len, plans)), desc="Encoding", unit="window", disable=not progress)
+        with bar, self._only_layers_up_to(max(chosen.layers)):
+            pools: dict[int, Any] = {}
+            try:
+                for batch in batches:
+                    states = self._run([clips[number].read(window) for number, window in batch], batch, clips, chosen)
+                    for (number, window), frames in zip(batch, states, strict=True):
+                        if number not in pools:
+                            pools[number] = self._new_pool(pool, clips[number], number, chosen, output_dir)
+                        pools[number].add(window.keep(frames))
+                        if window.stop == clips[number].num_samples:
+                            results[number] = chosen.finish(pools.pop(number).result(), done=pool is None)
+                    bar.update(len(batch))
+            finally:
+                for unfinished in pools.values():
+                    if isinstance(unfinished, AllFrames):
+                        unfinished.discard()
+        if single:
+            return results[0]
+        return np.stack(results) if pool in ("mean", "mean_std") else results
+
+    def _open(self, item, number: int, sampling_rate: int | None) -> _Clip:
+        rate = self.sampling_rate
+        name = f"inputs[{number}]"
+        if isinstance(item, (str, os.PathLike, bytes)):
+            name = name if isinstance(item, bytes) else os.fsdecode(item)
+            try:
+                num_samples = read_info(item).resampled_length(rate)
+            except AudioError as error:
+                raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
+            clip = _Clip(name, num_samples, item, rate)
+        else:
+            try:
+                waveform = waveform_from_dict(_with_rate(item, sampling_rate), rate).astype(np.float32, copy=False)
+            except ValueError as error:
+                raise InputError(f"{name}: {error}") from None
+            if not np.isfinite(waveform).all():
+                raise InputError(f"{name} holds NaN or infinity; repair or leave out that audio.")
+            clip = _Clip(name, len(waveform), waveform, rate)
+        if self.grid.count_frames(clip.num_samples) == 0:
+            raise InputError(
+                f"{name} is too short: {clip.num_samples} samples at {rate} Hz, one frame needs {self.grid.receptive_samples}."
+            )
+        return clip
+
+    def _batches(self, clips, plans, batch_size: int, window_s: float | None) -> Iterator[list[tuple[int, Window]]]:
+        """Windows in the order of their clips' lengths, the longest first; a clip's windows follow one another."""
+        most = (DEFAULT_WINDOW_S if window_s is None else window_s) * self.sampling_rate
+        most *= 1 if self.device.type == "cpu" else batch_size
+        batch: list[tuple[int, Window]] = []
+        longest = 0
+        for number in sorted(range(len(clips)), key=lambda index: -clips[index].num_samples):
+            for window in plans[number]:
+                length = window.stop - window.start
+                fits = len(batch) < batch_size and (len(batch) + 1) * max(longest, length) <= most
+                if batch and not (fits and (self._may_pad or length == longest)):
+                    yield batch
+                    batch, longest = [], 0
+                batch.append((number, window))
+                longest = max(longest, length)
+        yield batch
+
+    @torch.inference_mode()
+    def _run(self, waveforms: list[np.ndarray], batch, clips: list[_Clip], chosen: "_ChosenLayers") -> list[np.ndarray]:
+        """The chosen layers of each waveform, (layers, frames, hidden); frames of padding included."""
+        extracted = self.feature_extractor(
+            waveforms, sampling_rate=self.sampling_rate, padding=True, return_attention_mask=True, return_tensors="pt"
+        )
+        values, mask = extracted["input_values"], extracted["attention_mask"]
+        outputs = self.model(
+            values.to(self.device, self.model.dtype),
+            attention_mask=None if mask.all() else mask.to(self.device),
+            output_hidden_states=True,
+        )
+        states = torch.stack([outputs.hidden_states[layer] for layer in chosen.layers], dim=1).float().cpu().numpy()
+        if states.shape[2] != self.grid.count_frames(values.shape[1]):
+            raise InputError(
+                f"{type(self.model).__name__} makes {states.shape[2]} frames where its convolutions make"
+                f" {self.grid.count_frames(values.shape[1])}; models that shorten them further are not supported."
+            )
+        if not np.isfinite(states).all():
+            names = ", ".join(sorted({clips[number].name for number, _ in batch}))
+            raise InputError(f"{names}: the model's features are not finite in {self.model.dtype}; use dtype=torch.float32.")
+        return [chosen.weigh(frames) for frames in states]
+
+    def _new_pool(self, pool: str | None, clip: _Clip, number: int, chosen: "_ChosenLayers", output_dir):
+        num_frames = self.grid.count_frames(clip.num_samples)
+        if pool is not None:
+            return POOLS[pool](self.grid, num_frames)
+        file = None
+        if output_dir is not None:
+            stem = "" if isinstance(clip.source, (np.ndarray, bytes)) else f"_{Path(clip.name).stem}"
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+            file = Path(output_dir) / f"{number:05d}{stem}.npy"
+        return AllFrames(self.grid, num_frames, file, finish=chosen.finish)
+
+    @contextmanager
+    def _only_layers_up_to(self, deepest: int) -> Iterator[None]:
+        """Leave out the layers nobody asked for. One more than asked runs: the last may be normalised, all others are not."""
+        encoder = self.model.encoder
+        everything = encoder.layers
+        encoder.layers = everything[: deepest + 1]
+        try:
+            yield
+        finally:
+            encoder.layers = everything
+
+
+class _ChosenLayers:
+    """Which layers are wanted, how they are weighed, and the form of a result."""
+
+    def __init__(self, layers: Layers, deepest: int, normalize: bool):
+        self.one = isinstance(layers, (int, np.integer, Mapping))
+        self.normalize = normalize
+        self.weights = None
+        if isinstance(layers, str):
+            if layers != "all":
+                raise InputError(f'layers={layers!r} is unknown; give a number, a list of them, "all", or a dict of weights.')
+            layers = range(deepest + 1)
+        elif isinstance(layers, Mapping):
+            self.weights = np.array(list(layers.values()), dtype=np.float32)
+        self.layers = [layers] if isinstance(layers, (int, np.integer)) else list(layers)
+        if not self.layers:
+            raise InputError("layers is empty; give at least one.")
+        for layer in self.layers:
+            if not isinstance(layer, (int, np.integer)) or isinstance(layer, bool) or not 0 <= layer <= deepest:
+                raise InputError(
+                    f"layer {layer!r} does not exist; this model has layers 0 (input of the first) to {deepest} (the last)."
+                )
+
+    def weigh(self, states: np.ndarray) -> np.ndarray:
+        """(layers, frames, hidden), or (1, frames, hidden) where they are added up."""
+        return states if self.weights is None else np.tensordot(self.weights, states, axes=1)[None]
+
+    def finish(self, vectors: np.ndarray, done: bool = False) -> np.ndarray:
+        """Drop the axis of a single layer and scale to length 1; frames have been through this when they were kept."""
+        if done:
+            return vectors
+        vectors = vectors[0] if self.one else vectors
+        if not self.normalize:
+            return vectors
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+def _with_rate(item, sampling_rate: int | None) -> dict:
+    if isinstance(item, dict):
+        return item
+    if not isinstance(item, (np.ndarray, torch.Tensor)):
+        raise ValueError(f"a path, bytes, a waveform or a dict is needed; got {type(item).__name__}.")
+    if item.ndim != 1:
+        raise ValueError(f"a waveform has the shape (samples,); got {tuple(item.shape)}. Give several clips as a list.")
+    if sampling_rate is None:
+        raise ValueError(
+            "a waveform alone does not tell its rate; pass sampling_rate, or {'array': ..., 'sampling_rate': ...}."
+        )
+    return {"array": item, "sampling_rate": sampling_rate}
+
+
+def _dtype(dtype: torch.dtype | str) -> torch.dtype:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise InputError(f"dtype={dtype!r} is no floating-point type of torch; give float32, bfloat16 or float16.")
+    return found
+
+
+def _fastest_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _require_convolutions(config, name: str) -> None:
+    if not getattr(config, "conv_stride", None) or not getattr(config, "conv_kernel", None):
+        raise InputError(
+            f"{name} is a {config.model_type!r} model; MusicEncoder takes those that hear raw audio through convolutions, such"
+            " as MERT, HuBERT, wav2vec2, data2vec-audio and WavLM."
+        )
+
+
+def _load(name: str, dtype: torch.dtype):
+    try:
+        model, loaded = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True)
+        _require_convolutions(model.config, name)
+        feature_extractor = AutoFeatureExtractor.from_pretrained(name)
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} cannot be loaded: {' '.join(str(error).split())}") from None
+    # the mask embedding hides frames in pre-training; some checkpoints leave it out
+    missing = sorted(key for key in loaded["missing_keys"] if not key.endswith("masked_spec_embed"))
+    if missing:
+        raise InputError(f"{name} lacks weights of {type(model).__name__}: {', '.join(missing[:3])} ({len(missing)} in all).")
+    if isinstance(model.config, MERTConfig) and not isinstance(feature_extractor, MERTFeatureExtractor):
+        # published repositories name Wav2Vec2FeatureExtractor: the same settings, without the checks
+        feature_extractor = MERTFeatureExtractor.from_dict(feature_extractor.to_dict())
+    note_licence(name)
+    return model, feature_extractor

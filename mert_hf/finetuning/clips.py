@@ -1,0 +1,95 @@
+"""Clips of labelled tracks: a random one a track and epoch to train on, all of a track to measure on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from mert_hf.data.corpus import Corpus
+from mert_hf.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.seeding import generator
+
+
+class TrainingClips(Dataset):
+    """One random clip of every track; another one in every epoch, a function of seed, epoch and track.
+
+    Args:
+        corpus: where they are read.
+        targets: of all tracks of the corpus.
+        tracks: indices of those to train on.
+        clip_samples: length of a clip; shorter tracks are taken whole.
+        sampling_rate: samples per second of the clips.
+        seed: of the places.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        targets: np.ndarray,
+        tracks: Sequence[int],
+        clip_samples: int,
+        sampling_rate: int,
+        seed: int,
+    ):
+        self.corpus, self.targets, self.tracks = corpus, targets, list(tracks)
+        self.clip_samples, self.sampling_rate, self.seed = clip_samples, sampling_rate, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Trainer before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def __getitem__(self, place: int) -> dict:
+        track = self.tracks[place]
+        available = self.corpus.length(track, self.sampling_rate)
+        length = min(self.clip_samples, available)
+        start = int(generator(self.seed, "clip", self.epoch, track).integers(0, available - length + 1))
+        return {"waveform": self.corpus.read(track, self.sampling_rate, start, length), "labels": self.targets[track]}
+
+
+class EvaluationClips(Dataset):
+    """All clips of tracks, one behind the other; what is left at the end counts from half a clip on.
+
+    Attributes:
+        track_of_clip: (clips,) place of each clip's track among `tracks`.
+    """
+
+    def __init__(self, corpus: Corpus, targets: np.ndarray, tracks: Sequence[int], clip_samples: int, sampling_rate: int):
+        self.corpus, self.targets, self.tracks, self.sampling_rate = corpus, targets, list(tracks), sampling_rate
+        self._clips: list[tuple[int, int, int]] = []
+        for place, track in enumerate(self.tracks):
+            length = corpus.length(track, sampling_rate)
+            starts = range(0, max(length - clip_samples // 2, 1), clip_samples)
+            self._clips += [(place, start, min(clip_samples, length - start)) for start in starts]
+        self.track_of_clip = np.array([place for place, _, _ in self._clips])
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, number: int) -> dict:
+        place, start, length = self._clips[number]
+        track = self.tracks[place]
+        return {"waveform": self.corpus.read(track, self.sampling_rate, start, length), "labels": self.targets[track]}
+
+    def mean_by_track(self, values: np.ndarray) -> np.ndarray:
+        """(clips, classes) -> (tracks, classes), the mean over each track's clips."""
+        sums = np.zeros((len(self.tracks), values.shape[1]))
+        np.add.at(sums, self.track_of_clip, values)
+        return sums / np.bincount(self.track_of_clip)[:, None]
+
+
+class Collator:
+    """Pads clips into a batch."""
+
+    def __init__(self, feature_extractor: MERTFeatureExtractor):
+        self.feature_extractor = feature_extractor
+
+    def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        """Clips and targets -> `input_values`, `attention_mask`, `labels`."""
+        rate = self.feature_extractor.sampling_rate
+        batch = self.feature_extractor([item["waveform"] for item in items], sampling_rate=rate, return_tensors="pt")
+        return {**batch, "labels": torch.as_tensor(np.stack([item["labels"] for item in items]))}

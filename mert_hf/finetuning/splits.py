@@ -1,0 +1,98 @@
+"""Which tracks are trained on, choose the epoch, and are measured: no group of tracks is in two of these."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mert_hf.audio import AudioSource
+from mert_hf.errors import InputError
+from mert_hf.seeding import generator
+
+SPLITS = ("train", "validation", "test")
+
+
+def group_tracks(rows: Sequence[Mapping[str, Any]], sources: Sequence[AudioSource], group_column: str) -> list[str]:
+    """The group of each track: its cell in `group_column` where there is one, else itself; equal files share a group."""
+    groups = [str(row.get(group_column) or f"track {number}") for number, row in enumerate(rows)]
+    first: dict[str, str] = {}
+    for number, source in enumerate(sources):
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        twin = first.setdefault(hashlib.sha256(content).hexdigest(), groups[number])
+        if twin != groups[number]:
+            other = groups[number]
+            groups = [twin if group == other else group for group in groups]
+            first = {key: twin if group == other else group for key, group in first.items()}
+    return groups
+
+
+def split_tracks(
+    groups: Sequence[str], classes: np.ndarray | None, validation_share: float, test_share: float, seed: int
+) -> dict[str, list[int]]:
+    """Draw the splits by groups; classes are spread evenly as far as the groups allow.
+
+    Args:
+        groups: of each track.
+        classes: (tracks,) of each track, to keep their shares; None draws groups without regard to labels.
+        validation_share, test_share: of the groups (of each class's, with classes).
+        seed: of the draw.
+
+    Returns:
+        Indices of the tracks of "train", "validation" and "test".
+
+    Raises:
+        InputError: fewer than three groups.
+    """
+    unique = sorted(set(groups))
+    if len(unique) < 3:
+        raise InputError(f"{len(unique)} groups of tracks cannot be split into train, validation and test; three are needed.")
+    members: dict[str, list[int]] = {group: [] for group in unique}
+    for track, group in enumerate(groups):
+        members[group].append(track)
+    # groups of one kind (the commonest class of their tracks) are dealt out together
+    kinds: dict[int, list[str]] = {}
+    for group in unique:
+        kind = 0 if classes is None else int(np.bincount(classes[members[group]]).argmax())
+        kinds.setdefault(kind, []).append(group)
+    dealt: dict[str, list[str]] = {split: [] for split in SPLITS}
+    owed_test = owed_validation = 0.0
+    for kind in sorted(kinds):
+        order = generator(seed, "split", kind).permutation(len(kinds[kind]))
+        shuffled = [kinds[kind][place] for place in order]
+        # fractions are carried over to the next kind, so that many small kinds add up to the shares
+        owed_test += test_share * len(shuffled)
+        owed_validation += validation_share * len(shuffled)
+        test, validation = min(round(owed_test), len(shuffled) - 1), 0
+        validation = min(round(owed_validation), len(shuffled) - 1 - test)
+        owed_test, owed_validation = owed_test - test, owed_validation - validation
+        dealt["test"] += shuffled[:test]
+        dealt["validation"] += shuffled[test : test + validation]
+        dealt["train"] += shuffled[test + validation :]
+    return _require_all({split: sorted(t for g in dealt[split] for t in members[g]) for split in SPLITS})
+
+
+def read_split(rows: Sequence[Mapping[str, Any]], column: str, groups: Sequence[str]) -> dict[str, list[int]]:
+    """The splits that the table gives.
+
+    Raises:
+        InputError: another name than train, validation and test, a split without a track, or a group in two splits.
+    """
+    splits: dict[str, list[int]] = {split: [] for split in SPLITS}
+    found: dict[str, str] = {}
+    for track, (row, group) in enumerate(zip(rows, groups, strict=True)):
+        split = str(row[column]).strip()
+        if split not in splits:
+            raise InputError(f"column {column!r} holds {split!r}; accepted: {', '.join(SPLITS)}.")
+        if found.setdefault(group, split) != split:
+            raise InputError(f"{group!r} (equal files, or one group) is in {found[group]} and in {split}: the test would leak.")
+        splits[split].append(track)
+    return _require_all(splits)
+
+
+def _require_all(splits: dict[str, list[int]]) -> dict[str, list[int]]:
+    empty = [split for split, tracks in splits.items() if not tracks]
+    if empty:
+        raise InputError(f"no track is left for {', '.join(empty)}; give more tracks (or groups), or other shares.")
+    return splits

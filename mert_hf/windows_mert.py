@@ -1,0 +1,159 @@
+"""Long audio in windows: where they lie, and which frames of each are kept, so that memory does not grow with the length.
+
+Attention compares all frames of a clip with one another, so a whole song is out of reach on most machines, and further from
+the 5 s that MERT was trained on than a window is. Windows start on the grid of the frames: frame i of the joined features
+stands at i * hop / rate seconds, as it does in the features of the whole clip.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+DEFAULT_WINDOW_S = 30.0
+# Half of it is thrown away on each side: further than the positional convolution reaches, 64 frames (0.85 s at 75 frames a
+# second, 1.28 s at 50), which sees zeros beyond the ends of a clip.
+DEFAULT_OVERLAP_S = 3.0
+
+
+@dataclass(frozen=True)
+class FrameGrid:
+    """How samples become frames: frame i sees `receptive_samples` samples from i * `hop_samples` on.
+
+    Attributes:
+        sampling_rate: samples per second.
+        hop_samples: samples between two frames (320 in MERT).
+        receptive_samples: samples one frame sees (400 in MERT).
+    """
+
+    sampling_rate: int
+    hop_samples: int
+    receptive_samples: int
+
+    @classmethod
+    def of_convolutions(cls, kernels: Iterable[int], strides: Iterable[int], sampling_rate: int) -> "FrameGrid":
+        """The grid of convolutions without padding (`config.conv_kernel`, `config.conv_stride`)."""
+        hop, receptive = 1, 1
+        for kernel, stride in zip(kernels, strides, strict=True):
+            receptive += (kernel - 1) * hop
+            hop *= stride
+        return cls(sampling_rate, hop, receptive)
+
+    def count_frames(self, num_samples: int) -> int:
+        """Frames of a clip (120000 samples -> 374 frames)."""
+        return max((num_samples - self.receptive_samples) // self.hop_samples + 1, 0)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a clip and what is kept of its frames.
+
+    Attributes:
+        start, stop: samples start to stop - 1 of the clip; `start` is a multiple of the hop.
+        first_frame, end_frame: the frames of the clip that come from this window, first_frame to end_frame - 1.
+        skipped_frames: frames of the window before the first that is kept.
+    """
+
+    start: int
+    stop: int
+    first_frame: int
+    end_frame: int
+    skipped_frames: int
+
+    def keep(self, frames: torch.Tensor) -> torch.Tensor:
+        """(..., frames of the window, hidden) -> (..., end_frame - first_frame, hidden)."""
+        return frames[..., self.skipped_frames : self.skipped_frames + self.end_frame - self.first_frame, :]
+
+
+def check_window(window_s: float | None, overlap_s: float, grid: FrameGrid) -> None:
+    """Refuse windows that cannot be.
+
+    Raises:
+        ValueError: a window without room for a frame, or an overlap that is negative or leaves no hop.
+    """
+    if window_s is None:
+        return
+    shortest_s = grid.receptive_samples / grid.sampling_rate
+    if not (math.isfinite(window_s) and window_s >= shortest_s):
+        raise ValueError(
+            f"window_s={window_s!r} must be a number of seconds, at least {shortest_s:.4f} (one frame), or None for no windows."
+        )
+    hop_s = grid.hop_samples / grid.sampling_rate
+    if not 0 <= overlap_s <= window_s - hop_s:
+        raise ValueError(
+            f"overlap_s={overlap_s!r} must lie between 0 and window_s less one frame ({window_s - hop_s:.4f} s); half of it is"
+            " thrown away on each side of a seam."
+        )
+
+
+def plan_windows(
+    num_samples: int,
+    grid: FrameGrid,
+    window_s: float | None = DEFAULT_WINDOW_S,
+    overlap_s: float = DEFAULT_OVERLAP_S,
+) -> list[Window]:
+    """Cut a clip into windows of equal length; of every overlap each neighbour gives half.
+
+    The last window ends with the clip and is as long as the others (to one hop), so it overlaps more. A clip that is no longer
+    than a window is one window: it passes as it is.
+
+    Args:
+        num_samples: length of the clip.
+        grid: how samples become frames.
+        window_s: length of a window; None makes one window of any clip, the official behaviour.
+        overlap_s: least that neighbouring windows share; windows begin on whole hops.
+
+    Returns:
+        Windows whose kept frames are those of the whole clip, each once, in order.
+
+    Raises:
+        ValueError: as [`check_window`].
+    """
+    check_window(window_s, overlap_s, grid)
+    num_frames = grid.count_frames(num_samples)
+    if window_s is None or num_samples <= window_s * grid.sampling_rate:
+        return [Window(0, num_samples, 0, num_frames, 0)]
+    length = int(window_s * grid.sampling_rate)
+    # a frame sees more than a hop, so without any overlap the frames on the seams would be in no window
+    overlap = max(round(overlap_s * grid.sampling_rate), grid.receptive_samples - grid.hop_samples)
+    hop = max((length - overlap) // grid.hop_samples, 1) * grid.hop_samples
+    last_start = math.ceil((num_samples - length) / grid.hop_samples) * grid.hop_samples
+    starts = [*range(0, last_start, hop), last_start]
+    stops = [min(start + length, num_samples) for start in starts]
+    # frames of the clip at which one window hands over to the next: the middle of those that both have
+    seams = [0]
+    for start, previous_stop, previous_start in zip(starts[1:], stops, starts, strict=False):
+        end = previous_start // grid.hop_samples + grid.count_frames(previous_stop - previous_start)
+        seams.append((start // grid.hop_samples + end) // 2)
+    seams.append(num_frames)
+    return [
+        Window(start, stop, first, end, first - start // grid.hop_samples)
+        for start, stop, (first, end) in zip(starts, stops, pairwise(seams), strict=True)
+    ]
+
+
+def join_windows(kept: list[torch.Tensor]) -> torch.Tensor:
+    """Join what was kept of the windows, each (..., frames, hidden), along the frames; empties the list as it goes."""
+    if len(kept) == 1:
+        return kept.pop()
+    num_frames = sum(part.shape[-2] for part in kept)
+    joined = kept[0].new_empty((*kept[0].shape[:-2], num_frames, kept[0].shape[-1]))
+    begin = 0
+    while kept:
+        part = kept.pop(0)
+        joined[..., begin : begin + part.shape[-2], :] = part
+        begin += part.shape[-2]
+    return joined
+
+
+__all__ = [
+    "DEFAULT_OVERLAP_S",
+    "DEFAULT_WINDOW_S",
+    "FrameGrid",
+    "Window",
+    "check_window",
+    "join_windows",
+    "plan_windows",
+]

@@ -1,0 +1,62 @@
+"""ONNX files in onnxruntime against the model in torch."""
+
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from sounds import make_tones
+
+from mert_hf import MERTConfig, MERTFeatureExtractor, MERTForPreTraining, MERTForSequenceClassification, MERTModel
+from mert_hf.cli import main
+from mert_hf.errors import InputError
+from mert_hf.export import export_onnx
+
+
+def differences(model, file, names):
+    """Largest difference of each output, over batches and lengths the exporter has not seen."""
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == names
+    worst = dict.fromkeys(names, 0.0)
+    for batch, num_samples in ((1, 24000), (3, 16000), (2, 400), (1, 719), (1, 720), (4, 50_001)):
+        clips = np.stack([make_tones(num_samples / 24000, 24000, seed) for seed in range(batch)])
+        with torch.no_grad():
+            outputs = model(torch.from_numpy(clips), output_hidden_states=True)
+        for name, found in zip(names, session.run(names, {"input_values": clips}), strict=True):
+            expected = getattr(outputs, name)
+            expected = torch.stack(expected, dim=1) if name == "hidden_states" else expected
+            assert found.shape == tuple(expected.shape)
+            worst[name] = max(worst[name], float(np.abs(found - expected.numpy()).max()))
+    return worst
+
+
+@pytest.mark.parametrize("changes", [{}, {"do_stable_layer_norm": True}], ids=["post_norm", "pre_norm"])
+def test_the_encoder_with_all_layers(tiny_config, tmp_path, changes):
+    torch.manual_seed(0)
+    model = MERTModel(MERTConfig(**{**tiny_config.to_dict(), **changes})).eval()
+    export_onnx(model, tmp_path / "model.onnx", all_layers=True)
+    worst = differences(model, tmp_path / "model.onnx", ["last_hidden_state", "hidden_states"])
+    assert max(worst.values()) < 1e-4
+
+
+def test_the_command_exports_classifiers_with_their_head(tiny_config, tmp_path, capsys):
+    torch.manual_seed(0)
+    tiny_config.use_weighted_layer_sum = True
+    model = MERTForSequenceClassification(tiny_config).eval()
+    model.save_pretrained(tmp_path / "model")
+    MERTFeatureExtractor().save_pretrained(tmp_path / "model")
+    main(["export-onnx", str(tmp_path / "model"), str(tmp_path / "out" / "model.onnx")])
+    assert "model.onnx" in capsys.readouterr().out
+    assert differences(model, tmp_path / "out" / "model.onnx", ["logits"])["logits"] < 1e-4
+
+
+def test_mistakes(tiny_config, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match="error: nowhere/model cannot be loaded"):
+        main(["export-onnx", "nowhere/model", str(tmp_path / "model.onnx")])
+    model = MERTForPreTraining(tiny_config).mert
+    with pytest.raises(InputError, match=r"model\.pt must end in \.onnx"):
+        export_onnx(model, tmp_path / "model.pt")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(InputError, match=r"pip install \"mert_hf\[onnx\]\""):
+        export_onnx(model, tmp_path / "model.onnx")

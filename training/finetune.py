@@ -1,0 +1,67 @@
+"""Fine-tune MERT on labelled music.
+
+    python training/finetune.py --model.base m-a-p/MERT-v1-95M --data.folder ~/genres --output_dir runs/genres
+
+The folder holds one sub-folder a label, or a metadata.csv with the columns file_name and label (and, if you like, split and
+group). Without data.folder, labelled synthetic music is rendered. The fine-tuned model with its card, the test's results and
+the confusion matrix end up in output_dir.
+"""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+from transformers import set_seed
+
+from mert_hf.engine.plots import plot_confusion_matrix
+from mert_hf.engine.settings import parse_command_line
+from mert_hf.errors import InputError
+from mert_hf.finetuning.run import (
+    adapt,
+    build_model,
+    build_trainer,
+    claim_folder,
+    measure,
+    open_labelled_corpus,
+    read_sampling_rate,
+    save_model,
+)
+from mert_hf.finetuning.settings import FinetuneSettings
+
+RECIPES = Path(__file__).parent / "recipes" / "finetune"
+
+
+def main() -> None:
+    """Settings to labelled clips to a measured model."""
+    settings = parse_command_line(FinetuneSettings, RECIPES, __doc__)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("mert_hf").setLevel(logging.INFO)
+    rate = read_sampling_rate(settings.model.base)
+    folder = claim_folder(settings)
+    data = open_labelled_corpus(settings, folder, rate)
+    model, extractor = build_model(settings, data.labels.names)
+    set_seed(settings.training.seed)
+    trainer = build_trainer(adapt(model, settings), extractor, data, settings, folder)
+    begun = any((folder / "checkpoints").glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=begun)
+    predicted, targets, results = measure(trainer, data, settings, rate)
+    save_model(trainer, extractor, folder, results)
+    files = [folder / "model", folder / "results.json"]
+    if settings.model.problem_type == "single_label_classification":
+        picture = folder / "confusion_matrix.png"
+        plot_confusion_matrix(targets, predicted.argmax(1), data.labels.names, picture, f"{folder.name}, test tracks")
+        files.append(picture)
+    print(f"\nTest on {results['tracks']['test']} tracks ({results['split']}):")
+    for name, value in results["test"].items():
+        print(f"  {name} {value:.3f} (without hearing {results['test_without_hearing'][name]:.3f})")
+    for file in files:
+        print(f"  {file}")
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
