@@ -18,16 +18,18 @@ SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 # where a heavy or optional package may be imported; everywhere else it may not
 HOMES = {
     "nnAudio": ("teachers/cqt.py",),
-    "sklearn": ("teachers/kmeans.py",),
+    "sklearn": ("teachers/kmeans.py", "probing/"),
     "matplotlib": ("engine/plots.py",),
     "omegaconf": ("engine/",),
     "accelerate": ("engine/",),
-    "datasets": ("data/corpus.py", "engine/pretraining.py"),
+    "datasets": ("data/corpus.py", "engine/pretraining.py", "tasks/sources.py", "probing/metrics/modules/"),
     "soundfile": ("audio.py", "data/synthetic/corpus.py"),
     "torchcodec": ("audio.py",),
+    "evaluate": ("probing/",),
+    "mir_eval": ("probing/",),
 }
 # of these, the ones that must not even be loaded by `import mert_hf`
-NEVER_EAGER = ("nnAudio", "sklearn", "matplotlib", "omegaconf", "accelerate", "datasets", "evaluate", "torchcodec")
+NEVER_EAGER = ("nnAudio", "sklearn", "matplotlib", "omegaconf", "accelerate", "datasets", "evaluate", "mir_eval", "torchcodec")
 
 
 def imports(file: Path, only_top: bool = False) -> set[str]:

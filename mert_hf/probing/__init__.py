@@ -1,0 +1,1 @@
+"""Judging frozen models: features, probes, measures."""

@@ -1,0 +1,50 @@
+"""What every measure gives back, and the checks that all of them share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mert_hf.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Values of a measure.
+
+    Attributes:
+        values: by name, fractions of 1 (dB for separation); the names of `published.py` where a table prints the value.
+        per_class: of every class, output or source that could be scored.
+        left_out: classes or tracks that could not be scored, each with its reason; they have no part in `values`.
+    """
+
+    values: Mapping[str, float]
+    per_class: Mapping[str, float] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def finite(name: str, numbers: ArrayLike, dimensions: int) -> NDArray[np.float64]:
+    """Numbers as float64.
+
+    Raises:
+        InputError: they have another number of dimensions, are none, or hold NaN or infinity.
+    """
+    array = np.asarray(numbers, dtype=np.float64)
+    if array.ndim != dimensions or array.size == 0:
+        raise InputError(f"{name} must have {dimensions} dimensions and at least one number; their shape is {array.shape}.")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} hold NaN or infinity in {int((~np.isfinite(array)).sum())} of {array.size} places.")
+    return array
+
+
+def same_length(references, predictions) -> None:
+    """Refuse references and predictions that do not belong together.
+
+    Raises:
+        InputError: there are more of one than of the other, or none.
+    """
+    if len(references) != len(predictions) or not len(references):
+        raise InputError(
+            f"{len(references)} references and {len(predictions)} predictions cannot be compared; pass equally many."
+        )

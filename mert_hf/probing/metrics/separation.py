@@ -1,0 +1,72 @@
+"""Signal-to-distortion ratio of separated sources, as BSS-eval version 4 (museval) reports it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mert_hf.errors import InputError
+from mert_hf.probing.metrics.scores import Scores, finite, same_length
+
+
+def sdr(
+    references: Sequence[ArrayLike], predictions: Sequence[ArrayLike], labels: Sequence[str], frame_samples: int = 24000
+) -> Scores:
+    """Median over frames, then over tracks, of the SDR of every source.
+
+    BSS-eval's SDR of source images is the energy of the true source over the energy of everything else in the estimate: target
+    distortion, interference and artefacts add up to the plain difference, so no distortion filter has to be estimated.
+
+    Args:
+        references, predictions: (sources, samples) of every track, in the order of the labels.
+        labels: names of the sources.
+        frame_samples: length of a frame; BSS-eval takes one second without overlap. A shorter rest is passed over.
+
+    Returns:
+        `sdr` (mean over sources of the medians over tracks) and `sdr_<label>`, in dB. A track in which a source is silent in
+        every frame has no part in that source's median and is named in `left_out`.
+
+    Raises:
+        InputError: shapes differ, samples are NaN, a track is shorter than a frame, or a source is silent in all tracks.
+    """
+    same_length(references, predictions)
+    medians: dict[str, list[float]] = {label: [] for label in labels}
+    left_out = {}
+    for number, pair in enumerate(zip(references, predictions, strict=True)):
+        truth, guess = (finite(f"samples of track {number}", samples, 2) for samples in pair)
+        if truth.shape != guess.shape or len(truth) != len(labels):
+            raise InputError(f"track {number} is {truth.shape}, its estimate {guess.shape}; both need {len(labels)} sources.")
+        frames = framewise_sdr(truth, guess, frame_samples)
+        for label, values in zip(labels, frames, strict=True):
+            if np.isnan(values).all():
+                left_out[f"track {number}, {label}"] = "silent throughout"
+            else:
+                medians[label].append(float(np.nanmedian(values)))
+    silent = [label for label in labels if not medians[label]]
+    if silent:
+        raise InputError(f"sdr: {', '.join(silent)} cannot be scored: silent in every frame of every track.")
+    per_class = {label: float(np.median(values)) for label, values in medians.items()}
+    values = {"sdr": float(np.mean([*per_class.values()])), **{f"sdr_{label}": value for label, value in per_class.items()}}
+    return Scores(values, per_class, left_out)
+
+
+def framewise_sdr(references: NDArray, estimates: NDArray, frame_samples: int) -> NDArray[np.float64]:
+    """(sources, samples) twice -> (sources, frames) in dB.
+
+    A frame in which any true or estimated source is silent is NaN for all sources (BSS-eval); a perfect estimate is infinite.
+
+    Raises:
+        InputError: the audio is shorter than one frame.
+    """
+    frames = references.shape[1] // frame_samples
+    if frame_samples < 1 or frames < 1:
+        raise InputError(f"{references.shape[1]} samples hold no frame of {frame_samples}.")
+    shape = (len(references), frames, frame_samples)
+    truth = references[:, : frames * frame_samples].reshape(shape)
+    guess = estimates[:, : frames * frame_samples].reshape(shape)
+    energy, error = (truth**2).sum(axis=-1), ((guess - truth) ** 2).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = 10 * np.log10(energy / error)
+    silent = (energy == 0).any(axis=0) | ((guess**2).sum(axis=-1) == 0).any(axis=0)
+    ratio[:, silent] = np.nan
+    return ratio

@@ -1,0 +1,327 @@
+"""What a task is: a frozen description of a dataset, its labels, its windows, its protocol and its measures.
+
+    data = TASKS["gtzan_genre"].load()           # nothing is decoded yet
+    for example in data.splits["train"]:
+        waveform = example.read(24000)           # (samples,) float32, mono
+        target = data.target(example)            # int, array or times; see `Kind`
+
+Audio is cut into windows by whoever embeds it, with `task.windows.spans(duration_s)`.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol, Self
+
+import numpy as np
+
+from mert_hf.errors import InputError
+from mert_hf.tasks.examples import Example
+from mert_hf.tasks.published import published_values
+
+SPLITS = ("train", "validation", "test")
+
+Kind = Literal["multiclass", "multilabel", "regression", "beats", "key", "separation"]
+"""What a label is and what `TaskData.target` makes of it.
+
+    multiclass   one of the labels                            -> int, its index
+    key          one of the 24 names in `KEYS`                -> int, its index
+    multilabel   a tuple of labels, which may be empty        -> (labels,) float32 of 0 and 1
+    regression   a tuple of numbers in the order of `labels`  -> (labels,) float32, in the dataset's own unit
+    beats        times in seconds, ascending                  -> (beats,) float64, seconds from the start of the audio
+    separation   a tuple of audio, one a label                -> the same; `read_source` reads one
+"""
+
+Aggregation = Literal["mean_logits", "mean_features", "window", "best_ensemble"]
+"""How the windows of an example become one answer.
+
+    mean_logits    a probe learns from every window; at validation and test the mean of the logits counts (MARBLE)
+    mean_features  the mean of all windows' features is one example, in training too (Deezer's comparison)
+    window         every window is an example of its own
+    best_ensemble  of majority vote, and maximum, geometric mean and mean of the probabilities, the one that is best on the
+                   validation split (MARBLE's key task)
+"""
+
+KEYS = tuple(
+    f"{tonic} {mode}"
+    for mode in ("major", "minor")
+    for tonic in ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+)
+"""The 24 keys: majors from C upwards, then minors; tonics with flats (MARBLE)."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How audio is cut before it is embedded.
+
+    Attributes:
+        duration_s: length of a window; None hears the whole audio at once.
+        hop_s: from one start to the next; None is `duration_s`, no overlap.
+        heard_s: only this much from the beginning is heard; None is all.
+        least_s: a last window shorter than this is left out; None is `duration_s` (only whole windows). Audio shorter than one
+            window is always one window, however short.
+        most: at most so many windows, spread evenly; None is all.
+        least_rms: windows whose RMS lies below this share of the whole audio's are to be left out; 0 keeps all. `spans` sees no
+            samples: whoever hears them holds this rule, and `most` where both are given.
+        standardise: every window is brought to mean 0 and standard deviation 1 before the model.
+    """
+
+    duration_s: float | None = None
+    hop_s: float | None = None
+    heard_s: float | None = None
+    least_s: float | None = None
+    most: int | None = None
+    least_rms: float = 0.0
+    standardise: bool = False
+
+    def spans(self, duration_s: float) -> list[tuple[float, float]]:
+        """Start and end in seconds of every window of audio that lasts `duration_s`.
+
+        Raises:
+            InputError: the audio has no length.
+        """
+        if not duration_s > 0:
+            raise InputError(f"audio of {duration_s!r} s cannot be cut into windows.")
+        if self.heard_s is not None:
+            duration_s = min(duration_s, self.heard_s)
+        if self.duration_s is None or duration_s <= self.duration_s:
+            return [(0.0, duration_s)]
+        hop_s = self.hop_s or self.duration_s
+        least_s = self.duration_s if self.least_s is None else self.least_s
+        tolerance_s = 1e-6  # a length counted in samples may miss a whole number of windows by rounding
+        spans = []
+        for number in range(math.ceil(duration_s / hop_s)):
+            start_s = number * hop_s
+            end_s = min(start_s + self.duration_s, duration_s)
+            if end_s - start_s >= least_s - tolerance_s:
+                spans.append((start_s, end_s))
+        if self.most is not None and not self.least_rms and len(spans) > self.most:
+            spans = [spans[place * len(spans) // self.most] for place in range(self.most)]
+        return spans
+
+
+@dataclass(frozen=True)
+class ProbeProtocol:
+    """How a probe is trained on frozen features.
+
+    Attributes:
+        name: of the paper whose protocol it is.
+        head: "mlp" (one hidden layer: linear, ReLU, dropout, linear), "linear", or "lstm" (separation).
+        hidden_size, dropout, bias: of the head.
+        batch_size: examples (windows) an update.
+        learning_rate: of the task's single run; `learning_rates` are those to choose from on the validation split.
+        max_epochs: at most; `steps_per_epoch` None is once through the training split.
+        plateau_patience: epochs without progress after which the rate is halved; None never.
+        stop_patience: epochs without progress after which training stops; None never.
+        choose_by: "monitor" (the task's measure) or "loss": what picks the best epoch on the validation split.
+        test_resamples: the test split is drawn so many times without replacement, `test_share` of it each; mean and standard
+            deviation are reported. 0: the whole split once.
+        limited_shares, limited_draws: shares of the training split for runs with little data, and draws of each.
+    """
+
+    name: str
+    head: Literal["mlp", "linear", "lstm"]
+    hidden_size: int = 512
+    dropout: float = 0.0
+    bias: bool = True
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    learning_rates: tuple[float, ...] = ()
+    max_epochs: int = 100
+    steps_per_epoch: int | None = None
+    plateau_patience: int | None = None
+    stop_patience: int | None = None
+    choose_by: Literal["monitor", "loss"] = "monitor"
+    test_resamples: int = 0
+    test_share: float = 1.0
+    limited_shares: tuple[float, ...] = ()
+    limited_draws: int = 0
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a source gives: examples of every split, the labels it found, and where it all came from.
+
+    Attributes:
+        splits: "train", "validation" and "test", each a lazy sequence of [`Example`].
+        labels: names found in the data; empty where the source cannot know them.
+        origin: folder or Hub id, for results and messages.
+        revisions: commit of every Hub repository that was read; empty for a folder.
+        fingerprint: changes with the content of the splits, for caches.
+    """
+
+    splits: Mapping[str, Sequence[Example]]
+    labels: tuple[str, ...]
+    origin: str
+    revisions: Mapping[str, str]
+    fingerprint: str
+
+
+class Source(Protocol):
+    """Where the examples of a task come from."""
+
+    def describe(self) -> str:
+        """Where the data is expected, and in which layout, for `--check` and the README."""
+
+    def check(self, folder: Path | None) -> list[str]:
+        """What is missing, one complete sentence each; empty where the task can be run.
+
+        Args:
+            folder: the dataset's folder; None or a folder that does not exist asks the Hub where the source is there.
+        """
+
+    def load(self, folder: Path | None) -> Loaded:
+        """The examples; InputError where they cannot be had."""
+
+    def pinned(self, revisions: Mapping[str, str]) -> Self:
+        """The same source that reads these commits of its Hub repositories; ids of others are passed over."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task. Its numbers are those of the paper named in its file; what no paper says is called ours there.
+
+    Attributes:
+        name: key in `TASKS`, such as "gtzan_genre".
+        title: as it stands in tables.
+        dataset: name of the dataset's folder below a data folder; tasks of one dataset share it.
+        kind: what its labels are.
+        source: where its examples come from.
+        metrics: keys in `mert_hf.probing.metrics.METRICS`.
+        monitor: the value that chooses epoch and learning rate on the validation split; larger is better.
+        protocol: how its probes are trained.
+        labels: classes or outputs; empty where the data names them, then `num_labels` says how many there must be.
+        windows: how audio is cut.
+        train_windows: the same in training, where it differs.
+        random_train_windows: a window of `train_windows` starts anywhere, another place every epoch.
+        aggregation: how windows become one answer.
+        split_sizes: examples of the official splits; another number is noted in the results.
+        layer: entry of `hidden_states` that MARBLE uses for MERT-95M by default; None is the weighted sum of all.
+        ours: choices that no paper states.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    kind: Kind
+    source: Source
+    metrics: tuple[str, ...]
+    monitor: str
+    protocol: ProbeProtocol
+    labels: tuple[str, ...] = ()
+    num_labels: int = 0
+    windows: Windows = Windows()
+    train_windows: Windows | None = None
+    random_train_windows: bool = False
+    aggregation: Aggregation = "mean_logits"
+    split_sizes: Mapping[str, int] = field(default_factory=dict)
+    layer: int | None = None
+    ours: tuple[str, ...] = ()
+
+    def folder(self, data_folder: str | Path | None) -> Path | None:
+        """The dataset's own folder below a data folder, whether or not it exists."""
+        return None if data_folder is None else Path(data_folder).expanduser() / self.dataset
+
+    @property
+    def published(self) -> dict[str, dict[str, float]]:
+        """Published values by model and value name, in the unit of the tables (points of 100; dB for separation)."""
+        return published_values(self.name)
+
+    def check(self, data_folder: str | Path | None = None) -> list[str]:
+        """What is missing where, one sentence each; empty where the task can be run. Opens no audio."""
+        problems = self.source.check(self.folder(data_folder))
+        if problems:
+            return [f"{self.name}: {problem}" for problem in problems]
+        try:
+            return [f"{self.name}: {note}" for note in self.load(data_folder).notes]
+        except InputError as error:
+            return [f"{self.name}: {error}"]
+
+    def pinned(self, revisions: Mapping[str, str]) -> Self:
+        """The same task on these commits, by repository id, as an earlier result stored them (`TaskData.revisions`)."""
+        return replace(self, source=self.source.pinned(revisions))
+
+    def load(self, data_folder: str | Path | None = None) -> "TaskData":
+        """Find the examples and check their labels. Audio is decoded only when an example is read.
+
+        Args:
+            data_folder: holds a folder `self.dataset`; sources on the Hub do without.
+
+        Raises:
+            InputError: data is missing, a column has another name, the labels are not those of the task, or a split is empty.
+        """
+        loaded = self.source.load(self.folder(data_folder))
+        labels = self.labels or loaded.labels
+        expected = len(self.labels) or self.num_labels
+        if len(labels) != expected and self.kind != "beats":
+            raise InputError(
+                f"{self.name}: {len(labels)} labels were found in {loaded.origin}, the task has {expected}; is this the whole"
+                f" dataset? Found: {', '.join(labels[:8])} ..."
+            )
+        for split in SPLITS:
+            if not len(loaded.splits.get(split, ())):
+                raise InputError(
+                    f"{self.name}: the {split} split in {loaded.origin} is empty; expected {self.source.describe()}"
+                )
+        notes = tuple(
+            f"the {split} split has {len(loaded.splits[split])} examples, the official one {size}"
+            for split, size in self.split_sizes.items()
+            if len(loaded.splits[split]) != size
+        )
+        return TaskData(self, loaded.splits, labels, loaded.origin, loaded.revisions, loaded.fingerprint, notes)
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The examples of a task, ready to be read; attributes as in [`Loaded`].
+
+    Attributes:
+        notes: what differs from the official dataset, to be stored with every result.
+    """
+
+    task: Task
+    splits: Mapping[str, Sequence[Example]]
+    labels: tuple[str, ...]
+    origin: str
+    revisions: Mapping[str, str]
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+    def target(self, example: Example) -> int | np.ndarray | tuple:
+        """An example's label as numbers; see `Kind`.
+
+        Raises:
+            InputError: a label outside the list, a number that is not finite, or times that do not ascend.
+        """
+        label, kind = example.label, self.task.kind
+        if kind in ("multiclass", "key"):
+            return self._index(label, example)
+        if kind == "multilabel":
+            target = np.zeros(len(self.labels), dtype=np.float32)
+            target[[self._index(name, example) for name in label]] = 1
+            return target
+        if kind == "separation":
+            if len(label) != len(self.labels):
+                raise InputError(f"{self.task.name}: {example.name} has {len(label)} sources, not {len(self.labels)}.")
+            return tuple(label)
+        values = np.asarray(label, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise InputError(f"{self.task.name}: the label of {example.name} holds NaN or infinity: {label!r}.")
+        if kind == "beats":
+            if values.ndim != 1 or (np.diff(values) <= 0).any() or (values < 0).any():
+                raise InputError(f"{self.task.name}: the beats of {example.name} must be ascending times of 0 s or later.")
+            return values
+        if values.shape != (len(self.labels),):
+            raise InputError(f"{self.task.name}: {example.name} needs {len(self.labels)} numbers, its label is {label!r}.")
+        return values.astype(np.float32)
+
+    def _index(self, name: str, example: Example) -> int:
+        if name in self.labels:
+            return self.labels.index(name)
+        near = difflib.get_close_matches(str(name), self.labels, n=3) or self.labels[:5]
+        raise InputError(
+            f"{self.task.name}: {example.name} is labelled {name!r}, which is none of the task's {len(self.labels)} labels;"
+            f" near ones: {', '.join(near)}."
+        )

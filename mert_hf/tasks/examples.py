@@ -1,0 +1,73 @@
+"""Labelled audio: a file, the bytes of one, or a waveform, read when it is needed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soxr
+
+from mert_hf.audio import AudioError, AudioSource, read_audio, read_info
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Audio that is no file: `samples` (samples,) float32 mono, `sampling_rate` in Hz."""
+
+    samples: np.ndarray
+    sampling_rate: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled piece of audio.
+
+    Attributes:
+        name: unique within its split; a file below the dataset's folder, or a row.
+        audio: a path, the bytes of a file, or a [`Waveform`].
+        label: see `Kind`.
+        start_s, end_s: the part of the audio that is meant; None is its end.
+    """
+
+    name: str
+    audio: AudioSource | Waveform
+    label: Any
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    def read(self, sampling_rate: int) -> np.ndarray:
+        """The example's part of the audio, (samples,) float32 mono at `sampling_rate`.
+
+        Raises:
+            AudioError: it cannot be decoded or holds NaN; the message names the example.
+        """
+        return read_source(self.audio, sampling_rate, self.start_s, self.end_s, self.name)
+
+
+def read_source(
+    source: AudioSource | Waveform, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None, name: str = ""
+) -> np.ndarray:
+    """(samples,) float32 mono at `sampling_rate` of a part of a file or waveform; ends where the audio does.
+
+    Raises:
+        AudioError: it cannot be decoded, holds NaN, or ends before `start_s`.
+    """
+    try:
+        if isinstance(source, Waveform):
+            whole = np.asarray(source.samples, dtype=np.float32)
+            if whole.ndim != 1 or not np.isfinite(whole).all():
+                raise AudioError(f"a waveform must be (samples,) of finite floats; it is {whole.shape}")
+            if source.sampling_rate != sampling_rate:
+                whole = soxr.resample(whole, source.sampling_rate, sampling_rate, quality="HQ")
+            length = len(whole)
+        else:
+            whole = None
+            length = read_info(source).resampled_length(sampling_rate)
+        start = round(start_s * sampling_rate)
+        stop = length if end_s is None else min(round(end_s * sampling_rate), length)
+        if start >= stop:
+            raise AudioError(f"nothing lies between {start_s:g} s and {end_s or length / sampling_rate:g} s")
+        if whole is not None:
+            return np.ascontiguousarray(whole[start:stop])
+        return read_audio(source, sampling_rate, start, None if stop == length else stop - start)
+    except AudioError as error:
+        raise AudioError(f"{name}: {error}" if name else str(error)) from None

@@ -1,0 +1,83 @@
+"""MTG-Jamendo: tags of whole tracks, in four sets.
+
+Folder `mtg_jamendo`: a clone of MTG/mtg-jamendo-dataset, of which `data/splits/split-0/` is read (tab-separated: TRACK_ID,
+ARTIST_ID, ALBUM_ID, PATH, DURATION, then one tag a field), and in it `audio/` with the tracks where PATH says; those of the
+smaller download, whose names end in `.low.mp3`, are found too.
+"""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from mert_hf.errors import InputError
+from mert_hf.tasks.base import Task, Windows
+from mert_hf.tasks.examples import Example
+from mert_hf.tasks.protocols import DEEZER, MARBLE
+from mert_hf.tasks.sources import LocalFolder
+
+SPLIT_FOLDER = "data/splits/split-0"
+DEEZER_WINDOWS = Windows(duration_s=4.0, most=25, heard_s=600.0, least_rms=0.472)
+
+
+def _audio(folder: Path, path: str) -> Path:
+    full = folder / "audio" / path
+    small = full.with_suffix(".low.mp3")
+    return small if small.is_file() and not full.is_file() else full
+
+
+def _read(folder: Path, subset: str) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
+    splits: dict[str, list[Example]] = {}
+    found: set[str] = set()
+    for split in ("train", "validation", "test"):
+        table = folder / SPLIT_FOLDER / f"autotagging_{subset}-{split}.tsv"
+        header, *lines = table.read_text(encoding="utf-8").splitlines()
+        if header.split("\t")[3:4] != ["PATH"]:
+            raise InputError(f"{table} has no PATH in its fourth column; its header: {header}")
+        splits[split] = []
+        for line in lines:
+            fields = line.split("\t")
+            tags = tuple(fields[5:])
+            found.update(tags)
+            splits[split].append(Example(fields[3], _audio(folder, fields[3]), tags))
+    return splits, tuple(sorted(found))
+
+
+def _task(name: str, subset: str, title: str, num_labels: int, layer: int | None, sizes: dict[str, int]) -> Task:
+    files = tuple(f"{SPLIT_FOLDER}/autotagging_{subset}-{split}.tsv" for split in ("train", "validation", "test"))
+    layout = f"a clone of MTG/mtg-jamendo-dataset with the tracks in audio/; {SPLIT_FOLDER}/autotagging_{subset}-*.tsv is read"
+    return Task(
+        name=f"jamendo_{name}",
+        title=f"MTG-Jamendo {title}",
+        dataset="mtg_jamendo",
+        kind="multilabel",
+        source=LocalFolder(layout, files, partial(_read, subset=subset)),
+        num_labels=num_labels,
+        metrics=("roc_auc", "mean_average_precision"),
+        monitor="roc_auc",
+        protocol=MARBLE,
+        windows=Windows(duration_s=30.0, least_s=1.0),
+        layer=layer,
+        split_sizes=sizes,
+    )
+
+
+def _for_deezer(task: Task) -> Task:
+    return replace(
+        task,
+        name=f"deezer_{task.name}",
+        title=f"{task.title} (Deezer)",
+        protocol=DEEZER,
+        windows=DEEZER_WINDOWS,
+        aggregation="mean_features",
+        layer=None,
+    )
+
+
+# sizes of the splits: Table 1 of Deezer's comparison, which uses the same split-0. The numbers of labels are those of the
+# split files (the music2vec paper's text says 41 instruments and 59 moods).
+TOP50 = _task("top50", "top50tags", "top 50", 50, 6, {"train": 32136, "validation": 10888, "test": 11356})
+GENRE = _task("genre", "genre", "genre", 87, 7, {})
+INSTRUMENT = _task("instrument", "instrument", "instrument", 40, None, {"train": 14395, "validation": 5466, "test": 5115})
+MOOD = _task("mood", "moodtheme", "mood/theme", 56, 6, {"train": 9949, "validation": 3802, "test": 4231})
+
+DEEZER_TOP50, DEEZER_INSTRUMENT, DEEZER_MOOD = map(_for_deezer, (TOP50, INSTRUMENT, MOOD))

@@ -1,0 +1,78 @@
+"""MagnaTagATune: 50 tags of 29-second clips.
+
+Folder `magnatagatune`, as distributed: `annotations_final.csv` (tab-separated: clip_id, 188 tags, mp3_path) and the clips in
+`0/` ... `f/` where mp3_path says. Split by the first letter of the folder: 0 to b train, c validation, d to f test.
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from mert_hf.errors import InputError
+from mert_hf.tasks.base import Task, Windows
+from mert_hf.tasks.examples import Example
+from mert_hf.tasks.protocols import DEEZER, MARBLE
+from mert_hf.tasks.sources import LocalFolder
+
+NUM_TAGS = 50
+# clips whose mp3 is damaged in the distributed archive (MARBLE)
+DAMAGED = frozenset([16250, 24867, 25546])
+
+
+def _read(folder: Path, keep_untagged: bool) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
+    table = folder / "annotations_final.csv"
+    with table.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file, delimiter="\t")
+    if header[0] != "clip_id" or header[-1] != "mp3_path":
+        raise InputError(f"{table} must begin with clip_id and end with mp3_path; its columns: {header[0]} ... {header[-1]}.")
+    # the most frequent tags over all clips, whatever their split (MARBLE)
+    counts = {tag: sum(row[place] == "1" for row in rows) for place, tag in enumerate(header[1:-1], start=1)}
+    tags = tuple(sorted(sorted(counts, key=lambda tag: (-counts[tag], tag))[:NUM_TAGS]))
+    places = {tag: header.index(tag) for tag in tags}
+    splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
+    for row in rows:
+        path = row[-1]
+        label = tuple(tag for tag in tags if row[places[tag]] == "1")
+        if int(row[0]) in DAMAGED or not (label or keep_untagged):
+            continue
+        letter = int(path[0], 16)
+        split = "train" if letter < 12 else "validation" if letter == 12 else "test"
+        splits[split].append(Example(path, folder / path, label))
+    return splits, tags
+
+
+def _read_all(folder: Path) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
+    return _read(folder, keep_untagged=True)
+
+
+def _read_tagged(folder: Path) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
+    return _read(folder, keep_untagged=False)
+
+
+LAYOUT = "annotations_final.csv and the clips in 0/ ... f/, as MagnaTagATune is distributed"
+
+MAGNATAGATUNE = Task(
+    name="magnatagatune",
+    title="MagnaTagATune",
+    dataset="magnatagatune",
+    kind="multilabel",
+    source=LocalFolder(LAYOUT, ("annotations_final.csv",), _read_all),
+    num_labels=NUM_TAGS,
+    metrics=("roc_auc", "mean_average_precision"),
+    monitor="roc_auc",
+    protocol=MARBLE,
+    split_sizes={"train": 18706, "validation": 1825, "test": 5329},
+)
+
+# clips without any of the 50 tags are left out: 15244 + 1529 + 4332 is what then remains
+DEEZER_MAGNATAGATUNE = replace(
+    MAGNATAGATUNE,
+    name="deezer_magnatagatune",
+    title="MagnaTagATune (Deezer)",
+    source=LocalFolder(LAYOUT, ("annotations_final.csv",), _read_tagged),
+    protocol=DEEZER,
+    windows=Windows(duration_s=4.0, most=25, heard_s=600.0, least_rms=0.472),
+    aggregation="mean_features",
+    split_sizes={"train": 15244, "validation": 1529, "test": 4332},
+    ours=("clips without tags are left out of the 12:1:3 split; the number of clips agrees with the split files used there",),
+)

@@ -1,0 +1,241 @@
+"""Where examples come from: a table on the Hub, or a folder in the layout in which a dataset is distributed."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from mert_hf.errors import InputError
+from mert_hf.tasks.base import SPLITS, Loaded
+from mert_hf.tasks.examples import Example
+
+# Missing audio files that a check names before it only counts them.
+NAMED_FILES = 3
+
+
+@dataclass(frozen=True)
+class HubTable:
+    """A dataset of the Hub with an audio column, read row by row; its files are parquet, nothing in it is run.
+
+    A folder that holds a copy of the repository (or of its sub-folder `config`) is used in place of the Hub where it exists.
+
+    Attributes:
+        repo_id, config, revision: on the Hub; revision None is the newest commit, and the commit found is stored with results.
+        audio, label: columns; several label columns give a tuple.
+        splits: the repository's names of our splits.
+        unverified: columns and split names that nobody here has seen yet; errors about them say so.
+    """
+
+    repo_id: str
+    audio: str = "audio"
+    label: str | tuple[str, ...] = "label"
+    config: str | None = None
+    revision: str | None = None
+    splits: Mapping[str, str] = field(default_factory=lambda: dict(zip(SPLITS, SPLITS, strict=True)))
+    unverified: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """The repository and its columns."""
+        labels = (self.label,) if isinstance(self.label, str) else self.label
+        config = f" ({self.config})" if self.config else ""
+        return f"dataset {self.repo_id}{config} on the Hub, columns {', '.join((self.audio, *labels))}"
+
+    def check(self, folder: Path | None) -> list[str]:
+        """Whether the repository can be reached and has the columns and splits, without downloading its data."""
+        try:
+            builder = self._builder(folder)
+            known = builder.info.splits, builder.info.features
+            if known[0] is not None:
+                self._require_splits(list(known[0]))
+            if known[1] is not None:
+                self.require_columns(list(known[1]))
+        except InputError as error:
+            return [str(error)]
+        return []
+
+    def load(self, folder: Path | None) -> Loaded:
+        """All splits; downloads the data where it is not in the cache."""
+        tables, revisions = self.open(folder)
+        self._require_splits(list(tables))
+        rows = {split: _Rows(tables[name], self) for split, name in self.splits.items()}
+        prints = [rows[split].table._fingerprint for split in SPLITS]
+        fingerprint = digest([self.repo_id, self.config, revisions, prints])
+        return Loaded(rows, (), self.origin(folder), revisions, fingerprint)
+
+    def open(self, folder: Path | None) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """The `datasets.Dataset` of every split of the repository, audio not decoded, and its commit by repository id.
+
+        Raises:
+            InputError: it cannot be reached or read, or lacks a column.
+        """
+        from datasets import Audio
+        from datasets.exceptions import DatasetsError
+
+        builder = self._builder(folder)
+        try:
+            builder.download_and_prepare()
+            tables = builder.as_dataset()
+        except (OSError, ValueError, DatasetsError) as error:
+            raise InputError(f"{self.origin(folder)} cannot be read: {' '.join(str(error).split())}") from None
+        opened = {}
+        for name, table in tables.items():
+            self.require_columns(table.column_names)
+            if self.audio in table.column_names:
+                table = table.cast_column(self.audio, Audio(decode=False))
+            opened[name] = table
+        return opened, {} if self._local(folder) else {self.repo_id: builder.hash}
+
+    def pinned(self, revisions: Mapping[str, str]) -> Self:
+        """See [`Source`]."""
+        return replace(self, revision=revisions.get(self.repo_id, self.revision))
+
+    def require_columns(self, found: Sequence[str], *more: str) -> None:
+        """Refuse a table that lacks one of the columns.
+
+        Raises:
+            InputError: names the missing column and those found.
+        """
+        labels = (self.label,) if isinstance(self.label, str) else self.label
+        for column in (self.audio, *labels, *more):
+            if column and column not in found:
+                raise InputError(self._lacks("column", column, found))
+
+    def _require_splits(self, found: Sequence[str]) -> None:
+        for name in self.splits.values():
+            if name not in found:
+                raise InputError(self._lacks("split", name, found))
+
+    def _lacks(self, what: str, name: str, found: Sequence[str]) -> str:
+        guess = " (its name was never verified)" if name in self.unverified else ""
+        return (
+            f"{self.repo_id} has no {what} {name!r}{guess}; {what}s found: {', '.join(found)}. Correct the task's file, or pin"
+            " a revision that has it."
+        )
+
+    def _local(self, folder: Path | None) -> Path | None:
+        if folder is None or not folder.is_dir():
+            return None
+        inner = folder / self.config if self.config else folder
+        return inner if inner.is_dir() else folder
+
+    def origin(self, folder: Path | None) -> str:
+        """The folder where it exists, the repository elsewhere."""
+        return str(self._local(folder) or self.repo_id)
+
+    def _builder(self, folder: Path | None):
+        from datasets import load_dataset_builder
+        from datasets.exceptions import DatasetsError
+
+        local = self._local(folder)
+        try:
+            if local:
+                return load_dataset_builder(str(local))
+            return load_dataset_builder(self.repo_id, self.config, revision=self.revision)
+        except (OSError, ValueError, DatasetsError) as error:
+            reason = " ".join(str(error).split())
+            where = f"{local}, a copy of {self.repo_id}," if local else f"dataset {self.repo_id}"
+            there = f" in {folder}" if folder else " in a folder"
+            raise InputError(
+                f"{where} cannot be opened: {reason} Check the network, or put a copy of the repository{there}."
+            ) from None
+
+
+class _Rows(Sequence):
+    """The rows of a table as examples, read when asked for."""
+
+    def __init__(self, table: Any, source: HubTable):
+        from datasets import ClassLabel
+
+        self.table = table
+        self._audio, self._label = source.audio, source.label
+        feature = table.features.get(source.label) if isinstance(source.label, str) else None
+        self._names = feature.names if isinstance(feature, ClassLabel) else None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, row: int) -> Example:
+        values = self.table[row]
+        if isinstance(self._label, tuple):
+            label = tuple(values[column] for column in self._label)
+        else:
+            label = values[self._label]
+            # int2str is not used: it refuses the -1 of a row without label, which is to be named as an unknown label
+            label = self._names[label] if self._names and 0 <= label < len(self._names) else label
+        return Example(f"row {row}", audio_of(values[self._audio]), label)
+
+
+def audio_of(value: Mapping[str, Any] | None) -> bytes | str:
+    """Bytes or path in a cell of an audio column that is not decoded; empty bytes, which no reader accepts, for none."""
+    return (value or {}).get("bytes") or (value or {}).get("path") or b""
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A dataset as it is distributed, unpacked into one folder.
+
+    Attributes:
+        layout: files below the folder, for people.
+        needs: paths below the folder without which nothing works.
+        read: folder -> examples of every split, and the labels found (empty where the task has its own).
+    """
+
+    layout: str
+    needs: tuple[str, ...]
+    read: Callable[[Path], tuple[Mapping[str, Sequence[Example]], tuple[str, ...]]]
+
+    def describe(self) -> str:
+        """The layout."""
+        return self.layout
+
+    def check(self, folder: Path | None) -> list[str]:
+        """Whether the folder, the files of the layout and the audio files are there."""
+        problems = self._missing(folder)
+        if problems:
+            return problems
+        try:
+            splits, _ = self.read(folder)
+        except InputError as error:
+            return [str(error)]
+        for split, examples in splits.items():
+            absent = [example.name for example in examples if not _exists(example)]
+            if absent:
+                named = ", ".join(absent[:NAMED_FILES])
+                problems.append(
+                    f"{len(absent)} of {len(examples)} audio files of the {split} split are missing in {folder}: {named}"
+                    f"{' ...' if len(absent) > NAMED_FILES else ''}"
+                )
+        return problems
+
+    def load(self, folder: Path | None) -> Loaded:
+        """The examples of every split."""
+        problems = self._missing(folder)
+        if problems:
+            raise InputError(problems[0])
+        splits, labels = self.read(folder)
+        named = [[(example.name, repr(example.label)) for example in splits.get(split, ())] for split in SPLITS]
+        return Loaded(splits, labels, str(folder), {}, digest(named))
+
+    def pinned(self, revisions: Mapping[str, str]) -> Self:
+        """The same: a folder has no commit."""
+        return self
+
+    def _missing(self, folder: Path | None) -> list[str]:
+        if folder is None:
+            return [f"this dataset is read from a folder, and none was given; expected {self.layout}"]
+        if not folder.is_dir():
+            return [f"{folder} is not there; expected {self.layout}"]
+        return [f"{folder / name} is missing; expected {self.layout}" for name in self.needs if not (folder / name).exists()]
+
+
+def _exists(example: Example) -> bool:
+    sources = example.label if isinstance(example.label, tuple) else ()
+    paths = [example.audio, *(part for part in sources if isinstance(part, Path))]
+    return all(not isinstance(path, Path) or path.is_file() for path in paths)
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
