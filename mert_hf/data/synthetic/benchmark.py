@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ def item_seed(dataset: str, split: str, index: int) -> list[int]:
     return [_SEED, _DATASETS[dataset], _SPLITS[split], index + 1]
 
 
-@lru_cache(maxsize=None)
+@cache
 def make_score(dataset: str, split: str, index: int) -> PieceLabels | Score:
     """What is played in an item: a piece of ten seconds, or one note; instruments take turns."""
     seed, vocabulary = item_seed(dataset, split, index), VOCABULARIES[split]
