@@ -1,10 +1,17 @@
 """What all tests share: no network, small models, a little music."""
 
 import os
+import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same results on every machine
+# what datasets and evaluate write while they are tested goes when the tests do
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp()
+os.environ["HF_EVALUATE_CACHE"] = os.environ["HF_DATASETS_CACHE"]
+os.environ["HF_METRICS_CACHE"] = os.environ["HF_DATASETS_CACHE"]
+os.environ["HF_MODULES_CACHE"] = os.environ["HF_DATASETS_CACHE"]
 
+import shutil
 import socket
 
 import numpy as np
@@ -16,6 +23,10 @@ from sounds import make_tones
 from mert_hf import MERTConfig
 
 torch.set_num_threads(2)
+
+
+def pytest_sessionfinish():
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

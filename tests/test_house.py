@@ -22,7 +22,7 @@ HOMES = {
     "matplotlib": ("engine/plots.py",),
     "omegaconf": ("engine/",),
     "accelerate": ("engine/",),
-    "datasets": ("data/corpus.py", "engine/pretraining.py", "tasks/sources.py", "probing/metrics/modules/"),
+    "datasets": ("data/corpus.py", "engine/pretraining.py", "tasks/sources.py", "probing/metrics/module.py"),
     "soundfile": ("audio.py", "data/synthetic/corpus.py"),
     "torchcodec": ("audio.py",),
     "evaluate": ("probing/",),

@@ -1,6 +1,6 @@
 """Tasks: what a model is judged by, one file a dataset.
 
-A new dataset is a file with its [`Task`], a line here, and a tiny copy of its layout in `tests/tasks/layouts.py`.
+A new dataset is a file with its [`Task`], a line here, and a tiny copy of its layout in `tests/task_layouts.py`.
 """
 
 from mert_hf.errors import InputError

@@ -165,6 +165,9 @@ class Source(Protocol):
     def describe(self) -> str:
         """Where the data is expected, and in which layout, for `--check` and the README."""
 
+    def needs_download(self, folder: Path | None) -> bool:
+        """Whether loading fetches data from the Hub, unless it is in the cache."""
+
     def check(self, folder: Path | None) -> list[str]:
         """What is missing, one complete sentence each; empty where the task can be run.
 
@@ -230,9 +233,10 @@ class Task:
         return published_values(self.name)
 
     def check(self, data_folder: str | Path | None = None) -> list[str]:
-        """What is missing where, one sentence each; empty where the task can be run. Opens no audio."""
-        problems = self.source.check(self.folder(data_folder))
-        if problems:
+        """What is missing where, one sentence each; empty where the task can be run. Decodes and downloads no audio."""
+        folder = self.folder(data_folder)
+        problems = self.source.check(folder)
+        if problems or self.source.needs_download(folder):
             return [f"{self.name}: {problem}" for problem in problems]
         try:
             return [f"{self.name}: {note}" for note in self.load(data_folder).notes]

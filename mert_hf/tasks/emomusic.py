@@ -4,7 +4,6 @@ Folder `emomusic`, as distributed: `songs_info.csv`, `static_annotations.csv` an
 2013's evaluation set is the test split; the rest is split 8 : 2 by the SHA-1 of the artist's name.
 """
 
-import csv
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -13,22 +12,13 @@ from mert_hf.errors import InputError
 from mert_hf.tasks.base import Task, Windows
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import MARBLE
-from mert_hf.tasks.sources import LocalFolder
+from mert_hf.tasks.sources import LocalFolder, keyed_rows
 
 SET_COLUMN = "Mediaeval 2013 set"
 
 
-def _table(path: Path, *columns: str) -> dict[int, dict[str, str]]:
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in ("song_id", *columns) if column not in (reader.fieldnames or ())]
-        if missing:
-            raise InputError(f"{path} has no column {missing[0]!r}; columns found: {', '.join(reader.fieldnames or ())}.")
-        return {int(row["song_id"]): row for row in reader}
-
-
 def _split(row: dict[str, str]) -> str:
-    if row[SET_COLUMN].strip() == "evaluation":
+    if row[SET_COLUMN] == "evaluation":
         return "test"
     # letters and single spaces of the name in lower case (jukemir, used by MARBLE)
     letters = "".join(letter for letter in row["Artist"].lower() if letter.isascii() and (letter.isalpha() or letter.isspace()))
@@ -37,13 +27,16 @@ def _split(row: dict[str, str]) -> str:
 
 
 def _read(folder: Path) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
-    songs = _table(folder / "songs_info.csv", "Artist", SET_COLUMN)
-    annotations = _table(folder / "static_annotations.csv", "mean_arousal", "mean_valence")
+    songs = keyed_rows(folder / "songs_info.csv", "song_id", ("Artist", SET_COLUMN))
+    annotations = keyed_rows(folder / "static_annotations.csv", "song_id", ("mean_arousal", "mean_valence"))
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     for number, row in sorted(songs.items()):
         if number not in annotations:
             raise InputError(f"song {number} of {folder / 'songs_info.csv'} has no row in static_annotations.csv.")
-        label = (float(annotations[number]["mean_arousal"]), float(annotations[number]["mean_valence"]))
+        try:
+            label = tuple(float(annotations[number][column]) for column in ("mean_arousal", "mean_valence"))
+        except ValueError as error:
+            raise InputError(f"song {number} of {folder / 'static_annotations.csv'}: {error}.") from None
         splits[_split(row)].append(Example(str(number), folder / "clips_45seconds" / f"{number}.mp3", label))
     return splits, ()
 

@@ -42,6 +42,21 @@ class Example:
         """
         return read_source(self.audio, sampling_rate, self.start_s, self.end_s, self.name)
 
+    def duration_s(self) -> float:
+        """Length of the example's part in seconds, from the file's header.
+
+        Raises:
+            AudioError: it is no audio; the message names the example.
+        """
+        if isinstance(self.audio, Waveform):
+            whole_s = len(self.audio.samples) / self.audio.sampling_rate
+        else:
+            try:
+                whole_s = read_info(self.audio).duration_s
+            except AudioError as error:
+                raise AudioError(f"{self.name}: {error}") from None
+        return (whole_s if self.end_s is None else min(self.end_s, whole_s)) - self.start_s
+
 
 def read_source(
     source: AudioSource | Waveform, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None, name: str = ""

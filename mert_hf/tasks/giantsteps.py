@@ -6,7 +6,6 @@ Folder `giantsteps_key` with the two annotation repositories as cloned, and each
 `annotations/key/*.LOFI.key`. Audio is `audio/<id>.LOFI.mp3`.
 """
 
-import csv
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,7 @@ from mert_hf.errors import InputError
 from mert_hf.tasks.base import KEYS, Task, Windows
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import MARBLE
-from mert_hf.tasks.sources import LocalFolder
+from mert_hf.tasks.sources import LocalFolder, keyed_rows
 
 TRAIN_FOLDER, TEST_FOLDER = "giantsteps-mtg-key-dataset", "giantsteps-key-dataset"
 FLATS = {"C#": "Db", "D#": "Eb", "F#": "Gb", "G#": "Ab", "A#": "Bb"}
@@ -24,17 +23,8 @@ FLATS = {"C#": "Db", "D#": "Eb", "F#": "Gb", "G#": "Ab", "A#": "Bb"}
 TRAIN_PARTS, VALIDATION_PARTS = 100, 16
 
 
-def _table(path: Path, *columns: str) -> dict[int, dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        missing = [column for column in ("ID", *columns) if column not in (reader.fieldnames or ())]
-        if missing:
-            raise InputError(f"{path} has no column {missing[0]!r}; columns found: {', '.join(reader.fieldnames or ())}.")
-        return {int(row["ID"]): row for row in reader}
-
-
 def _artists(row: dict[str, str]) -> list[str]:
-    return [artist.strip() for artist in row["ARTIST"].strip().split(",")]
+    return [artist.strip() for artist in row["ARTIST"].split(",")]
 
 
 def _validation_artists(metadata: dict[int, dict[str, str]]) -> set[str]:
@@ -58,12 +48,12 @@ def _key(text: str, where: object) -> str:
 
 
 def _training_tracks(folder: Path) -> Iterator[tuple[str, Example]]:
-    metadata = _table(folder / "annotations" / "beatport_metadata.txt", "ARTIST")
-    annotations = _table(folder / "annotations" / "annotations.txt", "C", "MANUAL KEY")
+    metadata = keyed_rows(folder / "annotations" / "beatport_metadata.txt", "ID", ("ARTIST",), delimiter="\t")
+    annotations = keyed_rows(folder / "annotations" / "annotations.txt", "ID", ("C", "MANUAL KEY"), delimiter="\t")
     validation = _validation_artists(metadata)
     for number, row in sorted(annotations.items()):
         # only confident annotations of a single key, as Korzeniowski and Widmer 2018 (jukemir, MARBLE)
-        if row["C"].strip() != "2" or "/" in row["MANUAL KEY"]:
+        if row["C"] != "2" or "/" in row["MANUAL KEY"]:
             continue
         if number not in metadata:
             raise InputError(f"track {number} of {folder} has no row in beatport_metadata.txt.")

@@ -12,11 +12,10 @@ from pathlib import Path
 from mert_hf.errors import InputError
 from mert_hf.tasks.base import Task, Windows
 from mert_hf.tasks.examples import Example
-from mert_hf.tasks.protocols import DEEZER, MARBLE
+from mert_hf.tasks.protocols import DEEZER, DEEZER_WINDOWS, MARBLE
 from mert_hf.tasks.sources import LocalFolder
 
 SPLIT_FOLDER = "data/splits/split-0"
-DEEZER_WINDOWS = Windows(duration_s=4.0, most=25, heard_s=600.0, least_rms=0.472)
 
 
 def _audio(folder: Path, path: str) -> Path:
@@ -30,7 +29,7 @@ def _read(folder: Path, subset: str) -> tuple[dict[str, list[Example]], tuple[st
     found: set[str] = set()
     for split in ("train", "validation", "test"):
         table = folder / SPLIT_FOLDER / f"autotagging_{subset}-{split}.tsv"
-        header, *lines = table.read_text(encoding="utf-8").splitlines()
+        header, *lines = table.read_text(encoding="utf-8").splitlines() or [""]
         if header.split("\t")[3:4] != ["PATH"]:
             raise InputError(f"{table} has no PATH in its fourth column; its header: {header}")
         splits[split] = []

@@ -6,25 +6,36 @@ Folder `magnatagatune`, as distributed: `annotations_final.csv` (tab-separated: 
 
 import csv
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mert_hf.errors import InputError
-from mert_hf.tasks.base import Task, Windows
+from mert_hf.tasks.base import Task
 from mert_hf.tasks.examples import Example
-from mert_hf.tasks.protocols import DEEZER, MARBLE
+from mert_hf.tasks.protocols import DEEZER, DEEZER_WINDOWS, MARBLE
 from mert_hf.tasks.sources import LocalFolder
 
 NUM_TAGS = 50
-# clips whose mp3 is damaged in the distributed archive (MARBLE)
-DAMAGED = frozenset([16250, 24867, 25546])
+FOLDERS = tuple("0123456789abcdef")
+# files of 0 bytes in the distributed archive (MARBLE leaves them out too)
+DAMAGED = frozenset(
+    [
+        "6/norine_braun-now_and_zen-08-gently-117-146.mp3",
+        "8/jacob_heringman-josquin_des_prez_lute_settings-19-gintzler__pater_noster-204-233.mp3",
+        "9/american_baroque-dances_and_suites_of_rameau_and_couperin-25-le_petit_rien_xiveme_ordre_couperin-88-117.mp3",
+    ]
+)
 
 
 def _read(folder: Path, keep_untagged: bool) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
     table = folder / "annotations_final.csv"
     with table.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file, delimiter="\t")
+        header, *rows = [*csv.reader(file, delimiter="\t")] or [[""]]
     if header[0] != "clip_id" or header[-1] != "mp3_path":
         raise InputError(f"{table} must begin with clip_id and end with mp3_path; its columns: {header[0]} ... {header[-1]}.")
+    for row in rows:
+        if len(row) != len(header) or row[-1][:1] not in FOLDERS:
+            raise InputError(f"{table}: the row of clip {row[0]!r} names no clip in a folder 0 to f; is the file whole?")
     # the most frequent tags over all clips, whatever their split (MARBLE)
     counts = {tag: sum(row[place] == "1" for row in rows) for place, tag in enumerate(header[1:-1], start=1)}
     tags = tuple(sorted(sorted(counts, key=lambda tag: (-counts[tag], tag))[:NUM_TAGS]))
@@ -33,20 +44,12 @@ def _read(folder: Path, keep_untagged: bool) -> tuple[dict[str, list[Example]], 
     for row in rows:
         path = row[-1]
         label = tuple(tag for tag in tags if row[places[tag]] == "1")
-        if int(row[0]) in DAMAGED or not (label or keep_untagged):
+        if path in DAMAGED or not (label or keep_untagged):
             continue
-        letter = int(path[0], 16)
-        split = "train" if letter < 12 else "validation" if letter == 12 else "test"
+        place = FOLDERS.index(path[0])
+        split = "train" if place < 12 else "validation" if place == 12 else "test"
         splits[split].append(Example(path, folder / path, label))
     return splits, tags
-
-
-def _read_all(folder: Path) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
-    return _read(folder, keep_untagged=True)
-
-
-def _read_tagged(folder: Path) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
-    return _read(folder, keep_untagged=False)
 
 
 LAYOUT = "annotations_final.csv and the clips in 0/ ... f/, as MagnaTagATune is distributed"
@@ -56,7 +59,7 @@ MAGNATAGATUNE = Task(
     title="MagnaTagATune",
     dataset="magnatagatune",
     kind="multilabel",
-    source=LocalFolder(LAYOUT, ("annotations_final.csv",), _read_all),
+    source=LocalFolder(LAYOUT, ("annotations_final.csv",), partial(_read, keep_untagged=True)),
     num_labels=NUM_TAGS,
     metrics=("roc_auc", "mean_average_precision"),
     monitor="roc_auc",
@@ -69,9 +72,9 @@ DEEZER_MAGNATAGATUNE = replace(
     MAGNATAGATUNE,
     name="deezer_magnatagatune",
     title="MagnaTagATune (Deezer)",
-    source=LocalFolder(LAYOUT, ("annotations_final.csv",), _read_tagged),
+    source=LocalFolder(LAYOUT, ("annotations_final.csv",), partial(_read, keep_untagged=False)),
     protocol=DEEZER,
-    windows=Windows(duration_s=4.0, most=25, heard_s=600.0, least_rms=0.472),
+    windows=DEEZER_WINDOWS,
     aggregation="mean_features",
     split_sizes={"train": 15244, "validation": 1529, "test": 4332},
     ours=("clips without tags are left out of the 12:1:3 split; the number of clips agrees with the split files used there",),

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from mert_hf.errors import InputError
-from mert_hf.tasks.base import Task, Windows
+from mert_hf.tasks.base import Task
 from mert_hf.tasks.examples import Example
-from mert_hf.tasks.protocols import DEEZER
+from mert_hf.tasks.protocols import DEEZER, DEEZER_WINDOWS
 from mert_hf.tasks.sources import LocalFolder
 
 NUM_TAGS = 100
@@ -58,7 +58,7 @@ MSD100 = Task(
     metrics=("roc_auc", "mean_average_precision"),
     monitor="roc_auc",
     protocol=DEEZER,
-    windows=Windows(duration_s=4.0, most=25, heard_s=600.0, least_rms=0.472),
+    windows=DEEZER_WINDOWS,
     aggregation="mean_features",
     split_sizes={"train": 71388, "validation": 15618, "test": 15281},
 )

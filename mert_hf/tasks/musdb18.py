@@ -66,10 +66,11 @@ MUSDB18 = Task(
     aggregation="window",
     split_sizes={"train": 86, "validation": 14, "test": 50},
     ours=(
-        "separated in mono at the model's rate, scored there; stems and mixture are averaged over their channels",
-        "one three-layer LSTM of 512 in one direction gives the masks of all four stems, ReLU, at most the mixture twice",
-        "spectrum of 2048 samples whose hop is the model's; features are joined to its frames by nearest time",
-        "loss: mean absolute error of magnitudes; training hears 6-second crops, the test 30-second windows one after another",
-        "frames of one second in which a stem is silent do not count",
+        "separated and scored in mono at the model's rate; mixture and stems are the means of their channels",
+        "a three-layer LSTM of 512 in one direction gives the masks of all four stems at once, from 0 to 1",
+        "spectrum: Hann window of 2048 samples, hop of the model's frames; a frame takes the features of its time",
+        "mean squared error of magnitudes, as in MARBLE's unfinished code; no Wiener filter after it",
+        "training hears random crops of 6 s, one a song and epoch; the test hears windows of 30 s one after another",
+        "frames of one second in which a stem or its estimate is silent do not count (BSS-eval)",
     ),
 )

@@ -1,6 +1,8 @@
-"""How the papers train their probes."""
+"""How the papers cut audio and train their probes."""
 
-from mert_hf.tasks.base import ProbeProtocol
+import math
+
+from mert_hf.tasks.base import ProbeProtocol, Windows
 
 # MARBLE (v1): benchmark/tasks/*/*_base_config.yaml for batch, dropout, epochs and patience; its paper for the learning rates to
 # choose from. Adam without weight decay. Tasks change the patience and the learning rate of a single run.
@@ -35,3 +37,8 @@ DEEZER = ProbeProtocol(
     limited_shares=(0.01, 0.05, 0.1, 0.2),
     limited_draws=4,
 )
+
+# Up to 25 segments of 4 s in which something sounds, from at most ten minutes of a track. A segment is silent where
+# 10 ln(its RMS / the track's) is below -7.5 (ssl_framework/downstream_tasks/datasets/__init__.py). Which 25 is random there;
+# ours are spread evenly.
+DEEZER_WINDOWS = Windows(duration_s=4.0, most=25, heard_s=600.0, least_rms=math.exp(-0.75))

@@ -1,5 +1,6 @@
 """Where examples come from: a table on the Hub, or a folder in the layout in which a dataset is distributed."""
 
+import csv
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,10 @@ class HubTable:
         labels = (self.label,) if isinstance(self.label, str) else self.label
         config = f" ({self.config})" if self.config else ""
         return f"dataset {self.repo_id}{config} on the Hub, columns {', '.join((self.audio, *labels))}"
+
+    def needs_download(self, folder: Path | None) -> bool:
+        """Whether no copy of the repository is there."""
+        return self._local(folder) is None
 
     def check(self, folder: Path | None) -> list[str]:
         """Whether the repository can be reached and has the columns and splits, without downloading its data."""
@@ -190,6 +195,10 @@ class LocalFolder:
         """The layout."""
         return self.layout
 
+    def needs_download(self, folder: Path | None) -> bool:
+        """Never."""
+        return False
+
     def check(self, folder: Path | None) -> list[str]:
         """Whether the folder, the files of the layout and the audio files are there."""
         problems = self._missing(folder)
@@ -228,6 +237,29 @@ class LocalFolder:
         if not folder.is_dir():
             return [f"{folder} is not there; expected {self.layout}"]
         return [f"{folder / name} is missing; expected {self.layout}" for name in self.needs if not (folder / name).exists()]
+
+
+def keyed_rows(path: Path, key: str, columns: Sequence[str], delimiter: str = ",") -> dict[int, dict[str, str]]:
+    """Rows of a table with a header, by the number in one column.
+
+    Raises:
+        InputError: a column is missing (those found are named), or a key is no number.
+    """
+    # names of artists are in several encodings; nothing but their plain letters counts
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.DictReader(file, delimiter=delimiter)
+        found = [name.strip() for name in reader.fieldnames or ()]
+        for column in (key, *columns):
+            if column not in found:
+                raise InputError(f"{path} has no column {column!r}; columns found: {', '.join(found)}.")
+        reader.fieldnames = found
+        rows = {}
+        for row in reader:
+            values = {name: (value or "").strip() for name, value in row.items() if name}
+            if not values[key].isdigit():
+                raise InputError(f"{path}, line {reader.line_num}: {values[key]!r} in column {key!r} is no number.")
+            rows[int(values[key])] = values
+    return rows
 
 
 def _exists(example: Example) -> bool:

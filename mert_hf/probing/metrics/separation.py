@@ -1,6 +1,6 @@
 """Signal-to-distortion ratio of separated sources, as BSS-eval version 4 (museval) reports it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,22 +30,46 @@ def sdr(
         InputError: shapes differ, samples are NaN, a track is shorter than a frame, or a source is silent in all tracks.
     """
     same_length(references, predictions)
-    medians: dict[str, list[float]] = {label: [] for label in labels}
-    left_out = {}
-    for number, pair in enumerate(zip(references, predictions, strict=True)):
-        truth, guess = (finite(f"samples of track {number}", samples, 2) for samples in pair)
-        if truth.shape != guess.shape or len(truth) != len(labels):
-            raise InputError(f"track {number} is {truth.shape}, its estimate {guess.shape}; both need {len(labels)} sources.")
-        frames = framewise_sdr(truth, guess, frame_samples)
-        for label, values in zip(labels, frames, strict=True):
-            if np.isnan(values).all():
-                left_out[f"track {number}, {label}"] = "silent throughout"
-            else:
-                medians[label].append(float(np.nanmedian(values)))
-    silent = [label for label in labels if not medians[label]]
+    tracks = {
+        f"track {number}": track_sdr(*pair, frame_samples, f"track {number}")
+        for number, pair in enumerate(zip(references, predictions, strict=True))
+    }
+    return median_over_tracks(tracks, labels)
+
+
+def track_sdr(reference: ArrayLike, estimate: ArrayLike, frame_samples: int, name: str = "the track") -> NDArray[np.float64]:
+    """(sources, samples) twice -> (sources,) medians over frames in dB; NaN for a source that is silent in every frame.
+
+    Raises:
+        InputError: as in [`sdr`]; the message names the track.
+    """
+    truth, guess = (finite(f"samples of {name}", samples, 2) for samples in (reference, estimate))
+    if truth.shape != guess.shape:
+        raise InputError(f"{name} is {truth.shape}, its estimate {guess.shape}; both must be (sources, samples).")
+    frames = framewise_sdr(truth, guess, frame_samples)
+    return np.array([np.nan if np.isnan(values).all() else np.nanmedian(values) for values in frames])
+
+
+def median_over_tracks(tracks: Mapping[str, NDArray[np.float64]], labels: Sequence[str]) -> Scores:
+    """Scores of [`sdr`] from those of every track by its name, each (sources,); so that a long test needs no more memory.
+
+    Raises:
+        InputError: a track has not one number a label, or a source has none in all tracks.
+    """
+    for name, values in tracks.items():
+        if len(values) != len(labels):
+            raise InputError(f"{name} has {len(values)} sources, there are {len(labels)} labels.")
+    table = np.array([*tracks.values()])
+    silent = [label for label, column in zip(labels, table.T, strict=True) if np.isnan(column).all()]
     if silent:
         raise InputError(f"sdr: {', '.join(silent)} cannot be scored: silent in every frame of every track.")
-    per_class = {label: float(np.median(values)) for label, values in medians.items()}
+    per_class = {label: float(np.nanmedian(column)) for label, column in zip(labels, table.T, strict=True)}
+    left_out = {
+        f"{name}, {label}": "silent throughout"
+        for name, values in tracks.items()
+        for label, value in zip(labels, values, strict=True)
+        if np.isnan(value)
+    }
     values = {"sdr": float(np.mean([*per_class.values()])), **{f"sdr_{label}": value for label, value in per_class.items()}}
     return Scores(values, per_class, left_out)
 

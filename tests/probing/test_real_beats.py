@@ -1,0 +1,36 @@
+"""Beats of real tracks. `MERT_HF_MUSIC` names a folder with audio and `annotations/<track>.beats` (time and place in the bar a
+line); without it there is nothing to test, and nothing else depends on it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mert_hf.audio import read_audio
+from mert_hf.probing.beat_tracking import BeatTracker
+from mert_hf.probing.metrics import METRICS
+from mert_hf.probing.onsets import onset_activation
+
+MUSIC = os.environ.get("MERT_HF_MUSIC")
+
+
+@pytest.mark.skipif(not MUSIC, reason="MERT_HF_MUSIC names no folder of annotated tracks")
+def test_spectral_flux_follows_the_beats_of_real_tracks():
+    truths, estimates, names = [], [], []
+    for beats in sorted(Path(MUSIC).glob("annotations/*.beats")):
+        (audio,) = Path(MUSIC).glob(f"{beats.stem}.*")
+        waveform = read_audio(audio, 24000)
+        times = np.loadtxt(beats, usecols=0)
+        truths.append(times[times <= len(waveform) / 24000])
+        estimates.append(BeatTracker(100)(onset_activation(waveform, 24000, 100)))
+        names.append(beats.stem)
+    assert len(names) >= 5
+    single = {
+        name: METRICS["beat_f1"]([truth], [estimate], []).values["beat_f1"]
+        for name, truth, estimate in zip(names, truths, estimates, strict=True)
+    }
+    # a track without drums may be followed at half its tempo, which is 2/3
+    assert sum(score >= 0.9 for score in single.values()) >= 4, single
+    assert min(single.values()) >= 0.6, single
+    assert METRICS["beat_f1"](truths, estimates, names).values["beat_f1"] >= 0.9
