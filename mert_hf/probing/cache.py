@@ -50,6 +50,11 @@ class Features:
         """(windows,) rows of every window."""
         return np.array([window.rows for found in self.windows for window in found], dtype=np.int64)
 
+    @property
+    def hidden_size(self) -> int:
+        """Numbers a row and layer."""
+        return self.shards[0].shape[2]
+
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n,) numbers of rows -> (n, layers, hidden) float32."""
         starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
