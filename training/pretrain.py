@@ -8,13 +8,11 @@ format, the metrics and the curves end up in output_dir.
 """
 
 import logging
-import os
 import sys
 import warnings
 from datetime import timedelta
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, is_tensorboard_available
 
@@ -33,6 +31,7 @@ from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import parse_command_line
 from mert_hf.engine.trainer import Trainer
 from mert_hf.errors import InputError
+from mert_hf.threads import share_cores
 
 logger = logging.getLogger("mert_hf.pretrain")
 
@@ -60,9 +59,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     if accelerator.device.type == "cpu":
-        # the launcher leaves one thread a process where it was told nothing
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        share_cores()
     # one process checks the corpus and fits the teacher, the others read what it wrote
     with accelerator.main_process_first():
         if accelerator.is_main_process:
