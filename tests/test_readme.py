@@ -8,6 +8,8 @@ from pathlib import Path
 import mert_hf
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import flatten
+from mert_hf.tasks import tasks_of
+from mert_hf.tasks.table import tasks_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -43,6 +45,11 @@ def test_paths_and_settings_exist():
     assert used
     for name in used:
         assert name in known or name.split(".")[0] == "model", name
+
+
+def test_the_table_of_tasks_is_that_of_the_registry():
+    assert tasks_table("marble") in README
+    assert {task.name for task in tasks_of("marble")} == set(re.findall(r"^\| `(\w+)` \|", tasks_table("marble"), re.MULTILINE))
 
 
 def test_python_is_valid_and_its_imports_exist():

@@ -4,16 +4,22 @@ From the papers: the backbone is frozen, the probe is a three-layer LSTM of 512 
 `mert_hf/tasks/musdb18.py` as ours.
 """
 
+import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save
 from tqdm import tqdm
 
 from mert_hf.errors import InputError
+from mert_hf.files import write_atomically
 from mert_hf.probing.metrics import Scores
 from mert_hf.probing.metrics.separation import median_over_tracks, track_sdr
 from mert_hf.seeding import generator, seed_torch
@@ -108,15 +114,18 @@ class SeparationResult:
 
     Attributes:
         probe: with the weights of the best epoch.
-        best_epoch: counted from 1.
         losses: of every epoch, on the training split.
         validation: SDR in dB after every epoch.
     """
 
     probe: SeparationProbe
-    best_epoch: int
     losses: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
+
+    @property
+    def best_epoch(self) -> int:
+        """Counted from 1; 0 before the first."""
+        return int(np.argmax(self.validation)) + 1 if self.validation else 0
 
 
 def train_separation_probe(
@@ -127,6 +136,7 @@ def train_separation_probe(
     learning_rate: float | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    checkpoint: str | os.PathLike | None = None,
 ) -> SeparationResult:
     """Train on random crops; the epoch with the best SDR on the validation split is kept.
 
@@ -137,51 +147,113 @@ def train_separation_probe(
         learning_rate: the protocol's by default.
         seed: of weights, crops and dropout.
         device: where the probe and the model are.
+        checkpoint: safetensors file, written after every epoch; where it exists, training goes on from it and comes to the same
+            weights as without a stop. Give every model a file of its own: what the model is cannot be seen from here.
 
     Raises:
-        InputError: the task is no separation, or features are NaN.
+        InputError: the task is no separation, features are NaN, or the checkpoint is of other data or settings.
     """
     task = data.task
     if task.kind != "separation":
         raise InputError(f"{task.name} is a {task.kind} task; separation probes need one of kind 'separation'.")
-    protocol, songs = task.protocol, data.splits["train"]
+    protocol = task.protocol
     probe = _make_probe(embed, data, sampling_rate, hop_samples, seed, device).to(device)
-    optimizer = torch.optim.Adam(probe.parameters(), lr=learning_rate or protocol.learning_rate)
-    plateau = None
-    if protocol.plateau_patience is not None:
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, mode="max", factor=0.5, patience=protocol.plateau_patience
-        )
-    steps = protocol.steps_per_epoch or -(-len(songs) // protocol.batch_size)
-    result, best_weights, best = SeparationResult(probe, 0), None, -np.inf
-    for epoch in tqdm(range(1, protocol.max_epochs + 1), desc=f"{task.title}", unit="epoch"):
-        probe.train()
-        seed_torch(seed, "separation dropout", epoch)
-        order = generator(seed, "separation order", epoch).permutation(steps * protocol.batch_size) % len(songs)
-        losses = []
-        for step in range(steps):
-            chosen = order[step * protocol.batch_size : (step + 1) * protocol.batch_size][: len(songs)]
-            crops = [
-                _crop(data, songs[int(song)], sampling_rate, (seed, epoch, step, place)) for place, song in enumerate(chosen)
-            ]
-            batch = torch.from_numpy(np.stack(crops)).to(device)
-            loss = probe.loss(_features(embed, batch[:, 0]), batch[:, 0], batch[:, 1:])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
-        result.losses.append(float(np.mean(losses)))
-        score = score_separation(embed, result.probe, data, "validation", sampling_rate, device).values[task.monitor]
-        result.validation.append(score)
-        if plateau:
-            plateau.step(score)
-        if score > best:
-            best, result.best_epoch = score, epoch
-            best_weights = {name: tensor.clone() for name, tensor in probe.state_dict().items()}
-        elif protocol.stop_patience is not None and epoch - result.best_epoch >= protocol.stop_patience:
+    settings = dict(data=data.fingerprint, sampling_rate=sampling_rate, seed=seed, learning_rate=learning_rate)
+    run = _Run(probe, learning_rate or protocol.learning_rate, protocol.plateau_patience, settings)
+    if checkpoint is not None and Path(checkpoint).is_file():
+        run.load(Path(checkpoint))
+    result = run.result
+    for epoch in tqdm(range(len(result.losses) + 1, protocol.max_epochs + 1), desc=task.title, unit="epoch"):
+        if protocol.stop_patience is not None and epoch - 1 - result.best_epoch >= protocol.stop_patience:
             break
-    probe.load_state_dict(best_weights)
+        result.losses.append(_train_epoch(embed, run, data, sampling_rate, seed, epoch, device))
+        run.note(score_separation(embed, probe, data, "validation", sampling_rate, device).values[task.monitor])
+        if checkpoint is not None:
+            run.save(Path(checkpoint))
+    probe.load_state_dict(run.best)
     return result
+
+
+def _train_epoch(
+    embed: Embed, run: "_Run", data: TaskData, sampling_rate: int, seed: int, epoch: int, device: str | torch.device
+) -> float:
+    """Mean loss of one epoch."""
+    protocol, songs = data.task.protocol, data.splits["train"]
+    steps = protocol.steps_per_epoch or -(-len(songs) // protocol.batch_size)
+    run.result.probe.train()
+    seed_torch(seed, "separation dropout", epoch)
+    # songs in a new order every epoch; a batch larger than the split holds every song once
+    order = generator(seed, "separation order", epoch).permutation(steps * protocol.batch_size) % len(songs)
+    losses = []
+    for step in range(steps):
+        chosen = order[step * protocol.batch_size : (step + 1) * protocol.batch_size][: len(songs)]
+        crops = [_crop(data, songs[int(song)], sampling_rate, (seed, epoch, step, place)) for place, song in enumerate(chosen)]
+        batch = torch.from_numpy(np.stack(crops)).to(device)
+        loss = run.result.probe.loss(_features(embed, batch[:, 0]), batch[:, 0], batch[:, 1:])
+        run.optimizer.zero_grad()
+        loss.backward()
+        run.optimizer.step()
+        losses.append(float(loss.detach()))
+    return float(np.mean(losses))
+
+
+class _Run:
+    """What changes while a probe is trained, and its file."""
+
+    def __init__(self, probe: SeparationProbe, learning_rate: float, patience: int | None, settings: dict):
+        self.result, self.settings = SeparationResult(probe), settings
+        self.optimizer = torch.optim.Adam(probe.parameters(), lr=learning_rate)
+        self.best = _copy(probe)
+        self._plateau = None
+        if patience is not None:
+            self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, "max", factor=0.5, patience=patience)
+
+    def note(self, score: float) -> None:
+        """Take in the validation score of an epoch."""
+        self.result.validation.append(score)
+        if self._plateau:
+            self._plateau.step(score)
+        if self.result.best_epoch == len(self.result.validation):
+            self.best = _copy(self.result.probe)
+
+    def save(self, path: Path) -> None:
+        state = self.optimizer.state_dict()["state"]
+        tensors = {f"probe.{name}": tensor for name, tensor in self.result.probe.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"adam.{place}.{name}": tensor for place, values in state.items() for name, tensor in values.items()}
+        history = {"losses": self.result.losses, "validation": self.result.validation, "settings": self.settings}
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        write_atomically(path, save(tensors, {"run": json.dumps(history)}))
+
+    def load(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            history = json.loads((file.metadata() or {}).get("run", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        if history.get("settings") != self.settings:
+            raise InputError(
+                f"{path} is no checkpoint of this run: its settings are {history.get('settings')}, now {self.settings}; remove"
+                " it or give another file."
+            )
+        parts: dict[str, dict] = {"probe": {}, "best": {}, "adam": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self.result.probe.load_state_dict(parts["probe"])
+        self.best = parts["best"]
+        state: dict[int, dict] = {}
+        for name, tensor in parts["adam"].items():
+            place, _, rest = name.partition(".")
+            state.setdefault(int(place), {})[rest] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.result.losses.extend(history["losses"])
+        self.result.validation.extend(history["validation"])
+        # the scheduler's state follows from the scores it has seen
+        for score in history["validation"] if self._plateau else ():
+            self._plateau.step(score)
+
+
+def _copy(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
 def score_separation(

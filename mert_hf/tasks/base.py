@@ -162,6 +162,10 @@ class Loaded:
 class Source(Protocol):
     """Where the examples of a task come from."""
 
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Ids of the Hub datasets it reads; empty for a folder."""
+
     def describe(self) -> str:
         """Where the data is expected, and in which layout, for `--check` and the README."""
 
@@ -321,10 +325,11 @@ class TaskData:
             raise InputError(f"{self.task.name}: {example.name} needs {len(self.labels)} numbers, its label is {label!r}.")
         return values.astype(np.float32)
 
-    def _index(self, name: str, example: Example) -> int:
+    def _index(self, name: str | int, example: Example) -> int:
+        name = str(name)  # pitches may be stored as numbers
         if name in self.labels:
             return self.labels.index(name)
-        near = difflib.get_close_matches(str(name), self.labels, n=3) or self.labels[:5]
+        near = difflib.get_close_matches(name, self.labels, n=3) or self.labels[:5]
         raise InputError(
             f"{self.task.name}: {example.name} is labelled {name!r}, which is none of the task's {len(self.labels)} labels;"
             f" near ones: {', '.join(near)}."

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mert_hf.tasks.base import SPLITS, Task
+from mert_hf.tasks.base import Task
 from mert_hf.tasks.protocols import MARBLE
 from mert_hf.tasks.sources import HubTable
 
@@ -13,7 +13,7 @@ NSYNTH_INSTRUMENT = Task(
     title="NSynth instrument",
     dataset="nsynth",
     kind="multiclass",
-    source=HubTable(REPOSITORY, config="instrument", label="instrument", unverified=("instrument", *SPLITS)),
+    source=HubTable(REPOSITORY, config="instrument", label="instrument", unverified=("instrument",)),
     labels=(*("bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "synth_lead", "vocal"),),
     metrics=("accuracy",),
     monitor="accuracy",
@@ -27,7 +27,7 @@ NSYNTH_PITCH = replace(
     NSYNTH_INSTRUMENT,
     name="nsynth_pitch",
     title="NSynth pitch",
-    source=HubTable(REPOSITORY, config="pitch", label="pitch", unverified=("pitch", *SPLITS)),
+    source=HubTable(REPOSITORY, config="pitch", label="pitch", unverified=("pitch",)),
     labels=tuple(str(pitch) for pitch in range(128)),
     layer=1,
 )

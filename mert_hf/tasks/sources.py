@@ -37,6 +37,11 @@ class HubTable:
     splits: Mapping[str, str] = field(default_factory=lambda: dict(zip(SPLITS, SPLITS, strict=True)))
     unverified: tuple[str, ...] = ()
 
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Its id."""
+        return (self.repo_id,)
+
     def describe(self) -> str:
         """The repository and its columns."""
         labels = (self.label,) if isinstance(self.label, str) else self.label
@@ -139,11 +144,11 @@ class HubTable:
                 return load_dataset_builder(str(local))
             return load_dataset_builder(self.repo_id, self.config, revision=self.revision)
         except (OSError, ValueError, DatasetsError) as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(error).split()).rstrip(".")
             where = f"{local}, a copy of {self.repo_id}," if local else f"dataset {self.repo_id}"
             there = f" in {folder}" if folder else " in a folder"
             raise InputError(
-                f"{where} cannot be opened: {reason} Check the network, or put a copy of the repository{there}."
+                f"{where} cannot be opened: {reason}. Check the network, or put a copy of the repository{there}."
             ) from None
 
 
@@ -190,6 +195,11 @@ class LocalFolder:
     layout: str
     needs: tuple[str, ...]
     read: Callable[[Path], tuple[Mapping[str, Sequence[Example]], tuple[str, ...]]]
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     def describe(self) -> str:
         """The layout."""

@@ -15,7 +15,7 @@ RATE = 24000
 STEMS = ("vocals", "drums", "bass", "other")
 
 
-def write_song(folder, seed, seconds=4.0):
+def write_song(folder, seed, seconds=3.0):
     """Four stems that share no frequencies: a voice, clicks, a low and a high tone, switched on and off."""
     random = np.random.default_rng(seed)
     time = np.arange(round(seconds * RATE)) / RATE
@@ -42,7 +42,7 @@ def task():
         dropout=0.0,
     )
     return dataclasses.replace(
-        TASKS["musdb18"], protocol=protocol, train_windows=Windows(duration_s=2.0), windows=Windows(duration_s=2.0, least_s=0.5)
+        TASKS["musdb18"], protocol=protocol, train_windows=Windows(duration_s=1.5), windows=Windows(duration_s=2.0, least_s=0.5)
     )
 
 
@@ -122,6 +122,32 @@ def test_training_stops_where_nothing_gets_better(embed, data):
     data = dataclasses.replace(data, task=dataclasses.replace(data.task, protocol=protocol))
     result = train_separation_probe(embed, data, RATE, 320, learning_rate=1e-30)
     assert (len(result.losses), result.best_epoch) == (3, 1)
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(embed, data, tmp_path):
+    protocol = dataclasses.replace(data.task.protocol, max_epochs=4, steps_per_epoch=1, plateau_patience=0, dropout=0.2)
+    data = dataclasses.replace(data, task=dataclasses.replace(data.task, protocol=protocol))
+    straight = train_separation_probe(embed, data, RATE, 320, seed=3)
+    calls = []
+
+    def stopping(waveform):
+        calls.append(len(waveform))
+        if len(calls) == 8:  # in the third epoch: one call to begin with, then one for training and two windows to validate
+            raise KeyboardInterrupt
+        return embed(waveform)
+
+    file = tmp_path / "probe.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train_separation_probe(stopping, data, RATE, 320, seed=3, checkpoint=file)
+    resumed = train_separation_probe(embed, data, RATE, 320, seed=3, checkpoint=file)
+    assert (resumed.losses, resumed.validation) == (straight.losses, straight.validation)
+    for name, tensor in straight.probe.state_dict().items():
+        assert torch.equal(resumed.probe.state_dict()[name], tensor), name
+    # a finished run is read, not trained
+    again = train_separation_probe(stopping, data, RATE, 320, seed=3, checkpoint=file)
+    assert again.validation == straight.validation
+    with pytest.raises(InputError, match=r"probe\.safetensors is no checkpoint of this run: .*'seed': 3.*'seed': 4"):
+        train_separation_probe(embed, data, RATE, 320, seed=4, checkpoint=file)
 
 
 def test_mistakes_are_named(embed, data, tmp_path):

@@ -117,7 +117,7 @@ def test_columns_of_other_names_are_listed(tmp_path):
 
 def test_splits_of_other_names_are_listed(tmp_path):
     put_table(tmp_path / "gtzan" / "data" / "train-0.parquet", {"audio": [cell("a.wav")], "genre": ["rock"]})
-    with pytest.raises(InputError, match=r"no split 'validation' \(its name was never verified\); splits found: train\."):
+    with pytest.raises(InputError, match=r"no split 'validation'; splits found: train\."):
         TASKS["gtzan_genre"].load(tmp_path)
 
 
@@ -297,6 +297,10 @@ def test_gtzan_rhythm_joins_audio_and_beats_by_clip(data_folder, tmp_path):
         InputError, match="8 clips of seungheondoh/gtzan-bind are not in sanchit-gandhi/gtzan, such as blues.00001"
     ):
         TASKS["gtzan_rhythm"].load(tmp_path)
+    notes = {"path": ["blues.00000.wav"], "fault_filtered_split": ["training"], "beat": [[1.0]]}
+    put_table(tmp_path / "gtzan_rhythm" / "annotations" / "data" / "gtzan_bind_v1-00000-of-00001.parquet", notes)
+    with pytest.raises(InputError, match="no clips of the train split; fault_filtered_split is one of 'training' beside train"):
+        TASKS["gtzan_rhythm"].load(tmp_path)
 
 
 def test_musdb18_holds_out_the_official_songs(data_folder):
@@ -365,6 +369,11 @@ def example_of(label):
 def test_labels_that_cannot_be_meant(task, label, message, data_folder):
     with pytest.raises(InputError, match=message):
         TASKS[task].load(data_folder).target(example_of(label))
+
+
+def test_pitches_may_be_numbers(data_folder):
+    data = TASKS["nsynth_pitch"].load(data_folder)
+    assert data.target(example_of(60)) == data.target(example_of("60")) == 60
 
 
 def test_keys_are_24_and_begin_with_c():
