@@ -138,7 +138,8 @@ def load_encoder(
         raise InputError(f"{name} cannot be loaded as a model: {' '.join(str(error).split())}") from None
     if model.main_input_name != "input_values" or not hasattr(extractor, "sampling_rate"):
         raise InputError(f"{name} takes {model.main_input_name}, not waveforms (input_values); it cannot be judged here.")
-    return FrozenModel(model, extractor, "random weights" if random_seed is not None else name, device)
+    title = "random weights" if random_seed is not None else folder.resolve().name if folder.is_dir() else name
+    return FrozenModel(model, extractor, title, device)
 
 
 def weights_fingerprint(model: torch.nn.Module) -> str:

@@ -133,7 +133,7 @@ def piece_tags(labels: PieceLabels) -> tuple[str, ...]:
 
 # MARBLE's probe with fewer learning rates and epochs, so that the whole suite takes minutes on two cores
 _PROTOCOL = replace(
-    MARBLE, name="mert_hf", learning_rates=(5e-4, 1e-3, 5e-3), max_epochs=40, plateau_patience=3, stop_patience=8
+    MARBLE, name="mert_hf", learning_rates=(1e-3, 5e-3, 1e-2), max_epochs=40, plateau_patience=3, stop_patience=8
 )
 _OURS = ("the whole task; three of MARBLE's learning rates, at most 40 epochs",)
 
@@ -191,7 +191,7 @@ BEAT = _task(
     train_windows=Windows(duration_s=1.0),
     random_train_windows=True,
     aggregation="window",
-    protocol=replace(_PROTOCOL, learning_rates=(1e-3, 5e-3), max_epochs=25),
+    protocol=replace(_PROTOCOL, learning_rates=(5e-3, 1e-2), max_epochs=25),
     ours=("the whole task; two of MARBLE's learning rates, at most 25 epochs of one second a piece",),
 )
 TEMPO = _task(
