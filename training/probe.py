@@ -117,7 +117,7 @@ def check(tasks: list, data: Path | None) -> None:
     for task in tasks:
         problems = task.check(data)
         lacking += bool(problems)
-        print(f"{task.name}: {'ready' if not problems else ''}")
+        print(f"{task.name}:{'' if problems else ' ready'}")
         for problem in problems:
             print(f"    {problem.removeprefix(f'{task.name}: ')}")
     if lacking:
