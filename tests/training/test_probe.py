@@ -16,7 +16,7 @@ from mert_hf.probing import runner
 from mert_hf.tasks import TASKS
 
 SCRIPT = Path(__file__).parents[2] / "training" / "probe.py"
-SIZES = {"train": 30, "validation": 12, "test": 14}
+SIZES = {"train": 14, "validation": 6, "test": 8}
 
 
 @pytest.fixture
@@ -36,12 +36,16 @@ def run(monkeypatch):
 def small(monkeypatch):
     for name in ("notes", "pieces"):
         monkeypatch.setitem(benchmark.SIZES, name, SIZES)
+    monkeypatch.setattr(benchmark, "PIECE_S", 4.0)
+    benchmark.make_score.cache_clear()
     monkeypatch.setattr(runner, "BOOTSTRAP_DRAWS", 20)
     monkeypatch.setattr(runner, "SLOW_BOOTSTRAP_DRAWS", 5)
     for name, task in list(TASKS.items()):
         if name.startswith("synthetic"):
             protocol = replace(task.protocol, max_epochs=2, hidden_size=16)
             monkeypatch.setitem(TASKS, name, replace(task, protocol=protocol))
+    yield
+    benchmark.make_score.cache_clear()
 
 
 @pytest.fixture
