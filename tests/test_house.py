@@ -19,7 +19,7 @@ SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 HOMES = {
     "nnAudio": ("teachers/cqt.py",),
     "sklearn": ("teachers/kmeans.py", "probing/"),
-    "matplotlib": ("engine/plots.py",),
+    "matplotlib": ("engine/plots.py", "probing/plots.py"),
     "omegaconf": ("engine/",),
     "accelerate": ("engine/",),
     "datasets": ("data/corpus.py", "engine/pretraining.py", "tasks/sources.py", "probing/metrics/module.py"),

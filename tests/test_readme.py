@@ -8,6 +8,7 @@ from pathlib import Path
 import mert_hf
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import flatten
+from mert_hf.probing.results import markdown_table
 from mert_hf.tasks import tasks_of
 from mert_hf.tasks.table import tasks_table
 
@@ -28,6 +29,14 @@ def test_numbers_come_from_the_results_of_the_quickstart():
     assert chance == {3}
     assert f"rises from chance (3 %) to {first} % and {second} %" in README.replace("\n", " ")
     assert f"Model: {results['parameters'] / 1e6:.2f} M parameters; {results['steps']} updates" in README
+
+
+def test_the_table_of_the_synthetic_suite_is_that_of_the_results():
+    results = json.loads((ROOT / "model_cards" / "quickstart" / "evaluation.json").read_text())
+    assert markdown_table(results) in README
+    trained = json.loads((ROOT / "model_cards" / "quickstart" / "results.json").read_text())
+    assert (results["suite"], results["model"], trained["steps"]) == ("synthetic", "runs/quickstart", 2500)
+    assert {*results["versions"]} >= {*trained["versions"]} - {"accelerate"}
 
 
 def test_the_two_commands_are_one_line_each():
