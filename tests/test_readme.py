@@ -50,7 +50,8 @@ def test_paths_and_settings_exist():
     for path in set(re.findall(r"(?:training|model_cards|tests|mert_hf)/[\w./]*\w", README)):
         assert (ROOT / path).exists(), path
     known = set(flatten(PretrainSettings()))
-    used = set(re.findall(r"--([a-z]+[._][\w.]+)", README)) - {"config_file", "section.key"}
+    probe = set(re.findall(r'"--(\w+)"', (ROOT / "training" / "probe.py").read_text()))
+    used = set(re.findall(r"--([a-z]+[._][\w.]+)", README)) - {"config_file", "section.key"} - probe
     assert used
     for name in used:
         assert name in known or name.split(".")[0] == "model", name

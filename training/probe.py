@@ -61,7 +61,7 @@ def main() -> None:
     )
     judging = Judging(arguments.seeds, arguments.probe, arguments.first_summed, arguments.limited, str(accelerator.device))
     jobs = make_jobs(loaded, model, [untrained, LogMel()], judging, arguments.output)
-    run_jobs(jobs, extraction, judging)
+    run_jobs(jobs, extraction)
     if accelerator.is_main_process:
         results = write_report(jobs, model, arguments.model, arguments.suite, arguments.output)
         print(f"\n{markdown_table(results)}\n  {arguments.output / TABLE}\n  {arguments.output / RESULTS}")

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Job:
         data: of the task.
         encoder: whose features are probed; None where `baseline` predicts by itself.
         baseline: see above.
+        judging: how; only the model itself also learns from little data.
         file: where the result is kept.
         key: everything the result depends on.
     """
@@ -45,6 +46,7 @@ class Job:
     data: TaskData
     encoder: Encoder | None
     baseline: Callable[[TaskData], Predictions] | None
+    judging: Judging
     file: Path
     key: str
 
@@ -55,12 +57,12 @@ class Job:
         kept = json.loads(self.file.read_text())
         return kept["result"] if kept["key"] == self.key else None
 
-    def run(self, extraction: Extraction, judging: Judging) -> None:
+    def run(self, extraction: Extraction) -> None:
         """Judge, and keep the result."""
         if self.encoder is None:
             found = judge_baseline(self.data, self.baseline)
         else:
-            found = judge(self.encoder, self.data, extraction, judging)
+            found = judge(self.encoder, self.data, extraction, self.judging)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.file, json.dumps({"key": self.key, "title": self.title, "result": found}))
 
@@ -98,6 +100,7 @@ def make_jobs(
         systems = [(encoder.title, encoder, None) for encoder in (model, *rivals) if _suits(encoder, data)]
         systems += [(title, None, baseline) for title, baseline in baselines_of(data).items()]
         for title, encoder, baseline in systems:
+            own = replace(judging, limited=judging.limited and encoder is model)
             depends = {
                 "judging_version": JUDGING_VERSION,
                 "package": __version__,
@@ -105,14 +108,16 @@ def make_jobs(
                 "encoder": encoder.fingerprint if encoder else None,
                 "dataset": data.fingerprint,
                 "task": [data.task.name, data.task.kind, data.labels, asdict(data.task.protocol), data.task.aggregation],
-                "judging": {name: value for name, value in asdict(judging).items() if name != "device"},
+                "judging": {name: value for name, value in asdict(own).items() if name != "device"},
             }
             role = "model" if encoder is model else re.sub(r"\W+", "_", title)
-            jobs.append(Job(title, data, encoder, baseline, output / PARTS / data.task.name / f"{role}.json", digest(depends)))
+            jobs.append(
+                Job(title, data, encoder, baseline, own, output / PARTS / data.task.name / f"{role}.json", digest(depends))
+            )
     return jobs
 
 
-def run_jobs(jobs: Sequence[Job], extraction: Extraction, judging: Judging) -> None:
+def run_jobs(jobs: Sequence[Job], extraction: Extraction) -> None:
     """Make all features together with the other processes, then judge every job whose turn is this process's."""
     missing = [job for job in jobs if job.result() is None]
     extraction.barrier()  # nobody writes before everybody has looked
@@ -122,7 +127,7 @@ def run_jobs(jobs: Sequence[Job], extraction: Extraction, judging: Judging) -> N
     alone = Extraction(extraction.folder, extraction.dtype, extraction.batch_s)
     mine = missing[extraction.rank :: extraction.world_size]
     for job in tqdm(mine, desc="Judging", unit="job", disable=not mine):
-        job.run(alone, judging)
+        job.run(alone)
     extraction.barrier()
 
 
