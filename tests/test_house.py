@@ -19,7 +19,7 @@ SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 HOMES = {
     "nnAudio": ("teachers/cqt.py",),
     "sklearn": ("teachers/kmeans.py", "probing/", "finetuning/"),
-    "matplotlib": ("engine/plots.py",),
+    "matplotlib": ("engine/plots.py", "probing/plots.py"),
     "omegaconf": ("engine/", "finetuning/"),
     "accelerate": ("engine/",),
     "datasets": (

@@ -12,6 +12,7 @@ from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import flatten, read_settings
 from mert_hf.finetuning.settings import FinetuneSettings
 from mert_hf.layer_guide import LAYER_GUIDE
+from mert_hf.probing.results import markdown_table
 from mert_hf.tasks import tasks_of
 from mert_hf.tasks.table import tasks_table
 
@@ -49,6 +50,14 @@ def test_the_plan_is_what_the_formulas_give():
             assert f"{sizes} {plan.labels_gib:.0f} GiB" in README
 
 
+def test_the_table_of_the_synthetic_suite_is_that_of_the_results():
+    results = json.loads((ROOT / "model_cards" / "quickstart" / "evaluation.json").read_text())
+    assert markdown_table(results) in README
+    trained = json.loads((ROOT / "model_cards" / "quickstart" / "results.json").read_text())
+    assert (results["suite"], results["model"], trained["steps"]) == ("synthetic", "runs/quickstart", 2500)
+    assert {*results["versions"]} >= {*trained["versions"]} - {"accelerate"}
+
+
 def test_the_two_commands_are_one_line_each():
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("pip install")]
     extras = [line for line in lines if "&&" not in line]
@@ -63,8 +72,9 @@ def test_paths_and_settings_exist():
     for path in set(re.findall(r"(?:training|model_cards|tests|mert_hf)/[\w./]*\w", README)):
         assert (ROOT / path).exists(), path
     known = set(flatten(PretrainSettings())) | set(flatten(FinetuneSettings()))
+    probe = set(re.findall(r'"--(\w+)"', (ROOT / "training" / "probe.py").read_text()))
     used = set(re.findall(r"--([a-z]+[._][\w.]+)", README))
-    used -= {"config_file", "section.key", "corpus_hours", "all_layers"}
+    used -= {"config_file", "section.key", "corpus_hours", "all_layers", *probe}
     assert used
     for name in used:
         assert name in known or name.split(".")[0] == "model", name

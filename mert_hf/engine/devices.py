@@ -1,7 +1,6 @@
 """The accelerator of a run: devices, processes, precision, trackers, and what does not go together there."""
 
 import importlib.util
-import os
 import resource
 import sys
 from datetime import timedelta
@@ -15,6 +14,7 @@ from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import flatten
 from mert_hf.errors import InputError
+from mert_hf.threads import share_cores
 
 
 def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFolder) -> Accelerator:
@@ -54,9 +54,7 @@ def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFol
         numbers["train_micro_batch_size_per_gpu"] = training.batch_size
         numbers["gradient_clipping"] = training.max_grad_norm
     if accelerator.device.type == "cpu":
-        # the launcher leaves one thread a process where it was told nothing
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        share_cores()
     return accelerator
 
 

@@ -9,6 +9,7 @@ from mert_hf.data.synthetic.events import Event
 from mert_hf.data.synthetic.instruments import BASS, CHORDS, INSTRUMENT_TABLE, PAD
 from mert_hf.data.synthetic.plan import Metre, Plan, Section
 from mert_hf.data.synthetic.theory import Chord, nearest, pitches_between
+from mert_hf.data.synthetic.vocabulary import Pattern
 
 _CHORD_VELOCITY, _PAD_VELOCITY, _BASS_VELOCITY = 70.0, 56.0, 88.0
 _BASS_RANGE_SEMITONES = 17
@@ -89,6 +90,7 @@ def write_chords(plan: Plan, rng: np.random.Generator) -> list[Event]:
     instrument = INSTRUMENT_TABLE[plan.instruments[CHORDS]]
     centre = min(max(between(rng, 54, 62), instrument.lowest + 6), instrument.highest - 6)
     manners = {letter: _draw_comping(rng, plan.metre, plan.beat_s) for letter in "ABC"}
+    manners |= {letter: ("block", Pattern.held(pattern.chords)) for letter, pattern in plan.patterns.items()}
     events: list[Event] = []
     for section in plan.sections:
         for bar in range(section.num_bars):
@@ -148,6 +150,11 @@ _BASS_PATTERNS: tuple[Callable[[np.random.Generator, Metre], list[tuple[float, s
 )
 
 
+def _written_bass(pattern: Pattern) -> list[tuple[float, str]]:
+    names = {"r": "root", "f": "fifth", "o": "octave"}
+    return [(onset, names[tone]) for onset, tone in Pattern.onsets(pattern.bass)]
+
+
 def _bass_pitch(rng: np.random.Generator, plan: Plan, beat: float, tone: str, last: int, span: tuple[int, int]) -> int:
     """Return the pitch of one bass note; a chord's first note is always its root."""
     chord, start, end = plan.chord_at(beat)
@@ -181,6 +188,7 @@ def write_bass(plan: Plan, rng: np.random.Generator) -> list[Event]:
     span = (lowest, lowest + _BASS_RANGE_SEMITONES)
     bar_beats = plan.metre.beats_per_bar
     patterns = {letter: pick(rng, _BASS_PATTERNS, (1.0, 1.2, 1.2, 1.2, 1.5))(rng, plan.metre) for letter in "ABC"}
+    patterns |= {letter: _written_bass(pattern) for letter, pattern in plan.patterns.items()}
     connection = between(rng, 0.6, 0.95)
     events: list[Event] = []
     last = lowest + 5

@@ -13,6 +13,7 @@ from mert_hf.data.synthetic.melody import write_melody
 from mert_hf.data.synthetic.percussion import write_drums
 from mert_hf.data.synthetic.plan import Plan, plan_piece
 from mert_hf.data.synthetic.theory import PITCH_CLASS_NAMES
+from mert_hf.data.synthetic.vocabulary import CORPUS, Vocabulary
 
 # a microsecond is far below a sample, and keeps the label files short
 _TIME_DECIMALS = 6
@@ -78,12 +79,13 @@ def _label_chords(plan: Plan, duration_s: float) -> list[ChordSpan]:
     return spans
 
 
-def compose(seed: int | Sequence[int], duration_s: float = 30.0) -> PieceLabels:
+def compose(seed: int | Sequence[int], duration_s: float = 30.0, vocabulary: Vocabulary = CORPUS) -> PieceLabels:
     """Compose a piece without rendering it, which takes a few milliseconds.
 
     Args:
         seed: One or several integers of at least 0.
         duration_s: Length in seconds; the music goes on to the end.
+        vocabulary: What the piece is made of.
 
     Returns:
         The score, which is also the exact annotation of the rendered piece.
@@ -91,7 +93,7 @@ def compose(seed: int | Sequence[int], duration_s: float = 30.0) -> PieceLabels:
     plan_rng, melody_rng, chords_rng, pad_rng, bass_rng, drums_rng, playing_rng = (
         np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(7)
     )
-    plan = plan_piece(plan_rng, duration_s)
+    plan = plan_piece(plan_rng, duration_s, vocabulary)
     events = write_melody(plan, melody_rng) + write_bass(plan, bass_rng)
     events += write_chords(plan, chords_rng) + write_pad(plan, pad_rng)
     notes = _play_notes(events, plan, playing_rng, duration_s)

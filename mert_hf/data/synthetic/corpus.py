@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mert_hf.data.synthetic.labels import PieceLabels
@@ -39,16 +40,21 @@ def read_labels(path: str | Path) -> PieceLabels:
     return PieceLabels.from_dict(json.loads(Path(path).read_text()))
 
 
-def _write_piece(folder: Path, index: int, piece: SyntheticPiece) -> None:
-    """Write the audio, then the labels, whose presence marks the piece as complete."""
+def encode_flac(waveform: NDArray[np.float32], sampling_rate: int) -> bytes:
+    """Return a waveform (samples,) within -1 to 1 as a FLAC file of 16 bit."""
     import soundfile
 
-    audio_path, labels_path = piece_paths(folder, index)
     audio = io.BytesIO()
     # libsndfile would cut the fraction off; rounding halves the error
-    samples = np.round(piece.waveform.astype(np.float64) * 32768).astype(np.int16)
-    soundfile.write(audio, samples, piece.sampling_rate, format="FLAC", subtype="PCM_16")
-    write_atomically(audio_path, audio.getvalue())
+    samples = np.round(waveform.astype(np.float64) * 32768).astype(np.int16)
+    soundfile.write(audio, samples, sampling_rate, format="FLAC", subtype="PCM_16")
+    return audio.getvalue()
+
+
+def _write_piece(folder: Path, index: int, piece: SyntheticPiece) -> None:
+    """Write the audio, then the labels, whose presence marks the piece as complete."""
+    audio_path, labels_path = piece_paths(folder, index)
+    write_atomically(audio_path, encode_flac(piece.waveform, piece.sampling_rate))
     _write_json(labels_path, piece.labels.to_dict())
 
 

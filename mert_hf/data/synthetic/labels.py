@@ -57,6 +57,15 @@ class DrumHit:
 
 
 @dataclass(frozen=True)
+class Score:
+    """What is played, without harmony or metre; a piece's labels are a score too. Attributes as in [`PieceLabels`]."""
+
+    notes: list[Note]
+    drum_hits: list[DrumHit]
+    tuning_cents: float
+
+
+@dataclass(frozen=True)
 class PieceLabels:
     """The exact annotation of a piece, which is also the score it is rendered from.
 

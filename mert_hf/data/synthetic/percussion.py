@@ -6,6 +6,7 @@ from mert_hf.data.synthetic.chance import between, happens, pick
 from mert_hf.data.synthetic.events import Stroke
 from mert_hf.data.synthetic.instruments import DRUMS
 from mert_hf.data.synthetic.plan import Metre, Plan, Section
+from mert_hf.data.synthetic.vocabulary import Pattern
 
 Groove = list[tuple[float, str, float]]
 """Strokes of a bar: onset in beats, drum, velocity."""
@@ -55,6 +56,13 @@ def _draw_groove(rng: np.random.Generator, metre: Metre, beat_s: float) -> Groov
     return groove
 
 
+def _written_groove(pattern: Pattern) -> Groove:
+    hats = {"x": "closed_hat", "o": "open_hat"}
+    groove = [(onset, "kick", 100.0) for onset, _ in Pattern.onsets(pattern.kick)]
+    groove += [(onset, "snare", 92.0) for onset, _ in Pattern.onsets(pattern.snare)]
+    return groove + [(onset, hats[kind], 64.0) for onset, kind in Pattern.onsets(pattern.hat)]
+
+
 def _draw_fill(rng: np.random.Generator, metre: Metre, beat_s: float) -> Groove:
     """Draw the strokes that take the groove's place on the last one or two beats of a section."""
     bar = metre.beats_per_bar
@@ -92,6 +100,7 @@ def write_drums(plan: Plan, rng: np.random.Generator) -> list[Stroke]:
     if DRUMS not in plan.instruments:
         return []
     grooves = {letter: _draw_groove(rng, plan.metre, plan.beat_s) for letter in "ABC"}
+    grooves |= {letter: _written_groove(pattern) for letter, pattern in plan.patterns.items()}
     strokes: list[Stroke] = []
     for section in plan.sections:
         if DRUMS in section.roles:

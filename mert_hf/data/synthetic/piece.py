@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mert_hf.data.synthetic.composition import compose
 from mert_hf.data.synthetic.labels import PieceLabels
 from mert_hf.data.synthetic.render import render
+from mert_hf.data.synthetic.vocabulary import CORPUS, Vocabulary
 from mert_hf.errors import InputError
 
 LEAST_SAMPLING_RATE, GREATEST_SAMPLING_RATE = 8000, 192_000
@@ -46,7 +47,9 @@ def check_settings(duration_s: float, sampling_rate: int) -> None:
         )
 
 
-def generate_piece(seed: int | Sequence[int], duration_s: float = 30.0, sampling_rate: int = 24000) -> SyntheticPiece:
+def generate_piece(
+    seed: int | Sequence[int], duration_s: float = 30.0, sampling_rate: int = 24000, vocabulary: Vocabulary = CORPUS
+) -> SyntheticPiece:
     """Compose and render a piece.
 
     The same arguments give the same piece in every run and process; the sampling rate has no influence on the labels.
@@ -55,6 +58,7 @@ def generate_piece(seed: int | Sequence[int], duration_s: float = 30.0, sampling
         seed: One or several integers of at least 0. Trailing zeros do not count: 5 and [5, 0] are the same seed.
         duration_s: Length in seconds.
         sampling_rate: In Hz, 8000 to 192000.
+        vocabulary: Progressions, patterns, timbres and tunings to draw from.
 
     Returns:
         The waveform of exactly `round(duration_s * sampling_rate)` samples, and its labels.
@@ -66,7 +70,8 @@ def generate_piece(seed: int | Sequence[int], duration_s: float = 30.0, sampling
     seeds = [seed] if isinstance(seed, int | np.integer) else list(seed)
     if not seeds or any(not isinstance(part, int | np.integer) or part < 0 for part in seeds):
         raise InputError(f"seed is {seed!r}; pass one integer of at least 0 or a sequence of them, e.g. [0, 17].")
-    labels = compose(seeds, duration_s)
+    labels = compose(seeds, duration_s, vocabulary)
     num_samples = round(duration_s * sampling_rate)
     rendering = np.random.SeedSequence(seeds, spawn_key=(1_000_000,))
-    return SyntheticPiece(render(labels, num_samples, int(sampling_rate), rendering), int(sampling_rate), labels)
+    waveform = render(labels, num_samples, int(sampling_rate), rendering, vocabulary)
+    return SyntheticPiece(waveform, int(sampling_rate), labels)

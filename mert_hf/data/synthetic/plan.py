@@ -9,10 +9,10 @@ import numpy as np
 
 from mert_hf.data.synthetic.chance import between, happens, pick
 from mert_hf.data.synthetic.instruments import BASS, CHORDS, DRUMS, INSTRUMENT_TABLE, MELODY, PAD, playing
-from mert_hf.data.synthetic.theory import MODES, PROGRESSIONS, Chord, make_chord
+from mert_hf.data.synthetic.theory import MODES, Chord, make_chord
+from mert_hf.data.synthetic.vocabulary import CORPUS, Pattern, Vocabulary, draw_either_side
 
 MAX_TEMPO_DRIFT = 0.015
-MAX_TUNING_CENTS = 30.0
 LEAST_TEMPO_BPM, GREATEST_TEMPO_BPM = 60.0, 180.0
 # three notes a beat at 180 bpm is more than a listener follows
 GREATEST_COMPOUND_TEMPO_BPM = 120.0
@@ -106,6 +106,7 @@ class Plan:
         end_beat: End of the last section.
         instruments: Role to instrument, for the roles that occur.
         tuning_cents: Offset from A4 = 440 Hz.
+        patterns: Accompaniment of every letter, where the vocabulary has patterns.
     """
 
     tonic: int
@@ -118,6 +119,7 @@ class Plan:
     end_beat: float
     instruments: dict[str, str]
     tuning_cents: float
+    patterns: dict[str, Pattern]
 
     @property
     def beat_s(self) -> float:
@@ -129,6 +131,20 @@ class Plan:
         index = max(bisect_right(self.chord_starts, beat + 1e-6) - 1, 0)
         end = self.chord_starts[index + 1] if index + 1 < len(self.chords) else self.end_beat
         return self.chords[index], self.chord_starts[index], end
+
+
+def _draw_metre(rng: np.random.Generator, vocabulary: Vocabulary) -> Metre:
+    if not vocabulary.patterns:
+        return Metre(*pick(rng, _METRES, _METRE_WEIGHTS))
+    written = {pattern.beats_per_bar for pattern in vocabulary.patterns}
+    known = [(metre, weight) for metre, weight in zip(_METRES, _METRE_WEIGHTS, strict=True) if metre[0] in written]
+    metres, weights = zip(*known, strict=True)
+    return Metre(*pick(rng, metres, weights))
+
+
+def _draw_patterns(rng: np.random.Generator, vocabulary: Vocabulary, metre: Metre) -> dict[str, Pattern]:
+    fitting = [pattern for pattern in vocabulary.patterns if pattern.beats_per_bar == metre.beats_per_bar]
+    return {letter: pick(rng, fitting) for letter in "ABC"} if fitting else {}
 
 
 def _draw_tempo(rng: np.random.Generator, metre: Metre) -> TempoMap:
@@ -187,11 +203,17 @@ class _Harmony:
 
 
 def _draw_harmony(
-    rng: np.random.Generator, tonic: int, mode: str, metre: Metre, beat_s: float, used: list[tuple[str, ...]]
+    rng: np.random.Generator,
+    tonic: int,
+    mode: str,
+    metre: Metre,
+    beat_s: float,
+    vocabulary: Vocabulary,
+    used: list[tuple[str, ...]],
 ) -> _Harmony:
     slots = _draw_slots(rng, metre, beat_s)
     most_chords = max(4, int(_LONGEST_HARMONY_S * len(slots) / (sum(slots) * beat_s)))
-    fitting = [degrees for degrees in PROGRESSIONS[mode] if degrees not in used and len(degrees) <= most_chords]
+    fitting = [degrees for degrees in vocabulary.progressions[mode] if degrees not in used and len(degrees) <= most_chords]
     degrees = pick(rng, fitting)
     used.append(degrees)
     seventh_probability = pick(rng, (0.0, 0.15, 0.6))
@@ -213,11 +235,12 @@ def _lay_out_sections(
     cast: dict[str, str],
     bar_s: float,
     num_bars: int,
+    intro_probability: float,
 ) -> list[Section]:
     """Repeat the form until `num_bars` bars are filled, after an introduction in most pieces."""
     sections: list[Section] = []
     start_bar = 0
-    if happens(rng, 0.6) and len(cast) > 1:
+    if happens(rng, intro_probability) and len(cast) > 1:
         roles = frozenset(role for role in cast if role == CHORDS or (role in (BASS, PAD) and happens(rng, 0.3)))
         start_bar = harmonies["A"].num_bars
         while start_bar * bar_s > _LONGEST_INTRO_S and start_bar > 1:
@@ -256,7 +279,7 @@ def _lay_out_chords(
     return chords, starts
 
 
-def plan_piece(rng: np.random.Generator, duration_s: float) -> Plan:
+def plan_piece(rng: np.random.Generator, duration_s: float, vocabulary: Vocabulary = CORPUS) -> Plan:
     """Draw the plan of a piece that lasts at least `duration_s` seconds.
 
     Key, metre, tempo, harmony and cast are drawn apart from each other, so that none gives another away. Only the
@@ -264,17 +287,19 @@ def plan_piece(rng: np.random.Generator, duration_s: float) -> Plan:
     """
     form_rng, harmony_rng, cast_rng = rng.spawn(3)
     tonic, mode = int(rng.integers(12)), pick(rng, MODES)
-    metre = Metre(*pick(rng, _METRES, _METRE_WEIGHTS))
+    metre = _draw_metre(rng, vocabulary)
     tempo = _draw_tempo(rng, metre)
     beat_s = 60.0 / tempo.tempo_bpm
     cast = _draw_instruments(cast_rng)
     form = pick(form_rng, _FORMS)
     used: list[tuple[str, ...]] = []
-    harmonies = {letter: _draw_harmony(harmony_rng, tonic, mode, metre, beat_s, used) for letter in "ABC"}
+    harmonies = {letter: _draw_harmony(harmony_rng, tonic, mode, metre, beat_s, vocabulary, used) for letter in "ABC"}
     # a bar more than the nominal tempo needs: the drift may hurry the piece
     num_bars = math.ceil(duration_s * (1 + MAX_TEMPO_DRIFT) / (beat_s * metre.beats_per_bar)) + 1
-    sections = _lay_out_sections(form_rng, harmonies, form, cast, beat_s * metre.beats_per_bar, num_bars)
+    bar_s = beat_s * metre.beats_per_bar
+    sections = _lay_out_sections(form_rng, harmonies, form, cast, bar_s, num_bars, vocabulary.intro_probability)
     chords, starts = _lay_out_chords(sections, harmonies, metre.beats_per_bar)
     end_beat = float((sections[-1].start_bar + sections[-1].num_bars) * metre.beats_per_bar)
-    tuning_cents = round(between(rng, -MAX_TUNING_CENTS, MAX_TUNING_CENTS), 2)
-    return Plan(tonic, mode, metre, tempo, sections, chords, starts, end_beat, cast, tuning_cents)
+    tuning_cents = round(draw_either_side(rng, vocabulary.tuning_cents), 2)
+    patterns = _draw_patterns(rng, vocabulary, metre)
+    return Plan(tonic, mode, metre, tempo, sections, chords, starts, end_beat, cast, tuning_cents, patterns)

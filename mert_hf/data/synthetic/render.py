@@ -9,9 +9,10 @@ import numpy as np
 from mert_hf.data.synthetic.chance import between
 from mert_hf.data.synthetic.drums import draw_kit, render_drum
 from mert_hf.data.synthetic.instruments import BASS, INSTRUMENT_TABLE
-from mert_hf.data.synthetic.labels import Note, PieceLabels
+from mert_hf.data.synthetic.labels import Note, PieceLabels, Score
 from mert_hf.data.synthetic.oscillators import FloatArray
 from mert_hf.data.synthetic.timbres import Tone, draw_colour, release_s, render_tone
+from mert_hf.data.synthetic.vocabulary import CORPUS, Vocabulary
 
 A4_HZ, A4_PITCH = 440.0, 69
 _HARDNESS_LAYERS = (0.25, 0.6, 0.95)
@@ -67,10 +68,16 @@ def _add_clipped(target: FloatArray, start: int, sound: FloatArray) -> None:
 
 
 def _add_instrument(
-    target: FloatArray, name: str, notes: list[Note], tuning_cents: float, rate: int, rng: np.random.Generator
+    target: FloatArray,
+    name: str,
+    notes: list[Note],
+    tuning_cents: float,
+    rate: int,
+    rng: np.random.Generator,
+    vocabulary: Vocabulary,
 ) -> None:
     """Add all notes of one instrument; each distinct tone is rendered once, as long as its longest note needs it."""
-    colour = draw_colour(rng)
+    colour = draw_colour(rng, vocabulary)
     level = _BASS_LEVEL if BASS in INSTRUMENT_TABLE[name].roles else _TONE_LEVEL
     level *= 10 ** (between(rng, -3, 3) / 20)
     num_release = int(release_s(name) * rate)
@@ -90,7 +97,7 @@ def _add_instrument(
             _add_clipped(target, round(note.onset_s * rate), played)
 
 
-def _add_drums(target: FloatArray, labels: PieceLabels, gain: float, rate: int, rng: np.random.Generator) -> None:
+def _add_drums(target: FloatArray, labels: PieceLabels | Score, gain: float, rate: int, rng: np.random.Generator) -> None:
     kit = draw_kit(rng)
     sounds = {drum: render_drum(drum, kit, rate, rng) for drum in sorted({hit.drum for hit in labels.drum_hits})}
     for hit in labels.drum_hits:
@@ -140,7 +147,13 @@ def _finish(dry: FloatArray, sent: FloatArray, mix: Mix, rate: int, rng: np.rand
     return sound * np.float32(mix.peak / max(float(np.max(np.abs(sound))), 1e-9))
 
 
-def render(labels: PieceLabels, num_samples: int, sampling_rate: int, seed: np.random.SeedSequence) -> FloatArray:
+def render(
+    labels: PieceLabels | Score,
+    num_samples: int,
+    sampling_rate: int,
+    seed: np.random.SeedSequence,
+    vocabulary: Vocabulary = CORPUS,
+) -> FloatArray:
     """Render a score.
 
     Args:
@@ -148,6 +161,7 @@ def render(labels: PieceLabels, num_samples: int, sampling_rate: int, seed: np.r
         num_samples: Length of the result.
         sampling_rate: In Hz.
         seed: For everything that the score leaves open: specimens of the instruments, room, levels, noise.
+        vocabulary: What the specimens are drawn from.
 
     Returns:
         Of shape (num_samples,), with a peak between 0.5 and 0.95.
@@ -160,7 +174,7 @@ def render(labels: PieceLabels, num_samples: int, sampling_rate: int, seed: np.r
         by_instrument[note.instrument].append(note)
     for name in sorted(by_instrument):
         target = low if BASS in INSTRUMENT_TABLE[name].roles else dry
-        _add_instrument(target, name, by_instrument[name], labels.tuning_cents, sampling_rate, tones_rng)
+        _add_instrument(target, name, by_instrument[name], labels.tuning_cents, sampling_rate, tones_rng, vocabulary)
     _add_drums(drums, labels, mix.drums_gain, sampling_rate, drums_rng)
     # a room that rings in the bass makes it unclear
     sent = dry + 0.3 * drums + 0.15 * low

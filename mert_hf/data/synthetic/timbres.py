@@ -20,6 +20,7 @@ from mert_hf.data.synthetic.oscillators import (
     seconds,
     vibrato_cycles,
 )
+from mert_hf.data.synthetic.vocabulary import CORPUS, Vocabulary, draw_either_side
 
 _LEVEL_WINDOW_S = 0.25
 
@@ -45,13 +46,13 @@ class Colour:
     shape: float
 
 
-def draw_colour(rng: np.random.Generator) -> Colour:
+def draw_colour(rng: np.random.Generator, vocabulary: Vocabulary = CORPUS) -> Colour:
     """Draw a specimen of an instrument for one piece."""
     return Colour(
-        tilt_db_per_octave=between(rng, -2.0, 2.0),
+        tilt_db_per_octave=draw_either_side(rng, vocabulary.tilt_db_per_octave),
         decay_scale=between(rng, 0.75, 1.35),
         attack_scale=between(rng, 0.7, 1.4),
-        vibrato_hz=between(rng, 4.6, 6.2),
+        vibrato_hz=between(rng, *vocabulary.vibrato_hz),
         depth_scale=between(rng, 0.5, 1.3),
         shape=between(rng, 0.0, 1.0),
     )

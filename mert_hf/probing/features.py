@@ -1,0 +1,174 @@
+"""Features of the examples of a task: every window once through the frozen model, all layers in one pass, kept on the disk."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mert_hf import __version__
+from mert_hf.errors import InputError
+from mert_hf.probing.cache import FeatureCache, Features, Window
+from mert_hf.probing.encoders import Encoder
+from mert_hf.tasks.base import TaskData, Windows
+from mert_hf.tasks.examples import Example
+
+# Raised whenever the same audio and model give other features than before.
+FEATURES_VERSION = 1
+EXAMPLES_PER_SHARD = 64
+READERS = 2
+
+Level = Literal["windows", "frames"]
+Dtype = Literal["float16", "float32"]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How features are made and kept.
+
+    Attributes:
+        folder: of the cache.
+        dtype: on the disk; float16 halves the room.
+        batch_s: seconds of audio that go through the model at once.
+        rank, world_size: of this process; processes take turns at shards.
+        barrier: waits for all processes.
+    """
+
+    folder: Path
+    dtype: Dtype = "float16"
+    batch_s: float = 60.0
+    rank: int = 0
+    world_size: int = 1
+    barrier: Callable[[], None] = lambda: None
+
+
+def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level, extraction: Extraction) -> Features:
+    """Features of a split: from the cache where they are there, made and written where not.
+
+    Args:
+        encoder: of the features.
+        data: of the task. Training windows that start anywhere are cut from the features of the whole windows.
+        split: of the data.
+        level: one row a window (pooled over time), or one a frame.
+        extraction: where and how.
+
+    Raises:
+        InputError: audio cannot be read, features are NaN or do not fit the dtype, the disk is full.
+    """
+    windows = windows_of(data, split)
+    examples = data.splits[split]
+    key = {
+        "features_version": FEATURES_VERSION,
+        "package": __version__,
+        "model": encoder.fingerprint,
+        "dataset": data.fingerprint,
+        "split": split,
+        "windows": asdict(windows),
+        "sampling_rate": encoder.sampling_rate,
+        "level": level,
+        "dtype": extraction.dtype,
+    }
+    cache = FeatureCache(extraction.folder, key)
+    starts = range(0, len(examples), EXAMPLES_PER_SHARD)
+    # by number, not by what is missing: that changes while others write
+    mine = [shard for shard in range(len(starts))[extraction.rank :: extraction.world_size] if not cache.has(shard)]
+    title = f"{data.task.title}, {split}: features of {encoder.title}"
+    for shard in tqdm(mine, desc=title, unit="shard", disable=not mine):
+        chosen = range(starts[shard], min(starts[shard] + EXAMPLES_PER_SHARD, len(examples)))
+        batch = [examples[place] for place in chosen]
+        found, rows = _embed_examples(encoder, batch, windows, level, extraction)
+        cache.write(shard, [example.name for example in batch], found, rows)
+    extraction.barrier()
+    names = [
+        [examples[place].name for place in range(start, min(start + EXAMPLES_PER_SHARD, len(examples)))] for start in starts
+    ]
+    return cache.read(names)
+
+
+def windows_of(data: TaskData, split: str) -> Windows:
+    """The windows a split is heard in."""
+    task = data.task
+    if split == "train" and task.train_windows is not None and not task.random_train_windows:
+        return task.train_windows
+    return task.windows
+
+
+def cut_windows(waveform: NDArray[np.float32], windows: Windows, sampling_rate: int) -> list[tuple[float, NDArray[np.float32]]]:
+    """Start in seconds and samples of every window of an example's audio.
+
+    Quiet windows are left out where the task says so; if all are quiet, the loudest stays.
+    """
+    spans = windows.spans(len(waveform) / sampling_rate)
+    cut = [(start, waveform[round(start * sampling_rate) : round(end * sampling_rate)]) for start, end in spans]
+    if windows.least_rms:
+        loudness = [float(np.sqrt(np.mean(samples**2))) for _, samples in cut]
+        least = windows.least_rms * float(np.sqrt(np.mean(waveform**2)))
+        cut = [pair for pair, rms in zip(cut, loudness, strict=True) if rms >= least] or [cut[int(np.argmax(loudness))]]
+        if windows.most is not None and len(cut) > windows.most:
+            cut = [cut[place * len(cut) // windows.most] for place in range(windows.most)]
+    if windows.standardise:
+        cut = [(start, (samples - samples.mean()) / (samples.std() + 1e-7)) for start, samples in cut]
+    return cut
+
+
+def _embed_examples(
+    encoder: Encoder, examples: Sequence[Example], windows: Windows, level: Level, extraction: Extraction
+) -> tuple[list[list[Window]], NDArray]:
+    """Windows of every example, and (rows, layers, hidden) of all of them in order."""
+    with ThreadPoolExecutor(READERS) as pool:
+        cut = list(pool.map(lambda one: cut_windows(one.read(encoder.sampling_rate), windows, encoder.sampling_rate), examples))
+    flat = [(place, samples) for place, pairs in enumerate(cut) for _, samples in pairs]
+    parts: dict[int, NDArray] = {}
+    for batch in _batches([samples for _, samples in flat], extraction.batch_s * encoder.sampling_rate):
+        for place, features in zip(
+            batch, _embed_batch(encoder, [flat[place] for place in batch], examples, level), strict=True
+        ):
+            parts[place] = _fit(features, extraction.dtype, examples[flat[place][0]].name, encoder)
+    ordered = iter([parts[place] for place in range(len(flat))])
+    listed = [[Window(start, len(next(ordered))) for start, _ in pairs] for pairs in cut]
+    return listed, np.concatenate([parts[place] for place in range(len(flat))])
+
+
+def _batches(waveforms: Sequence[NDArray], most_samples: float) -> Iterator[list[int]]:
+    """Places of waveforms of equal length, so many at once that they do not exceed `most_samples`, but at least one."""
+    by_length: dict[int, list[int]] = {}
+    for place, waveform in enumerate(waveforms):
+        by_length.setdefault(len(waveform), []).append(place)
+    for length, places in by_length.items():
+        size = max(1, int(most_samples // length))
+        yield from (places[start : start + size] for start in range(0, len(places), size))
+
+
+@torch.no_grad()
+def _embed_batch(
+    encoder: Encoder, batch: list[tuple[int, NDArray]], examples: Sequence[Example], level: Level
+) -> list[NDArray]:
+    waveforms = torch.from_numpy(np.stack([samples for _, samples in batch]))
+    try:
+        features = encoder(waveforms)
+    except (RuntimeError, ValueError) as error:
+        name, seconds = examples[batch[0][0]].name, waveforms.shape[1] / encoder.sampling_rate
+        raise InputError(f"{encoder.title} fails on {name} ({seconds:.2f} s): {' '.join(str(error).split())}") from None
+    if level == "windows":
+        return list(encoder.pool(features)[:, None].cpu().numpy())
+    return list(features.transpose(1, 2).cpu().numpy())
+
+
+def _fit(features: NDArray, dtype: Dtype, name: str, encoder: Encoder) -> NDArray:
+    if not np.isfinite(features).all():
+        layer = int(np.flatnonzero(~np.isfinite(features).all(axis=(0, 2)))[0])
+        raise InputError(
+            f"{encoder.title} gives NaN or infinity for {name} in layer {encoder.layers[layer]}; is its checkpoint whole?"
+        )
+    with np.errstate(over="ignore"):
+        fitted = features.astype(dtype)
+    if not np.isfinite(fitted).all():
+        raise InputError(
+            f"features of {encoder.title} reach {np.abs(features).max():.3g}, more than {dtype} holds; use --dtype float32."
+        )
+    return fitted

@@ -1,0 +1,224 @@
+"""Judging an encoder on a task: probes of all layers, several seeds, intervals, and runs with little data."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mert_hf.errors import InputError
+from mert_hf.probing.baselines import Predictions
+from mert_hf.probing.benches import BeatBench, Bench, beat_scores, make_bench
+from mert_hf.probing.encoders import Encoder
+from mert_hf.probing.features import Extraction
+from mert_hf.probing.intervals import bootstrap_intervals, draw_share, resampled
+from mert_hf.probing.probe_training import train_probes
+from mert_hf.probing.probes import WEIGHTED_SUM, ProbeShape
+from mert_hf.probing.readout import Readout
+from mert_hf.probing.separation import score_separation, train_separation_probe
+from mert_hf.tasks.base import TaskData
+
+# measures that take long are resampled less often
+BOOTSTRAP_DRAWS, SLOW_BOOTSTRAP_DRAWS = 1000, 200
+SLOW_KINDS = ("multilabel", "beats")
+LIMITED_SHARES, LIMITED_DRAWS = (0.01, 0.05, 0.1, 0.2), 4
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How encoders are judged.
+
+    Attributes:
+        seeds: of weights, batches and dropout; mean and standard deviation over them are reported.
+        head: "mlp" or "linear" in place of the protocol's.
+        first_summed: first layer in the weighted sum: 1 is MARBLE's, 0 takes what enters the first layer in as well.
+        limited: also train on shares of the training split.
+        device: where the probes are.
+    """
+
+    seeds: int = 3
+    head: str | None = None
+    first_summed: int = 1
+    limited: bool = False
+    device: str = "cpu"
+
+
+def judge(encoder: Encoder, data: TaskData, extraction: Extraction, judging: Judging) -> dict[str, Any]:
+    """Train and score probes on every layer; as JSON can hold it (see `_summary`).
+
+    Raises:
+        InputError: data or features that cannot be used.
+    """
+    if data.task.kind == "separation":
+        return _judge_separation(encoder, data, judging)
+    bench = make_bench(encoder, data, extraction)
+    protocol = data.task.protocol
+    if judging.head is not None:
+        protocol = replace(protocol, head=judging.head)
+    summed = tuple(range(judging.first_summed, len(encoder.layers))) if len(encoder.layers) > 1 else ()
+    rates = protocol.learning_rates or (protocol.learning_rate,)
+    shape = ProbeShape(
+        len(encoder.layers),
+        bench.hidden_size,
+        bench.outputs,
+        len(rates),
+        protocol.head,
+        protocol.hidden_size,
+        protocol.dropout if protocol.head == "mlp" else 0.0,
+        protocol.bias,
+        summed,
+    )
+    heads = (*encoder.layers, WEIGHTED_SUM)[: shape.heads]
+    title = f"{data.task.title}: probes on {encoder.title}"
+    device = torch.device(judging.device)
+    every = np.repeat(np.array(rates)[:, None], shape.heads, axis=1)
+    first = train_probes(bench.feed(), bench.losses, bench.validate, shape, every, protocol, 0, device, title)
+    chosen = first.best.argmax(axis=0)
+    own = every[chosen, np.arange(shape.heads)][None]
+    criteria, answers = [first.best.max(axis=0)], [bench.answers(first.bank, chosen)]
+    one, only = replace(shape, rates=1), np.zeros(shape.heads, dtype=np.int64)
+    for seed in range(1, judging.seeds):
+        again = train_probes(bench.feed(), bench.losses, bench.validate, one, own, protocol, seed, device, title)
+        criteria.append(again.best[0])
+        answers.append(bench.answers(again.bank, only))
+    best = int(np.mean(criteria, axis=0).argmax())
+    result = _summary(bench, data, heads, best, answers)
+    result |= {
+        "probe": protocol.head,
+        "protocol": protocol.name,
+        "learning_rates": dict(zip(heads, own[0].tolist(), strict=True)),
+        "epochs": dict(zip(heads, first.epochs[chosen, np.arange(shape.heads)].tolist(), strict=True)),
+        "summed_layers": [encoder.layers[place] for place in summed],
+    }
+    if summed:
+        result["layer_shares"] = first.bank.layer_shares()[chosen[-1]].tolist()
+    shares = protocol.limited_shares or (LIMITED_SHARES if judging.limited else ())
+    if judging.limited and shares:
+        run = lambda few, seed: bench.answers(  # noqa: E731
+            train_probes(bench.feed(few), bench.losses, bench.validate, one, own, protocol, seed, device).bank, only
+        )[best]
+        result["limited"] = _limited(bench, data, shares, protocol.limited_draws or LIMITED_DRAWS, run)
+    if isinstance(bench, BeatBench):
+        result["activation"] = _example_activation(bench, answers[0][best])
+    return result
+
+
+def judge_baseline(data: TaskData, baseline: Callable[[TaskData], Predictions]) -> dict[str, Any]:
+    """Score predictions that need no probe."""
+    predictions = baseline(data)
+    if data.task.kind == "beats":
+        beats = [data.target(example) for example in data.splits["test"]]
+        score = lambda chosen=None: beat_scores(data, beats, predictions, chosen)  # noqa: E731
+    else:
+        readout = Readout(data)
+        score = lambda chosen=None: readout.scores("test", predictions, chosen)  # noqa: E731
+    scores = score()
+    intervals = bootstrap_intervals(lambda chosen: [score(chosen).values], len(data.splits["test"]), _draws(data))
+    return {
+        "values": {name: _value([value], intervals.get(name)) for name, value in scores.values.items()},
+        "left_out": dict(scores.left_out),
+        "notes": list(data.notes),
+    }
+
+
+def _summary(bench: Bench, data: TaskData, heads: Sequence[str], best: int, answers: list[NDArray]) -> dict[str, Any]:
+    """Values of the head that validation chose, and of all heads.
+
+    Returns:
+        `layer` (the chosen head), `values` {name: value, std, low, high, seeds} of it, `layers` {head: {name: mean}},
+        `per_class`, `left_out` and `notes`; for classes also `confusion`, (classes, classes) counts of the first seed.
+    """
+    predictions = [bench.predictions(found[best]) for found in answers]
+    scored = [bench.scores(found) for found in predictions]
+    layers = {}
+    for place, head in enumerate(heads):
+        several = (
+            scored
+            if place == best
+            else [bench.scores(bench.predictions(found[place])) for found in answers[: bench.layer_seeds]]
+        )
+        layers[head] = {name: float(np.mean([scores.values[name] for scores in several])) for name in several[0].values}
+
+    def on(chosen: NDArray) -> list[dict[str, float]]:
+        return [bench.scores(found, chosen).values for found in predictions]
+
+    intervals = bootstrap_intervals(on, bench.test_examples, _draws(data))
+    result = {
+        "layer": heads[best],
+        "values": {name: _value([scores.values[name] for scores in scored], intervals.get(name)) for name in scored[0].values},
+        "layers": layers,
+        "per_class": dict(scored[0].per_class),
+        "left_out": dict(scored[0].left_out),
+        "notes": [*data.notes, *data.task.ours, *bench.notes],
+    }
+    protocol = data.task.protocol
+    if protocol.test_resamples:
+        halves = resampled(on, bench.test_examples, protocol.test_resamples, protocol.test_share)
+        for name, (mean, std) in halves.items():
+            result["values"][name] |= {"resampled_mean": mean, "resampled_std": std}
+    if data.task.kind in ("multiclass", "key"):
+        confusion = np.zeros((len(data.labels), len(data.labels)), dtype=np.int64)
+        truths = [data.target(example) for example in data.splits["test"]]
+        np.add.at(confusion, (truths, predictions[0]), 1)
+        result["confusion"] = confusion.tolist()
+    return result
+
+
+def _limited(bench: Bench, data: TaskData, shares, draws: int, run: Callable[[NDArray, int], NDArray]) -> dict[str, Any]:
+    """The monitor with shares of the training split, over draws; layer and learning rate are those of the full run."""
+    found = {}
+    kind = data.task.kind
+    targets = np.zeros(bench.examples) if kind == "beats" else np.array([data.target(one) for one in data.splits["train"]])
+    for share in shares:
+        values = []
+        for number in range(draws):
+            few = draw_share(targets, kind, share, 0, number)
+            values.append(bench.scores(bench.predictions(run(few, number))).values[data.task.monitor])
+        found[str(share)] = {"mean": float(np.mean(values)), "std": float(np.std(values)), "examples": len(few)}
+    return found
+
+
+def _judge_separation(encoder: Encoder, data: TaskData, judging: Judging) -> dict[str, Any]:
+    """A mask of all stems from the weighted sum of all layers; the learning rate is the protocol's (MARBLE's for one run)."""
+    hop_samples = round(encoder.sampling_rate / encoder.frame_rate)
+    scored = []
+    for seed in range(judging.seeds):
+        trained = train_separation_probe(encoder, data, encoder.sampling_rate, hop_samples, None, seed, judging.device)
+        scored.append(score_separation(encoder, trained.probe, data, "test", encoder.sampling_rate, judging.device))
+    values = {name: _value([scores.values[name] for scores in scored], None) for name in scored[0].values}
+    return {
+        "layer": WEIGHTED_SUM,
+        "probe": "lstm",
+        "protocol": data.task.protocol.name,
+        "values": values,
+        "layers": {WEIGHTED_SUM: {name: value["value"] for name, value in values.items()}},
+        "per_class": dict(scored[0].per_class),
+        "left_out": dict(scored[0].left_out),
+        "summed_layers": list(encoder.layers),
+        "notes": [*data.notes, *data.task.ours, "one learning rate, no bootstrap interval: the spread is that over seeds"],
+    }
+
+
+def _example_activation(bench: BeatBench, answers: NDArray) -> dict[str, Any]:
+    """The first test example with beats: its activation, the beats found, and the true ones, to be drawn."""
+    for place, (activation, times) in enumerate(bench.activations(answers)):
+        if len(bench.beats["test"][place]):
+            return {
+                "example": place,
+                "times_s": times.tolist(),
+                "activation": activation.tolist(),
+                "found_s": bench.track(activation, times).tolist(),
+                "true_s": bench.beats["test"][place].tolist(),
+            }
+    raise InputError(f"{bench.data.task.name}: no track of the test split has a beat.")
+
+
+def _value(seeds: list[float], interval: tuple[float, float] | None) -> dict[str, Any]:
+    low, high = interval or (None, None)
+    return {"value": float(np.mean(seeds)), "std": float(np.std(seeds)), "low": low, "high": high, "seeds": seeds}
+
+
+def _draws(data: TaskData) -> int:
+    return SLOW_BOOTSTRAP_DRAWS if data.task.kind in SLOW_KINDS else BOOTSTRAP_DRAWS

@@ -1,0 +1,184 @@
+"""A suite of tasks: a model and what it is compared with, every pair judged once and written down, then reported."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mert_hf import __version__
+from mert_hf.errors import InputError
+from mert_hf.files import write_atomically
+from mert_hf.probing.baselines import Predictions, baselines_of
+from mert_hf.probing.benches import make_bench
+from mert_hf.probing.encoders import Encoder, FrozenModel, LogMel
+from mert_hf.probing.features import Extraction
+from mert_hf.probing.plots import plot_beats, plot_confusion, plot_layer_heat_map, plot_limited_data
+from mert_hf.probing.results import averages, markdown_table, result_rows, versions
+from mert_hf.probing.runner import Judging, judge, judge_baseline
+from mert_hf.tasks.base import Task, TaskData
+from mert_hf.tasks.sources import digest
+
+# Raised whenever the same features give other numbers than before.
+JUDGING_VERSION = 1
+PARTS = "parts"
+RESULTS, TABLE, HEAT_MAP = "evaluation.json", "evaluation.md", "layer_heat_map.png"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One system on one task.
+
+    Attributes:
+        title: of the system, as in tables.
+        data: of the task.
+        encoder: whose features are probed; None where `baseline` predicts by itself.
+        baseline: see above.
+        judging: how; only the model itself also learns from little data.
+        file: where the result is kept.
+        key: everything the result depends on.
+    """
+
+    title: str
+    data: TaskData
+    encoder: Encoder | None
+    baseline: Callable[[TaskData], Predictions] | None
+    judging: Judging
+    file: Path
+    key: str
+
+    def result(self) -> dict[str, Any] | None:
+        """What was found before, None where nothing was, or something else."""
+        if not self.file.is_file():
+            return None
+        kept = json.loads(self.file.read_text())
+        return kept["result"] if kept["key"] == self.key else None
+
+    def run(self, extraction: Extraction) -> None:
+        """Judge, and keep the result."""
+        if self.encoder is None:
+            found = judge_baseline(self.data, self.baseline)
+        else:
+            found = judge(self.encoder, self.data, extraction, self.judging)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.file, json.dumps({"key": self.key, "title": self.title, "result": found}))
+
+
+def load_suite(tasks: Sequence[Task], data_folder: Path | None, pins: Path | None) -> list[TaskData]:
+    """The data of all tasks.
+
+    Args:
+        tasks: of the suite.
+        data_folder: of datasets that are read from a folder.
+        pins: a JSON file of commits by repository. Those in it are read; those found besides are added to it.
+
+    Raises:
+        InputError: data is missing or damaged, or `pins` is no such file.
+    """
+    pinned: dict[str, str] = {}
+    if pins is not None and pins.exists():
+        try:
+            pinned = json.loads(pins.read_text())
+        except json.JSONDecodeError as error:
+            raise InputError(f"{pins} is no JSON of commits by repository: {error}") from None
+    loaded = [task.pinned(pinned).load(data_folder) for task in tasks]
+    if pins is not None:
+        found = {name: commit for data in loaded for name, commit in data.revisions.items()}
+        write_atomically(pins, json.dumps({**found, **pinned}, indent=2, sort_keys=True) + "\n")
+    return loaded
+
+
+def make_jobs(
+    loaded: Sequence[TaskData], model: FrozenModel, rivals: Sequence[Encoder], judging: Judging, output: Path
+) -> list[Job]:
+    """Every system on every task: the model, other encoders, and the baselines that need no probe."""
+    jobs = []
+    for data in loaded:
+        systems = [(encoder.title, encoder, None) for encoder in (model, *rivals) if _suits(encoder, data)]
+        systems += [(title, None, baseline) for title, baseline in baselines_of(data).items()]
+        for title, encoder, baseline in systems:
+            own = replace(judging, limited=judging.limited and encoder is model)
+            depends = {
+                "judging_version": JUDGING_VERSION,
+                "package": __version__,
+                "title": title,
+                "encoder": encoder.fingerprint if encoder else None,
+                "dataset": data.fingerprint,
+                "task": [data.task.name, data.task.kind, data.labels, asdict(data.task.protocol), data.task.aggregation],
+                "judging": {name: value for name, value in asdict(own).items() if name != "device"},
+            }
+            role = "model" if encoder is model else re.sub(r"\W+", "_", title)
+            jobs.append(
+                Job(title, data, encoder, baseline, own, output / PARTS / data.task.name / f"{role}.json", digest(depends))
+            )
+    return jobs
+
+
+def run_jobs(jobs: Sequence[Job], extraction: Extraction) -> None:
+    """Make all features together with the other processes, then judge every job whose turn is this process's."""
+    missing = [job for job in jobs if job.result() is None]
+    extraction.barrier()  # nobody writes before everybody has looked
+    for job in missing:
+        if job.encoder is not None and job.data.task.kind != "separation":
+            make_bench(job.encoder, job.data, extraction)
+    alone = Extraction(extraction.folder, extraction.dtype, extraction.batch_s)
+    mine = missing[extraction.rank :: extraction.world_size]
+    for job in tqdm(mine, desc="Judging", unit="job", disable=not mine):
+        job.run(alone)
+    extraction.barrier()
+
+
+def write_report(jobs: Sequence[Job], model: FrozenModel, name: str, suite: str, output: Path) -> dict[str, Any]:
+    """`evaluation.json`, the table and the pictures, from the results of all jobs.
+
+    Args:
+        jobs: all done.
+        model: that was judged.
+        name: by which it was loaded.
+        suite: of the tasks.
+        output: folder.
+
+    Returns:
+        What `evaluation.json` holds.
+    """
+    rows, heard = [], {}
+    for data in {job.data.task.name: job.data for job in jobs}.values():
+        found = {job.title: job.result() for job in jobs if job.data is data}
+        judged = found.pop(model.title)
+        rows += result_rows(data, suite, judged, found)
+        heard[data.task.name] = (data, judged)
+    results = {
+        "model": name,
+        "title": model.title,
+        "commit": model.commit,
+        "weights": model.fingerprint["weights"],
+        "suite": suite,
+        "results": rows,
+        "averages": averages(rows),
+        "versions": versions(),
+    }
+    write_atomically(output / RESULTS, json.dumps(results, indent=1) + "\n")
+    write_atomically(output / TABLE, markdown_table(results))
+    plot_layer_heat_map(results, output / HEAT_MAP)
+    plot_limited_data(results, output / "limited_data.png")
+    for task, (data, judged) in heard.items():
+        _draw_task(task, data, judged, model, output)
+    return results
+
+
+def _draw_task(task: str, data: TaskData, judged: Mapping[str, Any], model: FrozenModel, output: Path) -> None:
+    if "confusion" in judged:
+        plot_confusion(judged["confusion"], data.labels, f"{data.task.title}, {model.title}", output / f"confusion_{task}.png")
+    if "activation" in judged:
+        example = data.splits["test"][judged["activation"]["example"]]
+        waveform = example.read(model.sampling_rate)
+        title = f"{data.task.title}, {model.title}: {example.name}"
+        plot_beats(judged["activation"], waveform, model.sampling_rate, title, output / f"activation_{task}.png")
+
+
+def _suits(encoder: Encoder, data: TaskData) -> bool:
+    # an LSTM on a spectrum is a separator in its own right, not a baseline
+    return data.task.kind != "separation" or not isinstance(encoder, LogMel)

@@ -1,0 +1,218 @@
+"""A benchmark without downloads: music rendered by the package, with exact labels (`mert_hf.data.synthetic.benchmark`).
+
+Training, validation and test differ in progressions, patterns, timbres and tunings, and from what the quickstart trains on.
+Nothing was published on these tasks; a trained model is compared with the same model at random weights and with baselines.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from huggingface_hub import constants
+
+from mert_hf.data.synthetic.benchmark import (
+    HIGHEST_PITCH,
+    LOWEST_PITCH,
+    SIZES,
+    Item,
+    benchmark_items,
+    benchmark_version,
+    write_benchmark,
+)
+from mert_hf.data.synthetic.instruments import DRUMS, INSTRUMENTS
+from mert_hf.data.synthetic.labels import PieceLabels
+from mert_hf.data.synthetic.theory import PITCH_CLASS_NAMES
+from mert_hf.errors import InputError
+from mert_hf.tasks.base import KEYS, SPLITS, Loaded, Task, Windows
+from mert_hf.tasks.examples import Example
+from mert_hf.tasks.protocols import MARBLE
+from mert_hf.tasks.sources import digest
+
+PITCHES = tuple(str(pitch) for pitch in range(LOWEST_PITCH, HIGHEST_PITCH + 1))
+CHORDS = tuple(f"{root}:{quality}" for quality in ("maj", "min") for root in PITCH_CLASS_NAMES)
+# sevenths count as their triads; chords that are neither major nor minor are no examples
+CHORD_FAMILIES = {"maj": "maj", "maj7": "maj", "7": "maj", "min": "min", "min7": "min"}
+CHORD_S, CHORDS_PER_PIECE = 1.0, 3
+SLOW_BPM, FAST_BPM = 80.0, 120.0
+SEVENTHS_SHARE = 0.25
+TAGGED_INSTRUMENTS = ("brass", "flute", "guitar", "organ", "piano", "strings", "vibraphone")
+TAGS = ("drums", "bass", "waltz", "minor", "slow", "fast", "sevenths", "solo", *TAGGED_INSTRUMENTS)
+
+Labeller = Callable[[Item], list[Example]]
+"""The examples of a task in one item."""
+
+
+@dataclass(frozen=True)
+class SyntheticSource:
+    """Notes or pieces, rendered when they are first needed.
+
+    Attributes:
+        dataset: "notes" or "pieces".
+        label: makes examples of an item.
+        renderer: "builtin", or "fluidsynth" for sampled instruments.
+    """
+
+    dataset: str
+    label: Labeller
+    renderer: str = "builtin"
+
+    def describe(self) -> str:
+        """That nothing is needed."""
+        return f"synthetic {self.dataset}, rendered by the package ({self.renderer})"
+
+    def check(self, folder: Path | None) -> list[str]:
+        """Whether the renderer is there."""
+        try:
+            benchmark_version(self.renderer)
+        except InputError as error:
+            return [str(error)]
+        return []
+
+    def load(self, folder: Path | None) -> Loaded:
+        """Render what is missing into the folder (by default below the Hub's home) and label it."""
+        version = benchmark_version(self.renderer)
+        folder = (folder or Path(constants.HF_HOME) / "mert_hf" / "synthetic") / digest(version)[:8]
+        write_benchmark(folder, self.dataset, self.renderer)
+        splits = {
+            split: [example for item in benchmark_items(folder, self.dataset, split) for example in self.label(item)]
+            for split in SPLITS
+        }
+        # without labels: tasks that hear the same audio share its features
+        heard = [[(example.name, example.start_s, example.end_s) for example in splits[split]] for split in SPLITS]
+        return Loaded(splits, (), f"synthetic {self.dataset} ({version})", {}, digest([version, heard]))
+
+    def pinned(self, revisions) -> Self:
+        """The same: the version of the package says which data it is."""
+        return self
+
+
+def with_renderer(task: Task, renderer: str) -> Task:
+    """The same task on audio of another renderer."""
+    return replace(task, source=replace(task.source, renderer=renderer))
+
+
+def _whole(label: Callable[[Any], Any]) -> Labeller:
+    return lambda item: [Example(item.name, item.audio, label(item.score))]
+
+
+def _chords(item: Item) -> list[Example]:
+    """The first second of some chords of a piece, evenly over it."""
+    spans = [span for span in item.score.chords if span.quality in CHORD_FAMILIES and span.end_s - span.start_s >= CHORD_S]
+    kept = [spans[place * len(spans) // CHORDS_PER_PIECE] for place in range(min(len(spans), CHORDS_PER_PIECE))]
+    return [
+        Example(
+            f"{item.name}@{span.start_s:.2f}",
+            item.audio,
+            f"{PITCH_CLASS_NAMES[span.root]}:{CHORD_FAMILIES[span.quality]}",
+            span.start_s,
+            span.start_s + CHORD_S,
+        )
+        for span in kept
+    ]
+
+
+def piece_tags(labels: PieceLabels) -> tuple[str, ...]:
+    """The tags of a piece: who plays, metre, mode, tempo and harmony."""
+    sevenths_s = sum(span.end_s - span.start_s for span in labels.chords if "7" in span.quality)
+    pitched = [name for name in labels.instruments if name != DRUMS]
+    holds = {
+        "drums": bool(labels.drum_hits),
+        "bass": bool({"bass", "synth_bass"} & {*pitched}),
+        "waltz": labels.beats_per_bar == 3,
+        "minor": labels.mode == "minor",
+        "slow": labels.tempo_bpm < SLOW_BPM,
+        "fast": labels.tempo_bpm > FAST_BPM,
+        "sevenths": sevenths_s > SEVENTHS_SHARE * (labels.chords[-1].end_s - labels.chords[0].start_s),
+        "solo": len(pitched) == 1,
+        **{name: name in pitched for name in TAGGED_INSTRUMENTS},
+    }
+    return tuple(tag for tag in TAGS if holds[tag])
+
+
+# MARBLE's probe with fewer learning rates and epochs, so that the whole suite takes minutes on two cores
+_PROTOCOL = replace(
+    MARBLE, name="mert_hf", learning_rates=(1e-3, 5e-3, 1e-2), max_epochs=40, plateau_patience=3, stop_patience=8
+)
+_OURS = ("the whole task; three of MARBLE's learning rates, at most 40 epochs",)
+
+
+def _task(name: str, title: str, kind: str, dataset: str, label: Labeller, labels, metrics, monitor, **more) -> Task:
+    source = SyntheticSource(dataset, label)
+    sizes = {} if label is _chords else SIZES[dataset]
+    return Task(
+        name=f"synthetic_{name}",
+        title=f"Synthetic {title}",
+        dataset="synthetic",
+        kind=kind,
+        source=source,
+        labels=labels,
+        metrics=metrics,
+        monitor=monitor,
+        split_sizes=sizes,
+        **{"protocol": _PROTOCOL, "ours": _OURS, **more},
+    )
+
+
+PITCH = _task(
+    "pitch", "pitch", "multiclass", "notes", _whole(lambda score: str(score.notes[0].pitch)), PITCHES, ("accuracy",), "accuracy"
+)
+INSTRUMENT = _task(
+    "instrument",
+    "instrument",
+    "multiclass",
+    "notes",
+    _whole(lambda score: score.notes[0].instrument),
+    INSTRUMENTS,
+    ("accuracy",),
+    "accuracy",
+)
+KEY = _task(
+    "key",
+    "key",
+    "key",
+    "pieces",
+    _whole(lambda score: score.key),
+    KEYS,
+    ("refined_key_accuracy",),
+    "refined_accuracy",
+)
+CHORD = _task("chord", "chord", "multiclass", "pieces", _chords, CHORDS, ("accuracy",), "accuracy")
+BEAT = _task(
+    "beat",
+    "beat",
+    "beats",
+    "pieces",
+    _whole(lambda score: tuple(score.beats_s)),
+    (),
+    ("beat_f1",),
+    "beat_f1",
+    train_windows=Windows(duration_s=1.0),
+    random_train_windows=True,
+    aggregation="window",
+    protocol=replace(_PROTOCOL, head="linear", max_epochs=25),
+    ours=("the whole task; a linear probe on every frame, at most 25 epochs of one second a piece",),
+)
+TEMPO = _task(
+    "tempo",
+    "tempo",
+    "regression",
+    "pieces",
+    _whole(lambda score: (math.log2(score.tempo_bpm),)),
+    ("tempo",),
+    ("r2",),
+    "r2",
+    ours=(*_OURS, "the logarithm of the tempo to base 2 is to be told: an octave is an error of 1"),
+)
+TAGGING = _task(
+    "tagging",
+    "tagging",
+    "multilabel",
+    "pieces",
+    _whole(piece_tags),
+    TAGS,
+    ("roc_auc", "mean_average_precision"),
+    "roc_auc",
+)
+SYNTHETIC = (PITCH, INSTRUMENT, KEY, CHORD, BEAT, TEMPO, TAGGING)

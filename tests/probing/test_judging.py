@@ -1,0 +1,224 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from probing_tasks import QUICK, RATE, beat_task, make_task, pitch_task, tone
+from sklearn.metrics import accuracy_score
+
+from mert_hf.errors import InputError
+from mert_hf.probing.baselines import majority
+from mert_hf.probing.benches import BeatBench, LabelBench
+from mert_hf.probing.cache import Features, Window
+from mert_hf.probing.encoders import LogMel
+from mert_hf.probing.features import Extraction
+from mert_hf.probing.intervals import bootstrap_intervals, draw_share, resampled
+from mert_hf.probing.plots import circle_of_fifths
+from mert_hf.probing.readout import Readout, beat_targets
+from mert_hf.probing.results import averages, markdown_table, result_rows
+from mert_hf.probing.runner import Judging, judge, judge_baseline
+from mert_hf.tasks import TASKS
+from mert_hf.tasks.base import KEYS, Windows
+from mert_hf.tasks.examples import Example, Waveform
+
+ONE = Judging(seeds=2)
+
+
+@pytest.fixture
+def extraction(tmp_path):
+    return Extraction(tmp_path / "features")
+
+
+def test_a_task_that_can_be_heard_is_learnt(extraction):
+    data = pitch_task((40, 16, 24)).load()
+    result = judge(LogMel(RATE), data, extraction, replace(ONE, limited=True))
+    value = result["values"]["accuracy"]
+    assert value["value"] > 0.9 and value["low"] <= value["value"] <= value["high"] and len(value["seeds"]) == 2
+    assert np.sum(result["confusion"]) == 24
+    assert np.trace(result["confusion"]) / 24 == value["seeds"][0]
+    assert result["layer"] == "log-mel" and set(result["layers"]) == {"log-mel"}
+    assert [found["examples"] for found in result["limited"].values()] == [2, 2, 4, 8]
+    assert result["limited"]["0.01"]["mean"] < result["limited"]["0.2"]["mean"] + 0.05
+    json.dumps(result)
+    guess = judge_baseline(data, majority)["values"]["accuracy"]
+    assert guess["value"] == 0.25 and guess["low"] < 0.25 < guess["high"]
+
+
+def test_learning_rate_epoch_and_layer_never_see_the_test_split(extraction):
+    data = pitch_task((40, 16, 24)).load()
+    result = judge(LogMel(RATE), data, extraction, ONE)
+    wrong = [replace(example, label=str((int(example.label) + 1) % 4)) for example in data.splits["test"]]
+    mislabelled = replace(data, splits={**data.splits, "test": wrong})
+    again = judge(LogMel(RATE), mislabelled, extraction, ONE)
+    for name in ("layer", "learning_rates", "epochs"):
+        assert result[name] == again[name]
+    assert again["values"]["accuracy"]["value"] < 0.1
+
+
+def test_beats_are_tracked_and_silent_tracks_left_out(extraction):
+    data = beat_task((10, 3, 4), silent_tracks=1, protocol=replace(QUICK, max_epochs=30)).load()
+    result = judge(LogMel(RATE), data, extraction, ONE)
+    assert result["values"]["beat_f1"]["value"] > 0.85
+    assert list(result["left_out"].values()) == ["has no beats"] and "test 0" in next(iter(result["left_out"]))
+    drawn = result["activation"]
+    assert drawn["example"] == 1 and len(drawn["times_s"]) == len(drawn["activation"])
+    assert any("validation loss" in note for note in result["notes"])
+
+
+def test_no_track_with_a_beat_is_an_error(extraction):
+    data = beat_task((4, 2, 2), silent_tracks=2).load()
+    with pytest.raises(InputError, match="none of the tracks has a beat"):
+        judge(LogMel(RATE), data, extraction, ONE)
+
+
+def test_frames_beside_a_beat_are_targets_and_windows_have_their_own_times():
+    features = Features([np.zeros((12, 1, 2), np.float32)], [[Window(0.0, 6), Window(3.0, 4)], [Window(0.0, 2)]])
+    found = beat_targets(features, [np.array([0.0, 1.1, 3.5]), np.zeros(0)], 2.0, 0.0)
+    # frames of half a second: beats at frames 0 and 2 of the first window, 1 of the second; neighbours count
+    assert found[:, 0].tolist() == [1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0]
+
+
+def test_classes_without_positives_are_named():
+    rows = [Example(str(n), Waveform(np.zeros(8, np.float32), 8), label) for n, label in enumerate([("a",), (), ("a", "b")])]
+    splits = {"train": rows[:2], "validation": rows, "test": rows[:2]}
+    data = make_task(splits, "multilabel", "ab", ("roc_auc", "mean_average_precision"), "roc_auc").load()
+    readout = Readout(data)
+    assert readout.notes == ("no training example of b",)
+    scores = readout.scores("test", np.array([[0.9, 0.1], [0.1, 0.2]]))
+    assert scores.values["roc_auc"] == 1.0 and scores.left_out == {"b": "has no positive example"}
+
+
+def test_labels_outside_the_list_and_flat_outputs_are_refused():
+    rows = [Example("x", Waveform(np.zeros(8, np.float32), 8), "sitar")]
+    with pytest.raises(InputError, match="x is labelled 'sitar', which is none of the task's 2 labels"):
+        Readout(make_task(dict.fromkeys(("train", "validation", "test"), rows), "multiclass", ("a", "b"), (), "").load())
+    rows = [Example(str(n), rows[0].audio, (1.0,)) for n in range(3)]
+    with pytest.raises(InputError, match="the same in all training examples"):
+        Readout(make_task(dict.fromkeys(("train", "validation", "test"), rows), "regression", "x", (), "").load())
+
+
+def windows_data(aggregation):
+    rows = [Example(str(n), Waveform(np.zeros(8, np.float32), 8), str(n)) for n in range(2)]
+    splits = dict.fromkeys(("train", "validation", "test"), rows)
+    return make_task(splits, "multiclass", "01", ("accuracy",), "accuracy", aggregation=aggregation).load()
+
+
+def test_windows_become_one_answer():
+    logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.5, 3.0]])
+    owners = np.array([0, 0, 0, 1])
+    found = Readout(windows_data("mean_logits")).answers(logits, owners, 2)
+    np.testing.assert_allclose(found["mean"], [[2 / 3, 2 / 3], [0.5, 3.0]])
+    ensembles = Readout(windows_data("best_ensemble")).answers(logits, owners, 2)
+    probabilities = torch.from_numpy(logits).softmax(dim=-1).numpy()
+    np.testing.assert_allclose(ensembles["mean"][0], probabilities[:3].mean(axis=0))
+    np.testing.assert_allclose(np.exp(ensembles["gmean"][0]), np.prod(probabilities[:3], axis=0) ** (1 / 3))
+    np.testing.assert_allclose(np.exp(ensembles["max"][0]), probabilities[:3].max(axis=0))
+    assert {name: int(answer[0].argmax()) for name, answer in ensembles.items()}["vote"] == 1
+    assert int(ensembles["max"][0].argmax()) == 0
+
+
+@pytest.mark.parametrize("aggregation", ["mean_logits", "mean_features"])
+def test_every_window_or_every_example_is_learnt_from(aggregation, extraction):
+    data = pitch_task((8, 4, 4), seconds=1.0, windows=Windows(duration_s=0.5), aggregation=aggregation).load()
+    bench = LabelBench(LogMel(RATE), data, extraction)
+    assert len(bench.feed().rows) == (16 if aggregation == "mean_logits" else 8)
+    assert len(bench.feed(np.array([1, 5])).rows) == (4 if aggregation == "mean_logits" else 2)
+    assert len(BeatBench(LogMel(RATE), beat_task((3, 1, 2)).load(), extraction).feed(np.array([2])).rows) == 1
+
+
+def test_bootstrap_covers_the_binomial_interval():
+    right = np.arange(200) < 140
+    (low, high) = bootstrap_intervals(lambda chosen: [{"accuracy": right[chosen].mean()}], 200, 1000)["accuracy"]
+    spread = 1.96 * np.sqrt(0.7 * 0.3 / 200)
+    assert low == pytest.approx(0.7 - spread, abs=0.015) and high == pytest.approx(0.7 + spread, abs=0.015)
+    mean, std = resampled(lambda chosen: [{"accuracy": right[chosen].mean()}], 200, 400, 0.5)["accuracy"]
+    # drawn without replacement: half the variance of a sample of 100
+    assert mean == pytest.approx(0.7, abs=0.01) and std == pytest.approx(np.sqrt(0.7 * 0.3 / 100 / 2), rel=0.15)
+
+
+def test_a_measure_without_meaning_on_a_draw_is_drawn_again_but_not_for_ever():
+    def scores(chosen):
+        if 0 not in chosen:
+            raise InputError("no positive example")
+        return [{"x": float(accuracy_score([1], [1]))}]
+
+    assert bootstrap_intervals(scores, 4, 50) == {"x": (1.0, 1.0)}
+
+    def never(chosen):
+        raise InputError("never any")
+
+    with pytest.raises(InputError, match="never any"):
+        bootstrap_intervals(never, 4, 50)
+
+
+def test_shares_of_the_training_split_keep_the_classes():
+    targets = np.repeat([0, 1, 2], (100, 60, 40))
+    few = draw_share(targets, "multiclass", 0.1, 0, 0)
+    assert np.bincount(targets[few]).tolist() == [10, 6, 4]
+    assert (draw_share(targets, "multiclass", 0.1, 0, 0) == few).all()
+    assert (draw_share(targets, "multiclass", 0.1, 0, 1) != few).any()
+    assert len(draw_share(targets, "multiclass", 0.001, 0, 0)) == 2
+    values = np.linspace(0, 1, 90)[:, None]
+    few = draw_share(values, "regression", 0.1, 0, 0)
+    assert np.histogram(values[few, 0], (0, 1 / 3, 2 / 3, 1))[0].tolist() == [3, 3, 3]
+
+
+def judged(value, layers=("0", "1")):
+    seeds = [value - 0.01, value + 0.01]
+    return {
+        "layer": layers[-1],
+        "probe": "mlp",
+        "protocol": "MARBLE",
+        "values": {
+            name: {"value": value, "std": 0.01, "low": value - 0.1, "high": value + 0.1, "seeds": seeds}
+            for name in ("accuracy", "roc_auc", "roc_auc_micro", "mean_average_precision", "r2", "r2_valence", "r2_arousal")
+        },
+        "layers": {layer: {"accuracy": value, "r2_valence": value, "r2_arousal": value, "roc_auc": value} for layer in layers},
+        "left_out": {},
+        "notes": [],
+    }
+
+
+def test_rows_carry_published_numbers_and_the_papers_average():
+    rows = []
+    for name, value in (("gtzan_genre", 0.7), ("emomusic", 0.5)):
+        data = replace(pitch_task((2, 1, 1)).load(), task=TASKS[name])
+        found = judged(value)
+        if name == "gtzan_genre":
+            found["values"] = {"accuracy": found["values"]["accuracy"]}
+        rows += result_rows(data, "marble", found, {"random weights": judged(value - 0.2)})
+    assert [(row["task"], row["metric"], row["value"]) for row in rows] == [
+        ("gtzan_genre", "accuracy", 70.0),
+        ("emomusic", "r2_valence", 50.0),
+        ("emomusic", "r2_arousal", 50.0),
+    ]
+    first = rows[0]
+    assert (first["unit"], first["low"], first["high"], first["std"]) == ("%", pytest.approx(60), pytest.approx(80), 1.0)
+    assert first["published"]["MERT-v1-95M"] == 74.8 and first["baselines"]["random weights"]["value"] == pytest.approx(50)
+    mean = averages(rows)
+    assert mean["this model"] == pytest.approx((70 + 50) / 2)  # both emotions are one task
+    assert mean["MERT-v1-95M"] == pytest.approx((74.8 + (55.5 + 76.3) / 2) / 2)
+    assert "MERT-v1-330M (v5)" in mean and len(mean) > 10
+    table = markdown_table({"title": "mine", "results": rows}).splitlines()
+    assert table[0].startswith("| task | measure | layer | mine | random weights | Jukebox-5B |")
+    assert "70.0 (60.0 to 80.0)" in table[2] and table[-1].startswith("| average of 2 tasks |  |  | 60.0 |")
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_keys_stand_by_fifths():
+    order = [KEYS[key] for key in circle_of_fifths()]
+    assert order[:6] == ["C major", "A minor", "G major", "E minor", "D major", "B minor"]
+    assert len({*order}) == 24
+
+
+def test_an_encoder_that_fails_is_named_with_the_clip(extraction):
+    examples = [Example("blip", Waveform(tone(60, 0.5), RATE), "0")]
+    task = make_task(dict.fromkeys(("train", "validation", "test"), examples), "multiclass", "0", ("accuracy",), "accuracy")
+
+    class Broken(LogMel):
+        def __call__(self, waveforms):
+            raise RuntimeError("out of\nmemory")
+
+    with pytest.raises(InputError, match=r"log-mel mean \+ std fails on blip \(0.50 s\): out of memory"):
+        judge(Broken(RATE), task.load(), extraction, ONE)

@@ -1,0 +1,123 @@
+"""`training/probe.py`, run in this process: what it writes, that it goes on, and what it says to mistakes."""
+
+import json
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+from mert_hf import MERTFeatureExtractor, MERTForPreTraining
+from mert_hf.data.synthetic import benchmark
+from mert_hf.probing import runner
+from mert_hf.tasks import TASKS
+
+SCRIPT = Path(__file__).parents[2] / "training" / "probe.py"
+SIZES = {"train": 14, "validation": 6, "test": 8}
+
+
+@pytest.fixture
+def run(monkeypatch):
+    def start(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        finally:
+            AcceleratorState._reset_state(True)
+
+    return start
+
+
+@pytest.fixture
+def small(monkeypatch):
+    for name in ("notes", "pieces"):
+        monkeypatch.setitem(benchmark.SIZES, name, SIZES)
+    monkeypatch.setattr(benchmark, "PIECE_S", 4.0)
+    benchmark.make_score.cache_clear()
+    monkeypatch.setattr(runner, "BOOTSTRAP_DRAWS", 20)
+    monkeypatch.setattr(runner, "SLOW_BOOTSTRAP_DRAWS", 5)
+    monkeypatch.setattr(runner, "LIMITED_SHARES", (0.2,))
+    monkeypatch.setattr(runner, "LIMITED_DRAWS", 1)
+    for name, task in list(TASKS.items()):
+        if name.startswith("synthetic"):
+            protocol = replace(task.protocol, max_epochs=2, hidden_size=16)
+            monkeypatch.setitem(TASKS, name, replace(task, protocol=protocol))
+    yield
+    benchmark.make_score.cache_clear()
+
+
+@pytest.fixture
+def model(tiny_config, tmp_path):
+    MERTForPreTraining(tiny_config).save_pretrained(tmp_path / "mine" / "model")
+    MERTFeatureExtractor().save_pretrained(tmp_path / "mine" / "model")
+    return tmp_path / "mine"
+
+
+def test_the_synthetic_suite_from_nothing_to_a_table(run, small, model, tmp_path, capsys):
+    output = tmp_path / "results"
+    common = ("--model", model, "--suite", "synthetic", "--output", output, "--data", tmp_path, "--cache", tmp_path / "cache")
+    run(*common, "--seeds", 1, "--limited")
+    results = json.loads((output / "evaluation.json").read_text())
+    assert results["title"] == "mine" and results["suite"] == "synthetic" and len(results["weights"]) == 64
+    assert {"torch", "transformers", "mert_hf"} <= set(results["versions"])
+    rows = {(row["task"], row["metric"]): row for row in results["results"]}
+    assert {task for task, _ in rows} == {name for name in TASKS if name.startswith("synthetic")}
+    for (task, _), row in rows.items():
+        assert row["low"] <= row["high"] and set(row["layers"]) == {"0", "1", "2", "weighted sum"}
+        assert {"majority", "random weights", "log-mel mean + std"} <= set(row["baselines"])
+        assert row["dataset"]["revision"] and row["published"] == {}
+        assert ("chroma + Krumhansl" in row["baselines"]) == (task == "synthetic_key")
+        assert ("onset autocorrelation" in row["baselines"]) == (task == "synthetic_tempo")
+        assert ("onset activation + HMM" in row["baselines"]) == (task == "synthetic_beat")
+    assert set(rows["synthetic_pitch", "accuracy"]["limited"]) == {"0.2"}
+    table = (output / "evaluation.md").read_text()
+    assert table in capsys.readouterr().out and table.count("\n") == len(rows) + 2
+    pictures = {path.name: Image.open(path).size for path in output.glob("*.png")}
+    assert {"layer_heat_map.png", "limited_data.png", "confusion_synthetic_key.png", "activation_synthetic_beat.png"} <= {
+        *pictures
+    }
+    assert min(min(size) for size in pictures.values()) > 300
+
+    # what is there is not made again, what is lost is
+    parts = {path: path.stat().st_mtime_ns for path in output.rglob("parts/*/*.json")}
+    lost = output / "parts" / "synthetic_key" / "majority.json"
+    lost.unlink()
+    (output / "evaluation.json").unlink()
+    run(*common, "--seeds", 1, "--limited")
+    assert json.loads((output / "evaluation.json").read_text()) == results
+    assert {path for path in parts if path.stat().st_mtime_ns != parts[path]} == {lost}
+    # other settings are other results
+    run(*common, "--seeds", 1, "--limited", "--tasks", "synthetic_key", "--probe", "linear")
+    (only, *_) = json.loads((output / "evaluation.json").read_text())["results"]
+    assert (only["task"], only["probe"]) == ("synthetic_key", "linear")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--suite", "synthetic"), "--model and --output are needed, or --check alone"),
+        (("--suite", "synthetic", "--tasks", "gtzan_genre"), "'gtzan_genre' is no task of this suite; tasks of synthetic: "),
+        (("--suite", "marble", "--tasks", "genre"), "task 'genre' is unknown; tasks of marble: magnatagatune"),
+        (("--suite", "marble", "--renderer", "fluidsynth"), "--renderer belongs to --suite synthetic"),
+        (("--suite", "synthetic", "--seeds", "0"), "--seeds must be 1 or more"),
+        (("--suite", "synthetic", "--model", "nowhere/at-all", "--output", "x"), "nowhere/at-all cannot be loaded as a model"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(run, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    assert str(stopped.value).startswith("error: ") and message in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+
+
+def test_check_says_what_is_there_and_what_is_not(run, tmp_path, capsys):
+    run("--suite", "synthetic", "--tasks", "synthetic_key", "--check", "--data", tmp_path)
+    assert capsys.readouterr().out == "synthetic_key: ready\n"
+    with pytest.raises(SystemExit, match="error: 2 of 2 tasks cannot be run yet"):
+        run("--suite", "marble", "--tasks", "musdb18", "giantsteps_key", "--check", "--data", tmp_path)
+    printed = capsys.readouterr().out
+    assert f"musdb18:\n    {tmp_path / 'musdb18'} is not there; expected train/ and test/" in printed

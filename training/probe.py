@@ -1,0 +1,131 @@
+"""Judge a frozen model on music understanding tasks, layer by layer, beside baselines and published numbers.
+
+    accelerate launch --quiet --config_file training/launch/one_device.yaml \\
+        training/probe.py --model runs/quickstart --suite synthetic --output results/quickstart
+
+Any audio encoder that AutoModel loads can be judged: MERT, HuBERT, wav2vec2, WavLM, data2vec. The suite "synthetic" needs no
+download; "marble" and "deezer" need their datasets, see --check. What was done is kept: run the same line again to go on.
+"""
+
+import argparse
+import logging
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from huggingface_hub import constants
+
+from mert_hf.data.synthetic.benchmark import RENDERERS
+from mert_hf.errors import InputError
+from mert_hf.probing.encoders import LogMel, load_encoder
+from mert_hf.probing.features import Extraction
+from mert_hf.probing.results import markdown_table
+from mert_hf.probing.runner import Judging
+from mert_hf.probing.suite import RESULTS, TABLE, load_suite, make_jobs, run_jobs, write_report
+from mert_hf.tasks import SUITES, TASKS, tasks_of
+from mert_hf.tasks.synthetic import with_renderer
+from mert_hf.threads import share_cores
+
+# the random weights of the untrained encoder
+UNTRAINED_SEED = 0
+
+
+def main() -> None:
+    """Arguments to tasks to a table."""
+    arguments = parse_arguments()
+    tasks = choose_tasks(arguments)
+    if arguments.check:
+        check(tasks, arguments.data)
+        return
+    if arguments.model is None or arguments.output is None:
+        raise InputError("--model and --output are needed, or --check alone.")
+    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=2))])
+    logging.basicConfig(format="%(message)s", level=logging.INFO if accelerator.is_main_process else logging.ERROR)
+    if accelerator.device.type == "cpu":
+        share_cores()
+    model = load_encoder(arguments.model, arguments.revision, accelerator.device)
+    untrained = load_encoder(arguments.model, arguments.revision, accelerator.device, UNTRAINED_SEED)
+    # one process downloads or renders, the others read what it left
+    with accelerator.main_process_first():
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        loaded = load_suite(tasks, arguments.data, arguments.pin)
+    extraction = Extraction(
+        arguments.cache / "features",
+        arguments.dtype,
+        arguments.batch_s,
+        accelerator.process_index,
+        accelerator.num_processes,
+        accelerator.wait_for_everyone,
+    )
+    judging = Judging(arguments.seeds, arguments.probe, arguments.first_summed, arguments.limited, str(accelerator.device))
+    jobs = make_jobs(loaded, model, [untrained, LogMel()], judging, arguments.output)
+    run_jobs(jobs, extraction)
+    if accelerator.is_main_process:
+        results = write_report(jobs, model, arguments.model, arguments.suite, arguments.output)
+        print(f"\n{markdown_table(results)}\n  {arguments.output / TABLE}\n  {arguments.output / RESULTS}")
+    accelerator.end_training()
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="folder of a model or a run, or its id on the Hub")
+    parser.add_argument("--revision", help="commit, branch or tag of the model on the Hub")
+    parser.add_argument("--suite", required=True, choices=list(SUITES), help="which tasks")
+    parser.add_argument("--tasks", nargs="+", metavar="NAME", help="only these tasks of the suite")
+    parser.add_argument("--output", type=Path, help="folder of the results, such as results/my-model")
+    parser.add_argument("--data", type=Path, help="folder that holds a folder for every dataset that is not on the Hub")
+    parser.add_argument("--check", action="store_true", help="say what is missing where, and stop")
+    parser.add_argument("--pin", type=Path, metavar="FILE", help="JSON of the datasets' commits: read if there, else written")
+    parser.add_argument("--probe", choices=("mlp", "linear"), help="in place of the tasks' own probe")
+    parser.add_argument("--seeds", type=int, default=3, help="of the probes (default: 3)")
+    parser.add_argument("--first_summed", type=int, default=1, help="first layer of the weighted sum (default: 1, as MARBLE)")
+    parser.add_argument("--limited", action="store_true", help="also learn from 1, 5, 10 and 20 %% of the training data")
+    parser.add_argument("--renderer", choices=RENDERERS, default="builtin", help="of the synthetic suite (default: builtin)")
+    cache = Path(constants.HF_HOME) / "mert_hf"
+    parser.add_argument("--cache", type=Path, default=cache, help=f"folder of features (default: {cache})")
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of features on the disk")
+    parser.add_argument("--batch_s", type=float, default=60.0, help="seconds of audio in a batch (default: 60)")
+    arguments = parser.parse_args()
+    if arguments.seeds < 1 or arguments.first_summed < 0 or arguments.batch_s <= 0:
+        raise InputError("--seeds must be 1 or more, --first_summed 0 or more, --batch_s more than 0.")
+    return arguments
+
+
+def choose_tasks(arguments: argparse.Namespace) -> list:
+    """The tasks of the suite, or those named."""
+    tasks = tasks_of(arguments.suite)
+    names = [task.name for task in tasks]
+    for name in arguments.tasks or ():
+        if name not in names:
+            where = "is no task of this suite" if name in TASKS else "is unknown"
+            raise InputError(f"task {name!r} {where}; tasks of {arguments.suite}: {', '.join(names)}.")
+    if arguments.tasks:
+        tasks = [task for task in tasks if task.name in arguments.tasks]
+    if arguments.renderer != "builtin":
+        if arguments.suite != "synthetic":
+            raise InputError("--renderer belongs to --suite synthetic.")
+        tasks = [with_renderer(task, arguments.renderer) for task in tasks]
+    return tasks
+
+
+def check(tasks: list, data: Path | None) -> None:
+    """Print what every task lacks."""
+    lacking = 0
+    for task in tasks:
+        problems = task.check(data)
+        lacking += bool(problems)
+        print(f"{task.name}:{'' if problems else ' ready'}")
+        for problem in problems:
+            print(f"    {problem.removeprefix(f'{task.name}: ')}")
+    if lacking:
+        raise InputError(f"{lacking} of {len(tasks)} tasks cannot be run yet.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
