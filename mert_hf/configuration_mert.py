@@ -22,6 +22,8 @@ class MERTConfig(HubertConfig):
         code_dim (`int`, defaults to 64): Size of the space in which frames and codes are compared (`final_dim` in
             fairseq: 64 for 95M, 128 for 330M).
         logit_temperature (`float`, defaults to 0.1): Logits are cosine similarity / temperature (fairseq `logit_temp`).
+        learnable_temperature (`bool`, defaults to False): Whether each codebook learns its own temperature, from
+            `logit_temperature` on and never below 0.01.
         code_loss_weight (`float`, defaults to 1.0): Weight of the sum over codebooks of the mean cross-entropy.
         cqt_bins (`int`, defaults to 336): Bins of the constant-Q spectrum to predict (7 octaves x 48; MERT, section 3.3).
         cqt_loss_weight (`float`, defaults to 1.0): Weight of the mean squared error of the constant-Q spectrum.
@@ -59,6 +61,7 @@ class MERTConfig(HubertConfig):
     code_offset: int = 0
     code_dim: int = 64
     logit_temperature: float | int = 0.1
+    learnable_temperature: bool = False
     code_loss_weight: float | int = 1.0
     cqt_bins: int = 336
     cqt_loss_weight: float | int = 1.0

@@ -14,5 +14,28 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def move_flushed(folder: str | os.PathLike, place: str | os.PathLike) -> None:
+    """Force a finished folder and all it holds to the disk, then move it to its place, where nothing may lie.
+
+    After a crash, of the machine too, the folder is at its place with all it holds, or is not there.
+    """
+    folder, place = Path(folder), Path(place)
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _flush(Path(parent) / name)
+        _flush(Path(parent))
+    folder.rename(place)
+    _flush(place.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

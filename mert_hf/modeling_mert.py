@@ -1,6 +1,7 @@
 """MERT (arXiv 2306.00107): the encoder and its pre-training heads, in transformers' conventions."""
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,8 @@ from .remote_code_mert import AUTO_MAP, CUSTOM_PIPELINES
 from .spectra_mert import ConstantQSpectrum
 
 IGNORED_LABEL = -100
+# Learnt temperatures stay above it: logits up to 100, as in CLIP (arXiv 2103.00020, section 2.5).
+MIN_TEMPERATURE = 0.01
 
 
 def relaxed_attention_forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
@@ -69,6 +72,8 @@ class MERTModelOutput(BaseModelOutput):
 @dataclass
 class MERTForPreTrainingOutput(ModelOutput):
     """Output of [`MERTForPreTraining`]. All losses are means over the masked frames, unweighted but for `loss`.
+
+    With `loss_totals` they are this call's share of the means over a larger batch: the shares of all its parts add up to them.
 
     Attributes:
         loss: weighted sum of the three terms below; None without labels.
@@ -181,6 +186,8 @@ class MERTPreTrainedModel(HubertPreTrainedModel):
             _init_linear_like_torch(module)
         elif isinstance(module, MERTCodeHead):
             init.uniform_(module.code_embeddings)
+            if module.log_temperatures is not None:
+                init.zeros_(module.log_temperatures)
 
     def _outer_projections(self) -> tuple[nn.Linear, ...]:
         """Linear layers of this model that stand around the encoder."""
@@ -322,26 +329,44 @@ class MERTCodeHead(nn.Module):
         super().__init__()
         self.codebook_sizes = list(config.codebook_sizes)
         self.code_offset = config.code_offset
-        self.temperature = config.logit_temperature
+        self.logit_temperature = config.logit_temperature
+        # relative to the configured one, so that weight decay draws it there
+        self.log_temperatures = None
+        if config.learnable_temperature:
+            self.log_temperatures = nn.Parameter(torch.zeros(len(self.codebook_sizes)))
         self.projection = nn.Linear(config.hidden_size, len(self.codebook_sizes) * config.code_dim)
         # one table for all codebooks, one below the other, as in the official checkpoints (`label_embs_concat`)
         self.code_embeddings = nn.Parameter(torch.empty(sum(self.codebook_sizes), config.code_dim).uniform_())
 
+    def temperatures(self) -> torch.Tensor:
+        """(codebooks,) by which the cosines are divided, in float32."""
+        if self.log_temperatures is None:
+            return self.code_embeddings.new_full((len(self.codebook_sizes),), self.logit_temperature, dtype=torch.float32)
+        return (self.logit_temperature * self.log_temperatures.float().exp()).clamp(min=MIN_TEMPERATURE)
+
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """(num_frames, hidden) -> one tensor of logits (num_frames, codebook size) a codebook, in float32."""
+        return tuple(self._score(frames, range(len(self.codebook_sizes))))
+
+    def _score(self, frames: torch.Tensor, books: Iterable[int]) -> Iterator[torch.Tensor]:
         projected = self.projection(frames).unflatten(-1, (len(self.codebook_sizes), -1))
         with torch.autocast(frames.device.type, enabled=False):
             # float32 as in fairseq: a cosine divided by 0.1 leaves half precision too few digits
-            projected = F.normalize(projected.float(), dim=-1)
-            tables = F.normalize(self.code_embeddings.float(), dim=-1).split(self.codebook_sizes)
-            return tuple(projected[:, k] @ table.T / self.temperature for k, table in enumerate(tables))
+            projected = F.normalize(_at_least_float32(projected), dim=-1)
+            tables = F.normalize(_at_least_float32(self.code_embeddings), dim=-1).split(self.codebook_sizes)
+            temperatures = self.temperatures()
+            for book in books:
+                yield projected[:, book] @ tables[book].T / temperatures[book]
 
-    def loss(self, frames: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score frames against their codes.
+    def loss(
+        self, frames: torch.Tensor, labels: torch.Tensor, totals: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score frames against their codes. A codebook without any label here is not computed.
 
         Args:
             frames: (num_frames, hidden) masked frames.
             labels: (num_frames, codebooks) int64 codes of the teacher, -100 where there is none.
+            totals: (codebooks,) number of labels to average over; those of this call by default.
 
         Returns:
             The sum over codebooks of the mean cross-entropy (), and the accuracy (codebooks,), NaN without a label.
@@ -351,26 +376,29 @@ class MERTCodeHead(nn.Module):
         """
         known = labels != IGNORED_LABEL
         labels = torch.where(known, labels + self.code_offset, labels)
-        self._check_range(labels, known)
-        losses, accuracies = [], []
-        for book, logits in enumerate(self(frames)):
+        totals = known.sum(0) if totals is None else totals
+        books = self._books_with_labels(labels, known)
+        loss = torch.zeros((), device=frames.device)
+        correct = [loss.new_zeros(()) for _ in self.codebook_sizes]
+        for book, logits in zip(books, self._score(frames, books), strict=True):
             target = labels[:, book]
-            count = known[:, book].sum()
-            total = F.cross_entropy(logits, target, ignore_index=IGNORED_LABEL, reduction="sum")
-            losses.append(total / count.clamp(min=1))
-            accuracies.append((logits.argmax(-1) == target).sum() / count)
-        return torch.stack(losses).sum(), torch.stack(accuracies).detach()
+            loss = loss + F.cross_entropy(logits, target, ignore_index=IGNORED_LABEL, reduction="sum") / totals[book]
+            correct[book] = (logits.argmax(-1) == target).sum()
+        return loss, torch.stack(correct).detach() / totals
 
-    def _check_range(self, labels: torch.Tensor, known: torch.Tensor) -> None:
+    def _books_with_labels(self, labels: torch.Tensor, known: torch.Tensor) -> list[int]:
         sizes = torch.tensor(self.codebook_sizes, device=labels.device)
         outside = known & ((labels < 0) | (labels >= sizes))
-        if outside.any():
+        # one exchange with the device for both questions
+        wrong, *used = torch.cat([outside.any()[None], known.any(0)]).tolist()
+        if wrong:
             book = int(outside.nonzero()[0, 1])
             code = int(labels[outside][0]) - self.code_offset
             raise ValueError(
                 f"label {code} (+ code_offset {self.code_offset}) is outside codebook {book} of {self.codebook_sizes[book]}"
                 " classes; the labels come from another teacher than codebook_sizes describes."
             )
+        return [book for book, is_used in enumerate(used) if is_used]
 
 
 class MERTForPreTraining(MERTPreTrainedModel):
@@ -390,6 +418,37 @@ class MERTForPreTraining(MERTPreTrainedModel):
         num_frames = self.count_frames(input_values.shape[-1])
         return input_values.new_zeros((input_values.shape[0], num_frames), dtype=torch.bool)
 
+    def count_loss_items(
+        self,
+        mask_time_indices: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """What the terms of the loss are averaged over; arguments as in `forward`.
+
+        A batch that is computed in parts, one after the other or on several devices, has the loss and the gradient of the
+        whole if these numbers are added up over the parts and given to each call of `forward` as `loss_totals`.
+
+        Returns:
+            int64 tensors: `frames` () without padding, `masked_frames` (), and with labels `labels` (codebooks,), the masked
+            frames that have a label.
+        """
+        frame_mask = self._valid_frames(mask_time_indices, attention_mask)
+        masked = mask_time_indices & frame_mask
+        counts = {"frames": frame_mask.sum(), "masked_frames": masked.sum()}
+        if labels is not None:
+            counts["labels"] = (self._fit_labels(labels, masked.shape)[masked] != IGNORED_LABEL).sum(0)
+        return counts
+
+    def _valid_frames(self, mask_time_indices: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        if attention_mask is None:
+            return torch.ones_like(mask_time_indices)
+        return self._get_feature_vector_attention_mask(mask_time_indices.shape[1], attention_mask)
+
+    def _fit_labels(self, labels: torch.Tensor, frames_shape: torch.Size) -> torch.Tensor:
+        """(batch, codebooks, label frames) -> (batch, frames, codebooks)."""
+        return _fit_to_frames("labels", labels.mT, frames_shape, len(self.config.codebook_sizes), "codebooks")
+
     @can_return_tuple
     def forward(
         self,
@@ -398,6 +457,7 @@ class MERTForPreTraining(MERTPreTrainedModel):
         mask_time_indices: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         cqt_labels: torch.Tensor | None = None,
+        loss_totals: dict[str, torch.Tensor] | None = None,
         **kwargs,
     ) -> MERTForPreTrainingOutput:
         """Encode a batch with some frames masked and compare the predictions on those frames with the teachers' targets.
@@ -413,6 +473,8 @@ class MERTForPreTraining(MERTPreTrainedModel):
             labels: (batch, codebooks, frames) int64 codes, -100 is ignored. May be longer than the model's frames (the codec
                 makes one more), never shorter.
             cqt_labels: (batch, frames, bins) float, magnitudes of the constant-Q spectrum; may be longer as well.
+            loss_totals: what the terms are averaged over where this call is a part of a larger batch: the sums of
+                [`count_loss_items`] over all its parts. By default the call is the whole batch.
 
         Raises:
             ValueError: labels without mask_time_indices, of another shape, too short, or outside their codebook.
@@ -425,23 +487,23 @@ class MERTForPreTraining(MERTPreTrainedModel):
                 )
             mask_time_indices = self._no_mask(input_values)
         outputs = self.mert(input_values, attention_mask, mask_time_indices, **kwargs)
-        if attention_mask is None:
-            frame_mask = torch.ones_like(mask_time_indices)
-        else:
-            frame_mask = self._get_feature_vector_attention_mask(mask_time_indices.shape[1], attention_mask)
+        if loss_totals is None:
+            loss_totals = self.count_loss_items(mask_time_indices, labels, attention_mask)
+        frame_mask = self._valid_frames(mask_time_indices, attention_mask)
         masked = mask_time_indices & frame_mask
         frames = outputs.last_hidden_state[masked]
 
         # float32: the sum of squares over a batch overflows half precision
-        feature_penalty = outputs.extract_features.float().square().mean(-1)[frame_mask].mean()
+        squares = _at_least_float32(outputs.extract_features).square().mean(-1)
+        feature_penalty = squares[frame_mask].sum() / loss_totals["frames"]
         loss = code_loss = code_accuracy = cqt_loss = None
         if labels is not None:
-            labels = _fit_to_frames("labels", labels.mT, masked.shape, len(self.config.codebook_sizes), "codebooks")
-            code_loss, code_accuracy = self.code_head.loss(frames, labels[masked])
+            labels = self._fit_labels(labels, masked.shape)
+            code_loss, code_accuracy = self.code_head.loss(frames, labels[masked], loss_totals["labels"])
         if cqt_labels is not None:
             cqt_labels = _fit_to_frames("cqt_labels", cqt_labels, masked.shape, self.config.cqt_bins, "bins")
-            error = self.cqt_head(frames).float() - cqt_labels[masked].float()
-            cqt_loss = error.square().sum() / max(error.numel(), 1)
+            error = _at_least_float32(self.cqt_head(frames)) - cqt_labels[masked]
+            cqt_loss = error.square().sum() / (loss_totals["masked_frames"] * self.config.cqt_bins).clamp(min=1)
         predictions = ((self.config.code_loss_weight, code_loss), (self.config.cqt_loss_weight, cqt_loss))
         terms = [weight * term for weight, term in predictions if term is not None]
         if terms:
@@ -457,6 +519,10 @@ class MERTForPreTraining(MERTPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+
+def _at_least_float32(values: torch.Tensor) -> torch.Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def _fit_to_frames(name: str, labels: torch.Tensor, frames_shape: torch.Size, width: int, of: str) -> torch.Tensor:

@@ -5,6 +5,7 @@ that is stopped and resumed, or read by another number of workers, therefore dra
 """
 
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,6 +26,35 @@ def seed_torch(seed: int, purpose: str, *counters: int) -> None:
     """Set torch's global state, which dropout and LayerDrop read, to that of one purpose (all devices)."""
     state = np.random.SeedSequence(_entropy(seed, purpose, counters)).generate_state(1, np.uint64)[0]
     torch.manual_seed(int(state))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Where a batch stands in a run, and with that everything that is drawn for it.
+
+    Attributes:
+        seed: of the run.
+        step: the update the batch belongs to.
+        batch: which batch of its process, counted from the start of the run.
+        rank: its process.
+    """
+
+    seed: int
+    step: int = 0
+    batch: int = 0
+    rank: int = 0
+
+    def for_batch(self, purpose: str) -> np.random.Generator:
+        """A generator of this batch alone."""
+        return generator(self.seed, purpose, self.batch, self.rank)
+
+    def for_update(self, purpose: str) -> np.random.Generator:
+        """A generator that all batches of the update share, on all processes."""
+        return generator(self.seed, purpose, self.step)
+
+    def seed_torch(self, purpose: str) -> None:
+        """Set torch's global state for this batch alone."""
+        seed_torch(self.seed, purpose, self.batch, self.rank)
 
 
 def _entropy(seed: int, purpose: str, counters: tuple[int, ...]) -> list[int]:

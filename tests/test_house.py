@@ -22,7 +22,7 @@ HOMES = {
     "matplotlib": ("engine/plots.py",),
     "omegaconf": ("engine/",),
     "accelerate": ("engine/",),
-    "datasets": ("data/corpus.py", "engine/pretraining.py"),
+    "datasets": ("data/corpus.py", "data/streaming.py", "engine/pretraining.py"),
     "soundfile": ("audio.py", "data/synthetic/corpus.py"),
     "torchcodec": ("audio.py",),
 }

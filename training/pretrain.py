@@ -4,34 +4,26 @@
         training/pretrain.py --recipe quickstart --data.folder ~/Music
 
 Without data.folder, small synthetic music is rendered and trained on. The trained model, in Hugging Face
-format, the metrics and the curves end up in output_dir.
+format, the metrics and a report with pictures end up in output_dir.
 """
 
+import errno
 import logging
-import os
 import sys
 import warnings
-from datetime import timedelta
 from pathlib import Path
 
-import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, is_tensorboard_available
-
 from mert_hf import MERTFeatureExtractor
-from mert_hf.data.crops import RandomCrops
-from mert_hf.engine.plots import plot_training_curves
+from mert_hf.engine.devices import make_accelerator, start_tracker
+from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.pretraining import (
-    build_config,
-    build_objective,
-    fit_or_load_teacher,
-    open_corpus,
-    write_results,
-)
+from mert_hf.engine.pretraining import build_objective, fit_or_load_teacher
+from mert_hf.engine.report import draw_report, write_results
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import parse_command_line
+from mert_hf.engine.sources import open_sources
 from mert_hf.engine.trainer import Trainer
+from mert_hf.engine.validation import Validator
 from mert_hf.errors import InputError
 
 logger = logging.getLogger("mert_hf.pretrain")
@@ -43,52 +35,68 @@ def main() -> None:
     """Settings to objects to a trained model."""
     settings = parse_command_line(PretrainSettings, RECIPES, __doc__)
     config = build_config(settings)
-    run = RunFolder(settings.output_dir)
-    accelerator = Accelerator(
-        mixed_precision=settings.training.mixed_precision,
-        log_with="tensorboard" if is_tensorboard_available() else None,
-        project_dir=run.folder,
-        kwargs_handlers=[
-            # LayerDrop leaves layers out at random, and their weights then get no gradient
-            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
-            # the others wait while the first process checks the corpus and fits the teacher
-            InitProcessGroupKwargs(timeout=timedelta(days=2)),
-        ],
-    )
-    if settings.training.mixed_precision == "fp16" and accelerator.device.type == "cpu":
-        raise InputError("training.mixed_precision=fp16 needs a GPU; use bf16 or no on a CPU.")
+    with RunFolder(settings.output_dir).hold() as run:
+        pretrain(settings, config, run)
+
+
+def pretrain(settings: PretrainSettings, config, run: RunFolder) -> None:
+    """Train in a folder, and write down what came of it."""
+    training = settings.training
+    accelerator = make_accelerator(settings, config, run)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
-    if accelerator.device.type == "cpu":
-        # the launcher leaves one thread a process where it was told nothing
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     # one process checks the corpus and fits the teacher, the others read what it wrote
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            run.claim(settings, settings.training.resume)
-        corpus = open_corpus(settings, config.sample_rate, run)
-        crop_samples = round(settings.data.crop_s * config.sample_rate)
-        crops = RandomCrops(corpus, crop_samples, config.sample_rate, settings.training.seed)
-        teacher = fit_or_load_teacher(settings, config, crops, run)
+            run.claim(settings, training.resume)
+        sources = open_sources(settings, config.sample_rate, run)
+        teacher = fit_or_load_teacher(settings, config, sources.training, run)
     objective = build_objective(settings, config, teacher, accelerator.device)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
-    logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, settings.training.max_steps, accelerator.device)
+    logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, training.max_steps, accelerator.device)
 
-    accelerator.init_trackers("tensorboard")
-    trainer = Trainer(objective, crops, settings.training, run, accelerator, settings.data.workers, settings.data.max_skipped)
+    start_tracker(accelerator, settings, run)
+    validator = None
+    if sources.validation is not None:
+        clips, batch_size = settings.validation.clips, training.batch_size
+        validator = Validator(sources.validation, clips, batch_size, training.seed, accelerator)
+    trainer = Trainer(
+        objective,
+        sources.training,
+        training,
+        run,
+        accelerator,
+        settings.data.workers,
+        settings.data.max_skipped,
+        validator,
+        settings.validation.every,
+    )
     progress = trainer.train()
+    validation = trainer.validate()
+    trainer.updater.save_model(run.model)
     accelerator.end_training()
     if not accelerator.is_main_process:
         return
 
-    objective.export().save_pretrained(run.model)
     MERTFeatureExtractor(sampling_rate=config.sample_rate).save_pretrained(run.model)
-    plot_training_curves(run.metrics, run.curves, title=f"{run.folder.name}: {teacher.description}")
-    results = write_results(run, progress, corpus, teacher, parameters)
-    print(f"\nLoss {results['loss_start']:.3f} -> {results['loss_end']:.3f} after {results['audio_hours']:.2f} hours of audio")
-    print(f"Codes of the teacher: {teacher.description}")
-    for file in (run.model, run.curves, run.metrics, run.results):
+    results = write_results(run, progress, sources.facts, teacher, validation)
+    draw_report(run, objective, settings.cqt, validator, validation, f"{run.folder.name}: {teacher.description}")
+    print_summary(results, run)
+
+
+def print_summary(results: dict, run: RunFolder) -> None:
+    """What came of the run, and where it lies."""
+    if results["loss_end"] is not None:
+        hours = results["audio_hours"]
+        print(f"\nLoss {results['loss_start']:.3f} -> {results['loss_end']:.3f} after {hours:.2f} hours of audio")
+    validation = results["validation"]
+    if validation is None:
+        print("No validation: nothing was held out (validation.share, validation.folder)")
+    elif "code_accuracy" in validation:
+        accuracy = "/".join(f"{100 * share:.1f}" for share in validation["code_accuracy"])
+        print(f"Validation: loss {validation['loss']:.3f}, masked accuracy {accuracy} %")
+    print(f"Codes of the teacher: {results['teacher']}")
+    for file in (run.model, run.report, run.metrics, run.results):
         print(f"  {file}")
 
 
@@ -98,3 +106,7 @@ if __name__ == "__main__":
         main()
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit(f"error: the disk is full ({error.filename or 'output_dir'}); make room and go on with --training.resume.")

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from mert_hf.audio import AUDIO_EXTENSIONS, AudioError, AudioSource, check_audio, read_audio, read_info, require_duration
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
+from mert_hf.seeding import generator
 
 # Beginning of the reason of a track that passed the check and could not be read later.
 WHILE_TRAINING = "while training: "
@@ -79,6 +80,27 @@ class Corpus:
         """Changes with the names, lengths and order of the usable tracks, on which every crop of a run depends."""
         content = json.dumps([(track.name, track.sampling_rate, track.num_samples) for track in self.tracks])
         return hashlib.sha256(content.encode()).hexdigest()
+
+    def split(self, share: float, seed: int) -> tuple["Corpus", "Corpus"]:
+        """Two corpora: the larger part, which also keeps the list of what was skipped, and `share` of the usable tracks.
+
+        Raises:
+            InputError: fewer than two tracks, which cannot be split.
+        """
+        count = len(self.tracks)
+        if count < 2:
+            raise InputError(
+                f"{self.title} holds {count} usable track; to hold out some, 2 or more are needed (validation.share 0 holds out"
+                " none)."
+            )
+        held_out = min(max(round(share * count), 1), count - 1)
+        chosen = set(generator(seed, "validation").permutation(count)[:held_out].tolist())
+        parts = ([index for index in range(count) if index not in chosen], sorted(chosen))
+        first, second = (
+            Corpus(self.title, [self.tracks[index] for index in part], _Selection(self._sources, part)) for part in parts
+        )
+        first.skipped = self.skipped
+        return first, second
 
     def length(self, index: int, sampling_rate: int) -> int:
         """Samples of a track at `sampling_rate`."""

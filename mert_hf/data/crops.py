@@ -114,11 +114,12 @@ def collate(crops: Sequence[torch.Tensor | UnreadableCrop]) -> AudioBatch:
 def load_batches(crops: RandomCrops, numbers: BatchNumbers, workers: int = 0) -> DataLoader:
     """Read batches in `workers` background processes (0: in this one); the batches are the same for any number."""
     return DataLoader(
-        crops, batch_sampler=numbers, collate_fn=collate, num_workers=workers, worker_init_fn=_leave_signals_to_the_trainer
+        crops, batch_sampler=numbers, collate_fn=collate, num_workers=workers, worker_init_fn=leave_signals_to_the_trainer
     )
 
 
-def _leave_signals_to_the_trainer(_worker: int) -> None:
+def leave_signals_to_the_trainer(_worker: int) -> None:
+    """Begin a process that reads in the background (a `worker_init_fn`)."""
     # A scheduler, and Ctrl-C, signal the whole process group. Readers that died of it would take the checkpoint with them.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

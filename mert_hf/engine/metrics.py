@@ -13,23 +13,27 @@ from mert_hf.files import write_atomically
 
 
 class Averages:
-    """Means of logged numbers over the batches since the last report, over all processes."""
+    """Means of logged numbers over the updates since the last report."""
 
     def __init__(self):
         self._sums: dict[str, torch.Tensor] = {}
-        self._count = 0
+        self._counts: dict[str, torch.Tensor] = {}
 
     def add(self, logs: dict[str, torch.Tensor]) -> None:
-        """Add the logs of one batch; nothing is moved between devices."""
+        """Add this process's shares of the numbers of one update; nothing is moved between devices.
+
+        NaN stands for a number the update does not have, such as the accuracy of a codebook that was left out of it.
+        """
         for name, value in logs.items():
-            value = value.float()
+            known = ~torch.isnan(value)
+            value = torch.where(known, value.float(), 0)
             self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._count += 1
+            self._counts[name] = self._counts[name] + known if name in self._counts else known.long()
 
     def report(self, accelerator: Accelerator) -> dict[str, Any]:
-        """Means over batches and processes, as numbers and lists; starts anew."""
-        means = {name: accelerator.reduce(total / self._count, "mean").tolist() for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
+        """Means over the updates of the sums over all processes, as numbers and lists; starts anew."""
+        means = {name: (accelerator.reduce(total) / self._counts[name]).tolist() for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
         return means
 
 

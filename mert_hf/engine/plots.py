@@ -1,51 +1,172 @@
-"""Pictures of a run."""
+"""Pictures of a run. They are drawn without pyplot: no display, no global state."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from mert_hf.engine.metrics import read_metrics
 
+PathLike = str | os.PathLike
+DOTS_PER_INCH = 110
 
-def plot_training_curves(metrics: str | os.PathLike, picture: str | os.PathLike, title: str = "") -> None:
-    """Draw loss, its parts, masked accuracy per codebook and the learning rate over the updates into a PNG.
+
+def plot_training_curves(metrics: PathLike, picture: PathLike, title: str = "", validation: PathLike | None = None) -> None:
+    """Draw loss, its parts, masked accuracy per codebook, gradient norm and learning rate over the updates into a PNG.
 
     Args:
         metrics: a `metrics.jsonl`.
         picture: file to write.
         title: above the panels.
+        validation: a `validation.jsonl`, whose losses are drawn beside those of the training.
     """
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
-    reports = read_metrics(metrics)
-    steps = [report["step"] for report in reports]
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    figure.suptitle(title)
-    panels = figure.subplots(2, 3).flat
-
-    def draw(name: str, label: str) -> None:
-        panel = next(panels)
+    figure, panels = _figure(title, 2, 3, (12, 7))
+    reports, checks = read_metrics(metrics), read_metrics(validation) if validation is not None else []
+    labels = {
+        "loss": "loss (weighted sum)",
+        "code_loss": "code loss (nats, sum over codebooks)",
+        "cqt_loss": "constant-Q loss (mean squared error)",
+        "code_accuracy": "masked accuracy in training (%)",
+        "grad_norm": "gradient norm (before clipping)",
+        "learning_rate": "learning rate",
+    }
+    for panel, (name, label) in zip(panels, labels.items(), strict=True):
         panel.set(title=label, xlabel="update")
         panel.grid(alpha=0.3)
-        values = np.array([report.get(name, np.nan) for report in reports], dtype=float)
-        if values.ndim == 1:
-            panel.plot(steps, values, linewidth=1.2)
-            return
-        colours = _shades(values.shape[1])
-        for book, (curve, colour) in enumerate(zip(values.T, colours, strict=True)):
-            panel.plot(steps, 100 * curve, linewidth=1.2, color=colour, label=f"{book}")
-        panel.legend(title="codebook", fontsize="small", ncols=2)
-
-    draw("loss", "loss (weighted sum)")
-    draw("code_loss", "code loss (nats, sum over codebooks)")
-    draw("cqt_loss", "constant-Q loss (mean squared error)")
-    draw("code_accuracy", "masked accuracy (%)")
-    draw("grad_norm", "gradient norm (before clipping)")
-    draw("learning_rate", "learning rate")
-    figure.savefig(picture, dpi=110)
+        steps, values = _series(reports, name)
+        if values.ndim == 2:
+            _draw_codebooks(panel, steps, 100 * values)
+            continue
+        panel.plot(steps, values, linewidth=1.2, label="training")
+        steps, values = _series(checks, name)
+        if len(steps):
+            panel.plot(steps, values, "o-", markersize=3, linewidth=1.2, label="validation")
+            panel.legend(fontsize="small")
+        if name == "grad_norm":
+            panel.set_yscale("log")
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 
-def _shades(count: int):
+def plot_code_accuracy(
+    validation: PathLike, picture: PathLike, title: str, accuracy: Sequence[float], counts: np.ndarray, sizes: Sequence[int]
+) -> None:
+    """Draw masked accuracy per codebook in validation: over the updates, and in the end beside what guessing would reach.
+
+    Args:
+        validation: a `validation.jsonl`.
+        picture: file to write.
+        title: above the panels.
+        accuracy: (codebooks,) of the last validation, 0 to 1.
+        counts: (codebooks, codes) how often each code is the label in it.
+        sizes: number of codes of each codebook.
+    """
+    figure, (left, right) = _figure(title, 1, 2, (12, 4.5))
+    steps, values = _series(read_metrics(validation), "code_accuracy")
+    left.set(title="masked accuracy in validation (%)", xlabel="update")
+    left.grid(alpha=0.3)
+    _draw_codebooks(left, steps, 100 * values, marker="o")
+    books = np.arange(len(sizes))
+    bars = {
+        "model": accuracy,
+        "always the most frequent code": (counts.max(-1) / counts.sum(-1).clip(1)).tolist(),
+        "chance": [1 / size for size in sizes],
+    }
+    for place, ((name, shares), colour) in enumerate(zip(bars.items(), ("C0", "C1", "0.6"), strict=True)):
+        heights = 100 * np.array(shares, dtype=float)
+        right.bar(books + 0.27 * (place - 1), heights, 0.25, label=name, color=colour)
+    right.set(title="at the end (%)", xlabel="codebook", xticks=books)
+    right.grid(axis="y", alpha=0.3)
+    right.legend(fontsize="small")
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def plot_code_usage(picture: PathLike, title: str, labels: np.ndarray, predicted: np.ndarray, sizes: Sequence[int]) -> None:
+    """Draw for each codebook how often its codes occur, most frequent first, as labels and as predictions.
+
+    Args:
+        picture: file to write.
+        title: above the panels.
+        labels, predicted: (codebooks, codes) counts on masked frames.
+        sizes: number of codes of each codebook.
+    """
+    columns = min(len(sizes), 4)
+    rows = -(-len(sizes) // columns)
+    figure, panels = _figure(title, rows, columns, (3.4 * columns + 1, 3 * rows + 0.5))
+    for book, panel in enumerate(panels):
+        panel.set_visible(book < len(sizes))
+        if book >= len(sizes):
+            continue
+        ranks = np.arange(1, sizes[book] + 1)
+        for name, counts in (("teacher", labels[book]), ("model", predicted[book])):
+            shares = np.sort(counts[: sizes[book]])[::-1] / max(counts.sum(), 1)
+            used = shares > 0
+            varied = np.exp(-np.sum(shares[used] * np.log(shares[used])))
+            panel.plot(ranks[used], 100 * shares[used], ".-", markersize=3, label=f"{name}: perplexity {varied:.1f}")
+        panel.axhline(100 / sizes[book], color="0.6", linestyle="--", linewidth=1)
+        panel.set(title=f"codebook {book}: {sizes[book]} codes", xscale="log", yscale="log", xlim=(0.9, 1.2 * sizes[book]))
+        panel.set(xlabel="codes, most frequent first", ylabel="share of masked frames (%)" if book % columns == 0 else "")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize="small", loc="lower left")
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def plot_constant_q(
+    picture: PathLike,
+    title: str,
+    target: np.ndarray,
+    predicted: np.ndarray,
+    mask: np.ndarray,
+    frame_rate: float,
+    frequencies_hz: np.ndarray,
+) -> None:
+    """Draw the constant-Q spectrum of a clip, what the model predicts of it, and what it was given to hear.
+
+    Args:
+        picture: file to write.
+        title: above the panels.
+        target, predicted: (frames, bins) magnitudes.
+        mask: (frames,) bool, frames hidden from the model.
+        frame_rate: frames per second.
+        frequencies_hz: (bins,) centre of each bin.
+    """
+    figure, panels = _figure(title, 3, 1, (12, 9), sharex=True, sharey=True)
+    heard = np.where(mask[:, None], np.nan, target)
+    # the root of the magnitudes shows quiet partials beside loud ones
+    top = float(np.sqrt(np.quantile(target, 0.999))) or 1.0
+    edges_s = np.arange(len(target) + 1) / frame_rate
+    ratio = frequencies_hz[1] / frequencies_hz[0] if len(frequencies_hz) > 1 else 2.0
+    edges_hz = np.append(frequencies_hz, frequencies_hz[-1] * ratio) / np.sqrt(ratio)
+    names = ("what the model hears (masked frames are white)", "what it predicts", "the target")
+    for panel, name, values in zip(panels, names, (heard, predicted, target), strict=True):
+        shown = np.sqrt(np.clip(values, 0, None))
+        mesh = panel.pcolormesh(edges_s, edges_hz, shown.T, cmap="magma", vmin=0, vmax=top, rasterized=True)
+        panel.set(title=name, ylabel="Hz", yscale="log")
+        panel.set_yticks([hz for hz in (50, 100, 200, 500, 1000, 2000, 4000) if edges_hz[0] <= hz <= edges_hz[-1]])
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.minorticks_off()
+    panels[-1].set_xlabel("seconds")
+    figure.colorbar(mesh, ax=list(panels), label="square root of the magnitude", shrink=0.6)
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def _figure(title: str, rows: int, columns: int, size: tuple[float, float], **sharing):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title)
+    return figure, figure.subplots(rows, columns, squeeze=False, **sharing).flat
+
+
+def _series(reports: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (reports,) and values (reports,) or (reports, codebooks), NaN for null, of the reports that have them."""
+    found = [(report["step"], report[name]) for report in reports if report.get(name) is not None]
+    return np.array([step for step, _ in found]), np.array([value for _, value in found], dtype=float)
+
+
+def _draw_codebooks(panel, steps: np.ndarray, values: np.ndarray, marker: str | None = None) -> None:
     from matplotlib import colormaps
 
-    return colormaps["viridis"](np.linspace(0, 0.9, count))
+    colours = colormaps["viridis"](np.linspace(0, 0.9, values.shape[1]))
+    for book, (curve, colour) in enumerate(zip(values.T, colours, strict=True)):
+        panel.plot(steps, curve, linewidth=1.2, color=colour, label=f"{book}", marker=marker, markersize=3)
+    panel.legend(title="codebook", fontsize="small", ncols=2)

@@ -15,6 +15,8 @@ class DataSettings:
     dataset: str | None = setting(None, "a dataset of the Hub, or one saved with save_to_disk, instead of a folder")
     dataset_split: str = setting("train", "split of the dataset")
     dataset_column: str = setting("audio", "audio column of the dataset")
+    streaming: bool = setting(False, "read the dataset as a stream; it may also be a folder of Parquet or WebDataset shards")
+    stream_block: int = setting(64, "tracks of a shard that are shuffled among each other while streaming")
     synthetic_pieces: int = setting(120, "pieces of synthetic music to render where neither folder nor dataset is given")
     synthetic_piece_s: float = setting(30.0, "length of a synthetic piece in seconds")
     crop_s: float = setting(5.0, "length of a training clip in seconds (MERT: 5)")
@@ -25,7 +27,8 @@ class DataSettings:
 
     def __post_init__(self):
         _require(self.folder is None or self.dataset is None, "data.folder and data.dataset are both given; give one.")
-        for name in ("crop_s", "min_track_s", "synthetic_pieces", "synthetic_piece_s"):
+        _require(self.dataset is not None or not self.streaming, "data.streaming needs data.dataset: what is to be streamed.")
+        for name in ("crop_s", "min_track_s", "synthetic_pieces", "synthetic_piece_s", "stream_block"):
             _positive("data", self, name)
         _require(0 <= self.max_skipped <= 1, f"data.max_skipped={self.max_skipped} must lie within 0 and 1.")
         _require(self.workers >= 0, f"data.workers={self.workers} must be 0 or more.")
@@ -89,6 +92,7 @@ class TrainingSettings:
 
     max_steps: int = setting(400_000, "updates; the learning rate reaches 0 at the last")
     batch_size: int = setting(16, "clips a batch and process")
+    batch_s: float | None = setting(None, "seconds of audio a batch and process; sets batch_size to what fits in")
     gradient_accumulation_steps: int = setting(1, "batches an update")
     learning_rate: float = setting(5e-4, "peak learning rate")
     warmup_steps: int = setting(32_000, "updates over which the learning rate rises from 0")
@@ -97,13 +101,27 @@ class TrainingSettings:
     adam_epsilon: float = setting(1e-6, "added to the root of the gradient's square")
     weight_decay: float = setting(0.01, "decoupled weight decay")
     max_grad_norm: float = setting(10.0, "gradients are scaled down to this norm")
+    codebooks_per_update: int = setting(0, "codebooks, drawn for each update, that are trained in it; 0 is all")
+    spike_deviations: float = setting(0.0, "leave out updates so many running deviations above the mean; 0 leaves out none")
+    spike_memory_steps: int = setting(100, "updates that the running mean and deviation remember")
     mixed_precision: Literal["no", "bf16", "fp16"] = setting("no", "precision of the forward pass; no is float32")
+    attention: Literal["sdpa", "eager", "relaxed", "flash_attention_2", "flex_attention"] = setting(
+        "sdpa", "how attention is computed; relaxed divides by model.attention_relax first, for float16"
+    )
+    gradient_checkpointing: bool = setting(
+        False, "compute activations twice instead of keeping them: less memory, a third slower"
+    )
+    compile: str = setting("no", "backend of torch.compile for the encoder's layers, such as inductor; no is off")
+    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = setting(
+        "tensorboard", "where numbers are shown while training"
+    )
     seed: int = setting(1337, "of everything drawn: weights, order, crops, masks, mixture, dropout")
     log_every: int = setting(10, "updates between two lines of metrics.jsonl")
     checkpoint_every: int = setting(1000, "updates between two checkpoints")
     keep_checkpoints: int = setting(2, "newest checkpoints to keep")
+    keep_every: int = setting(0, "keep the checkpoints of every so many updates for good; 0 keeps none")
     resume: bool = setting(False, "go on from the newest checkpoint in output_dir")
-    max_bad_steps: int = setting(10, "updates in a row without a finite gradient that stop the run")
+    max_bad_steps: int = setting(10, "updates left out in a row that stop the run")
 
     def __post_init__(self):
         for name in ("max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_grad_norm"):
@@ -112,8 +130,33 @@ class TrainingSettings:
             _positive("training", self, name)
         for name in ("adam_beta1", "adam_beta2"):
             _require(0 <= getattr(self, name) < 1, f"training.{name}={getattr(self, name)} must lie within [0, 1).")
-        for name in ("warmup_steps", "weight_decay", "seed"):
+        _positive("training", self, "spike_memory_steps")
+        for name in ("warmup_steps", "weight_decay", "seed", "codebooks_per_update", "spike_deviations", "keep_every"):
             _require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)} must be 0 or more.")
+
+
+@dataclass
+class ValidationSettings:
+    """Tracks that are not trained on, and are watched instead."""
+
+    share: float = setting(0.02, "share of the tracks, drawn by training.seed, that is held out; 0 holds out none")
+    folder: str | None = setting(None, "folder of audio files to validate on, instead of a share of the tracks")
+    clips: int = setting(64, "clips of data.crop_s a validation")
+    every: int = setting(1000, "updates between two validations; there is one behind the last in any case")
+
+    def __post_init__(self):
+        _require(0 <= self.share < 1, f"validation.share={self.share} must lie within [0, 1).")
+        _positive("validation", self, "clips")
+        _positive("validation", self, "every")
+
+
+@dataclass
+class InitSettings:
+    """The weights to begin with."""
+
+    model: str | None = setting(None, "a MERT of the Hub or a folder to go on from; fresh weights by default")
+    revision: str = setting("main", "revision of the model on the Hub")
+    new_heads: bool = setting(False, "agree that heads which the model does not have, or of another size, are drawn anew")
 
 
 @dataclass
@@ -128,8 +171,21 @@ class PretrainSettings:
     masking: MaskingSettings = section(MaskingSettings, "hidden frames")
     mixture: MixtureSettings = section(MixtureSettings, "noise mixture")
     training: TrainingSettings = section(TrainingSettings, "optimisation")
+    validation: ValidationSettings = section(ValidationSettings, "held-out tracks")
+    init: InitSettings = section(InitSettings, "weights to begin with")
 
     def __post_init__(self):
+        if self.training.batch_s is not None:
+            _require(
+                self.training.batch_s >= self.data.crop_s,
+                f"training.batch_s={self.training.batch_s} is less than one clip of data.crop_s={self.data.crop_s}.",
+            )
+            self.training.batch_size = int(self.training.batch_s / self.data.crop_s + 1e-9)
+        _require(
+            not self.data.streaming or self.validation.folder is not None or self.validation.share == 0,
+            f"validation.share={self.validation.share}: no share of a stream can be held out; give --validation.folder, or"
+            " --validation.share 0.",
+        )
         _require(
             self.mixture.probability == 0 or self.training.batch_size > 1,
             f"training.batch_size={self.training.batch_size} with mixture.probability={self.mixture.probability}: noise mixture"

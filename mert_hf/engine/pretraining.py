@@ -1,32 +1,22 @@
-"""From the settings of a pre-training run to its parts: corpus, teachers, model, objective; and from the run to its results."""
+"""From the settings of a pre-training run to its parts: corpus, teachers, objective."""
 
-import itertools
-import json
 import logging
-from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.data.corpus import Corpus, open_dataset, open_folder
-from mert_hf.data.crops import RandomCrops, UnreadableCrop
-from mert_hf.engine.metrics import read_metrics
+from mert_hf.data.source import ClipSource
+from mert_hf.engine.initial_weights import build_model
 from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.engine.settings import suggest
-from mert_hf.engine.trainer import Progress
 from mert_hf.errors import InputError
-from mert_hf.files import write_atomically
 from mert_hf.masking import draw_span_mask
 from mert_hf.mixture import NoiseMixture
-from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.objectives import MaskedPrediction
 from mert_hf.objectives.masked_prediction import SpanMasking
-from mert_hf.seeding import generator, seed_torch
+from mert_hf.seeding import generator
 from mert_hf.teachers import CODE_TEACHERS, CQTTeacher, KMeansTeacher
 
 logger = logging.getLogger(__name__)
@@ -61,24 +51,7 @@ def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder) 
     return corpus
 
 
-def build_config(settings: PretrainSettings) -> MERTConfig:
-    """The model's configuration; codebooks and bins follow from the teachers.
-
-    Raises:
-        InputError: a field MERTConfig does not have, or a value it does not take.
-    """
-    known = sorted(name for name in MERTConfig.__dataclass_fields__ if not name.startswith("_"))
-    for name in settings.model:
-        if name not in known:
-            raise InputError(f"model.{name} is no field of MERTConfig" + suggest(name, known))
-    fields = {"codebook_sizes": settings.teacher.codebook_sizes, "cqt_bins": settings.cqt.bins, **settings.model}
-    try:
-        return MERTConfig(**fields)
-    except (StrictDataclassError, ValueError) as error:
-        raise InputError(f"model: {' '.join(str(error.__cause__ or error).split())}") from None
-
-
-def fit_or_load_teacher(settings: PretrainSettings, config: MERTConfig, crops: RandomCrops, run: RunFolder) -> KMeansTeacher:
+def fit_or_load_teacher(settings: PretrainSettings, config: MERTConfig, clips: ClipSource, run: RunFolder) -> KMeansTeacher:
     """The k-means teacher: given, fitted before in this run, or fitted now on crops of the corpus and saved.
 
     Raises:
@@ -100,7 +73,7 @@ def fit_or_load_teacher(settings: PretrainSettings, config: MERTConfig, crops: R
         )
         logger.info("Fitting %s: %s", fitted.description, " + ".join(map(str, fitted.codebook_sizes)))
         frames = int(teacher.fit_s * fitted.frame_rate)
-        fitted.fit(_readable_clips(crops), settings.training.seed, max_frames=frames)
+        fitted.fit(clips.clips(), settings.training.seed, max_frames=frames)
     except (FileNotFoundError, TypeError, ValueError) as error:
         raise InputError(f"teacher: {error}") from None
     fitted.save_pretrained(folder)
@@ -110,7 +83,7 @@ def fit_or_load_teacher(settings: PretrainSettings, config: MERTConfig, crops: R
 def build_objective(
     settings: PretrainSettings, config: MERTConfig, code_teacher: KMeansTeacher, device: torch.device
 ) -> MaskedPrediction:
-    """The model with fresh weights, drawn from the run's seed, and what it is trained to do.
+    """The model with the weights it begins with, and what it is trained to do.
 
     Raises:
         InputError: settings that do not fit together.
@@ -129,8 +102,7 @@ def build_objective(
             cqt_teacher = CQTTeacher(config.sample_rate, config.hop_samples, **numbers).to(device)
     except ValueError as error:
         raise InputError(str(error)) from None
-    seed_torch(settings.training.seed, "weights")
-    model = MERTForPreTraining(config)
+    model = build_model(settings, config)
     masking = SpanMasking(**vars(settings.masking))
     shortest = round(min(settings.data.crop_s, settings.data.min_track_s) * config.sample_rate)
     try:
@@ -144,43 +116,8 @@ def build_objective(
         cqt_teacher,
         masking,
         mixture,
-        settings.training.seed,
+        settings.training.codebooks_per_update,
     )
-
-
-def write_results(
-    run: RunFolder, progress: Progress, corpus: Corpus, teacher: KMeansTeacher, parameters: int
-) -> dict[str, Any]:
-    """What a finished run came to, as `results.json` and as a dictionary: every number of a model card is read from there."""
-    reports = read_metrics(run.metrics)
-    results = {
-        "loss_start": reports[0]["loss"],
-        "loss_end": reports[-1]["loss"],
-        "masked_accuracy_start": reports[0].get("code_accuracy"),
-        "masked_accuracy_end": reports[-1].get("code_accuracy"),
-        "steps": progress.step,
-        "skipped_steps": progress.skipped_steps,
-        "audio_hours": progress.audio_s / 3600,
-        "training_s": progress.wall_s,
-        "parameters": parameters,
-        "corpus_hours": corpus.duration_s / 3600,
-        "tracks": len(corpus.tracks),
-        "tracks_skipped": len(corpus.skipped),
-        "tracks_silent": corpus.num_silent,
-        "teacher": teacher.description,
-        "codebook_sizes": teacher.codebook_sizes,
-        "versions": {name: version(name) for name in ("mert_hf", "torch", "transformers", "accelerate")},
-    }
-    write_atomically(run.results, json.dumps(results, indent=2) + "\n")
-    return results
-
-
-def _readable_clips(crops: RandomCrops) -> Iterator[torch.Tensor]:
-    # at most ten crops a track: on a small corpus more would only be the same audio again
-    for number in itertools.islice(itertools.count(), 10 * len(crops.corpus.tracks)):
-        crop = crops[number]
-        if not isinstance(crop, UnreadableCrop):
-            yield crop
 
 
 def _render_synthetic_music(settings: PretrainSettings, sampling_rate: int, run: RunFolder) -> Path:

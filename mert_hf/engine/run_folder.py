@@ -3,15 +3,21 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from omegaconf import OmegaConf
+from safetensors import SafetensorError
 
 from mert_hf.engine.metrics import read_metrics
+from mert_hf.engine.run_lock import RunLock
 from mert_hf.engine.settings import flatten, write_settings
 from mert_hf.errors import InputError
+from mert_hf.files import move_flushed
 
 # Settings that may differ between a run and its continuation: they change no number that is trained.
 FREE_TO_CHANGE = (
@@ -24,6 +30,11 @@ FREE_TO_CHANGE = (
     "training.log_every",
     "training.checkpoint_every",
     "training.keep_checkpoints",
+    "training.keep_every",
+    "training.tracker",
+    "training.gradient_checkpointing",
+    "validation.clips",
+    "validation.every",
     "training.max_bad_steps",
 )
 
@@ -43,26 +54,40 @@ class RunFolder:
         self.teacher = self.folder / "teacher"
         self.checkpoints = self.folder / "checkpoints"
         self.metrics = self.folder / "metrics.jsonl"
-        self.curves = self.folder / "training_curves.png"
+        self.validation = self.folder / "validation.jsonl"
+        self.report = self.folder / "report"
         self.model = self.folder / "model"
         self.results = self.folder / "results.json"
+        self._lock = RunLock(self.folder / "run.lock")
+
+    @contextmanager
+    def hold(self) -> Iterator["RunFolder"]:
+        """Give back in the end what `claim` takes."""
+        try:
+            yield self
+        finally:
+            self._lock.release()
 
     def claim(self, settings: Any, resume: bool) -> None:
-        """Begin or continue a run here, and write down its resolved recipe.
+        """Begin or continue a run here, keep other runs out, and write down its resolved recipe.
 
         A folder in which no update was done yet, because something was wrong before, is taken anew.
 
         Raises:
-            InputError: another run lies here, there is none to continue, the run that is to be continued had other settings, or
-                the folder cannot be written.
+            InputError: another run lies here or is being written now, there is none to continue, the run that is to be
+                continued had other settings, or the folder cannot be written.
         """
         if resume and not self.recipe.is_file():
             raise InputError(f"there is no run in {self.folder} to resume; leave out --training.resume, or mend --output_dir.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except OSError as error:
+            raise InputError(f"output_dir {self.folder} cannot be written: {error.strerror}.") from None
         trained = self.newest_checkpoint() is not None or bool(read_metrics(self.metrics))
         if not trained:
             try:
                 shutil.rmtree(self.teacher, ignore_errors=True)
-                self.folder.mkdir(parents=True, exist_ok=True)
                 write_settings(settings, self.recipe)
             except OSError as error:
                 raise InputError(f"output_dir {self.folder} cannot be written: {error.strerror}.") from None
@@ -89,29 +114,59 @@ class RunFolder:
         found = sorted(self.checkpoints.glob("step_*[0-9]"))
         return found[-1] if found else None
 
-    def save_checkpoint(self, accelerator: Accelerator, state: dict[str, Any], keep: int) -> Path:
-        """Write a checkpoint beside its place and then move it there; remove all but the `keep` newest.
+    def save_checkpoint(self, accelerator: Accelerator, state: dict[str, Any], keep: int, keep_every: int = 0) -> Path:
+        """Write a checkpoint beside its place, force it to the disk and then move it there; remove old ones.
 
         Args:
             accelerator: holds the model, the optimizer and the gradient scaler.
             state: numbers to go on from; `step` names the checkpoint.
-            keep: how many to keep.
+            keep: how many of the newest to keep.
+            keep_every: checkpoints of every so many steps are never removed; 0 removes them as well.
+
+        Raises:
+            InputError: a process could not write its part; the checkpoints before this one are as they were.
         """
         final = self.checkpoints / f"step_{state['step']:08d}"
         partial = final.with_suffix(".partial")
+        with self._all_or_none(accelerator, partial):
+            if accelerator.is_main_process:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+        with self._all_or_none(accelerator, partial):
+            accelerator.save_state(partial)
+        with self._all_or_none(accelerator, partial):
+            if accelerator.is_main_process:
+                (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+                shutil.rmtree(final, ignore_errors=True)
+                move_flushed(partial, final)
+                self._remove_old_checkpoints(keep, keep_every)
+        return final
+
+    @contextmanager
+    def _all_or_none(self, accelerator: Accelerator, partial: Path) -> Iterator[None]:
+        """Where one process cannot write, all of them end, instead of waiting for it."""
+        reason = None
+        try:
+            yield
+        # torch says RuntimeError and safetensors SafetensorError where a disk is full
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        reasons = [said for said in gather_object([reason]) if said]
+        if not reasons:
+            return
         if accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)
-        accelerator.wait_for_everyone()
-        accelerator.save_state(partial)
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
-            shutil.rmtree(final, ignore_errors=True)
-            partial.rename(final)
-            for old in sorted(self.checkpoints.glob("step_*[0-9]"))[:-keep]:
+        newest = self.newest_checkpoint()
+        left = f"go on from {newest} with --training.resume" if newest else "there is no checkpoint before it"
+        raise InputError(
+            f"the checkpoint {partial.stem} cannot be written into {self.checkpoints}: {reasons[0]}. Make room there; {left}."
+        )
+
+    def _remove_old_checkpoints(self, keep: int, keep_every: int) -> None:
+        for old in sorted(self.checkpoints.glob("step_*[0-9]"))[:-keep]:
+            step = int(old.name.removeprefix("step_"))
+            if keep_every == 0 or step % keep_every:
                 shutil.rmtree(old)
-        accelerator.wait_for_everyone()
-        return final
 
     def load_checkpoint(self, accelerator: Accelerator, checkpoint: Path) -> dict[str, Any]:
         """Load a checkpoint into the accelerator's objects and return its state."""

@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn as nn
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from mert_hf.data.corpus import WHILE_TRAINING
-from mert_hf.data.crops import AudioBatch, BatchNumbers, RandomCrops, UnreadableCrop, load_batches
+from mert_hf.data.crops import AudioBatch, UnreadableCrop
+from mert_hf.data.source import BatchRange, ClipSource
 from mert_hf.engine.metrics import Averages, MetricsFile, flatten_metrics
 from mert_hf.engine.pretrain_settings import TrainingSettings
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.engine.schedules import linear_warmup_decay
+from mert_hf.engine.updates import Updater
+from mert_hf.engine.validation import Validation, Validator
 from mert_hf.errors import InputError
-from mert_hf.seeding import seed_torch
+from mert_hf.objectives import Objective
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +37,17 @@ class Progress:
         step: updates done.
         audio_s: seconds of audio heard by all processes.
         wall_s: seconds spent in training.
-        skipped_steps: updates left out because their gradient was not finite.
+        skipped_steps: updates left out, because their gradient was not finite or they were spikes.
+        spike_steps: those of them that were spikes.
+        left_out_in_a_row: updates left out since the last one that was not.
     """
 
     step: int = 0
     audio_s: float = 0.0
     wall_s: float = 0.0
     skipped_steps: int = 0
+    spike_steps: int = 0
+    left_out_in_a_row: int = 0
 
 
 class Interrupted(SystemExit):
@@ -49,45 +55,44 @@ class Interrupted(SystemExit):
 
 
 class Trainer:
-    """Runs an objective over random crops until `max_steps`.
+    """Runs an objective over clips until `max_steps`.
 
     Everything random is a function of the seed and of the batch's number, so a run that was stopped and resumed ends as one
     that was not.
 
     Args:
-        objective: module that turns waveforms into a loss; see [`mert_hf.objectives`].
-        crops: the audio.
+        objective: module that turns clips into a loss.
+        source: the clips.
         settings: of the optimisation.
         run: where checkpoints and metrics go.
         accelerator: devices, processes, precision, trackers.
         workers: processes that read audio.
         max_skipped: share of tracks that may turn out unreadable.
+        validator: watches other clips; None watches none.
+        validate_every: updates between two validations while training; none behind the last update.
     """
 
     def __init__(
         self,
-        objective: nn.Module,
-        crops: RandomCrops,
+        objective: Objective,
+        source: ClipSource,
         settings: TrainingSettings,
         run: RunFolder,
         accelerator: Accelerator,
         workers: int = 0,
         max_skipped: float = 0.1,
+        validator: Validator | None = None,
+        validate_every: int = 1000,
     ):
         self.settings = settings
         self.run = run
-        self.crops = crops
+        self.source = source
         self.accelerator = accelerator
         self.workers = workers
         self.max_skipped = max_skipped
-        optimizer = torch.optim.AdamW(
-            [parameter for parameter in objective.parameters() if parameter.requires_grad],
-            lr=settings.learning_rate,
-            betas=(settings.adam_beta1, settings.adam_beta2),
-            eps=settings.adam_epsilon,
-            weight_decay=settings.weight_decay,
-        )
-        self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+        self.validator = validator
+        self.validate_every = validate_every
+        self.updater = Updater(objective, settings, accelerator)
         self.progress = Progress()
         self._unreadable: dict[str, str] = {}
         self._signal: int | None = None
@@ -96,15 +101,15 @@ class Trainer:
         """Train from the newest checkpoint (with `resume`) or from the start to the last update.
 
         Raises:
-            InputError: too much of the corpus turned out unreadable, or the training diverged.
+            InputError: too much of the audio turned out unreadable, or the training diverged.
             Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved.
         """
         if self.settings.resume:
             self._go_on()
-        main = self.accelerator.is_main_process
+        main, settings = self.accelerator.is_main_process, self.settings
         metrics = MetricsFile(self.run.metrics, self.progress.step) if main else None
         bar = tqdm(
-            total=self.settings.max_steps,
+            total=settings.max_steps,
             initial=self.progress.step,
             desc="Training",
             unit="step",
@@ -112,34 +117,29 @@ class Trainer:
             smoothing=0.05,
         )
         averages, reported = Averages(), (self.progress.audio_s, self.progress.wall_s)
-        bad_in_a_row = 0
-        self.objective.train()
+        self.updater.objective.train()
         with bar, self._watch_signals():
             batches = iter(self._batches())
-            while self.progress.step < self.settings.max_steps:
-                started = time.perf_counter()
-                finite, grad_norm = self._update(batches, averages)
-                self.progress.step += 1
-                self.progress.wall_s += time.perf_counter() - started
-                self.progress.skipped_steps += not finite
-                bad_in_a_row = 0 if finite else bad_in_a_row + 1
-                self._stop_if_diverged(bad_in_a_row)
-                last = self.progress.step == self.settings.max_steps
-                if self.progress.step % self.settings.log_every == 0 or last:
+            while self.progress.step < settings.max_steps:
+                grad_norm = self._advance(batches, averages)
+                step = self.progress.step
+                last = step == settings.max_steps
+                if step % settings.log_every == 0 or last:
                     report = self._report(averages, grad_norm, reported)
                     reported = (self.progress.audio_s, self.progress.wall_s)
-                    self.accelerator.log(flatten_metrics(report), step=self.progress.step)
+                    self.accelerator.log(flatten_metrics(report), step=step)
                     if metrics is not None:
                         metrics.write(report)
                         bar.set_postfix_str(_one_line(report), refresh=False)
                 bar.update()
+                if step % self.validate_every == 0 and not last:
+                    self.validate()
                 stopping = self._asked_to_stop()
-                if self.progress.step % self.settings.checkpoint_every == 0 or last or stopping:
-                    state = {**vars(self.progress), **self._circumstances()}
-                    self.run.save_checkpoint(self.accelerator, state, self.settings.keep_checkpoints)
+                if step % settings.checkpoint_every == 0 or last or stopping:
+                    self._save()
                 if stopping and not last:
                     break
-        if self.progress.step < self.settings.max_steps:
+        if self.progress.step < settings.max_steps:
             logger.warning(
                 "Stopped at step %d by signal %d; a checkpoint is saved, go on with --training.resume",
                 self.progress.step,
@@ -148,9 +148,54 @@ class Trainer:
             raise Interrupted(128 + (self._signal or signal.SIGTERM))
         return self.progress
 
+    def validate(self) -> Validation | None:
+        """Validate now and write down the result; None without a validator. All processes must call it."""
+        if self.validator is None:
+            return None
+        validation = self.validator.run(self.updater)
+        report = {"step": self.progress.step, **validation.report}
+        named = {f"validation/{name}": value for name, value in flatten_metrics(validation.report).items()}
+        self.accelerator.log(named, step=self.progress.step)
+        if self.accelerator.is_main_process:
+            MetricsFile(self.run.validation, self.progress.step - 1).write(report)
+        return validation
+
+    def _advance(self, batches: Iterator[AudioBatch], averages: Averages) -> float:
+        """Do the next update and note what came of it; returns the norm of its gradient."""
+        progress, started = self.progress, time.perf_counter()
+        parts = [self._take(next(batches)) for _ in range(self.settings.gradient_accumulation_steps)]
+        update = self.updater.update(parts, progress.step)
+        progress.step += 1
+        progress.wall_s += time.perf_counter() - started
+        heard = sum(part.waveforms.numel() for part in parts) / self.source.sampling_rate
+        progress.audio_s += heard * self.accelerator.num_processes
+        for part in parts:
+            self.source.remember(part)
+        if update.left_out is None:
+            averages.add(update.logs)
+            progress.left_out_in_a_row = 0
+        else:
+            progress.skipped_steps += 1
+            progress.spike_steps += "spike" in update.left_out
+            progress.left_out_in_a_row += 1
+            logger.warning("Left out update %d: %s (norm %g)", progress.step, update.left_out, update.grad_norm)
+            self._stop_if_diverged(update.left_out)
+        return update.grad_norm
+
+    def _save(self) -> None:
+        """A checkpoint of everything the next update depends on."""
+        sources = gather_object([self.source.state_dict()])
+        state = {
+            **vars(self.progress),
+            **self._circumstances(),
+            "spike_guard": self.updater.guard.state_dict(),
+            "sources": sources,
+        }
+        self.run.save_checkpoint(self.accelerator, state, self.settings.keep_checkpoints, self.settings.keep_every)
+
     def _circumstances(self) -> dict:
-        """What must be the same when a run goes on, because every crop it reads depends on it."""
-        return {"num_processes": self.accelerator.num_processes, "corpus": self.crops.corpus.fingerprint()}
+        """What must be the same when a run goes on, because every clip it hears depends on it."""
+        return {"num_processes": self.accelerator.num_processes, **self.source.circumstances(self.workers)}
 
     def _go_on(self) -> None:
         """Load the newest checkpoint.
@@ -164,67 +209,43 @@ class Trainer:
             return
         state = self.run.load_checkpoint(self.accelerator, checkpoint)
         now = self._circumstances()
-        before = {name: state.pop(name) for name in now}
-        if before["corpus"] != now["corpus"]:
-            raise InputError(
-                f"the usable tracks of {self.crops.corpus.title} are not those the run in {self.run.folder} was started with;"
-                " restore them, or start a new run in another --output_dir."
-            )
+        before = {name: state.pop(name, None) for name in now}
         if before["num_processes"] != now["num_processes"]:
             raise InputError(
                 f"the run in {self.run.folder} was started with {before['num_processes']} processes, now there are"
                 f" {now['num_processes']}; start as many, or a new run in another --output_dir."
             )
+        changed = [name for name in now if before[name] != now[name]]
+        if changed:
+            raise InputError(
+                f"the {' and the '.join(changed)} of {self.source.title} are not those the run in {self.run.folder} was started"
+                " with; restore them, or start a new run in another --output_dir."
+            )
+        self.updater.guard.load_state_dict(state.pop("spike_guard"))
+        self.source.load_state_dict(state.pop("sources")[self.accelerator.process_index])
         self.progress = Progress(**state)
         logger.info("Resuming from %s", checkpoint)
 
-    def _update(self, batches: Iterator[AudioBatch], averages: Averages) -> tuple[bool, torch.Tensor]:
-        """One update: its batches, their gradients, the step. Returns whether the gradient was finite, and its norm."""
-        settings, rank = self.settings, self.accelerator.process_index
-        step = self.progress.step
-        rate = settings.learning_rate * linear_warmup_decay(step, settings.warmup_steps, settings.max_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        parts, heard = settings.gradient_accumulation_steps, []
-        for part in range(parts):
-            number = step * parts + part
-            waveforms = self._take(next(batches))
-            seed_torch(settings.seed, "dropout", number, rank)
-            last = part == parts - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.objective):
-                loss, logs = self.objective(waveforms, number, rank)
-                self.accelerator.backward(loss / parts)
-            heard.append(logs)
-            self.progress.audio_s += waveforms.numel() / self.crops.sampling_rate * self.accelerator.num_processes
-        grad_norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.max_grad_norm)
-        finite = bool(torch.isfinite(grad_norm))
-        for logs in heard if finite else ():
-            averages.add(logs)
-        # float16's loss scaler leaves out such an update itself, and has to see it to lower its scale
-        if finite or self.accelerator.scaler is not None:
-            self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.accelerator.unwrap_model(self.objective).after_step(step)
-        return finite, grad_norm
-
     def _batches(self):
-        parts = self.settings.gradient_accumulation_steps
-        numbers = BatchNumbers(
-            self.settings.batch_size,
-            start=self.progress.step * parts,
-            stop=self.settings.max_steps * parts,
-            rank=self.accelerator.process_index,
-            world_size=self.accelerator.num_processes,
+        parts, accelerator = self.settings.gradient_accumulation_steps, self.accelerator
+        return self.source.batches(
+            BatchRange(
+                self.settings.batch_size,
+                start=self.progress.step * parts,
+                stop=self.settings.max_steps * parts,
+                rank=accelerator.process_index,
+                world_size=accelerator.num_processes,
+                workers=self.workers,
+            )
         )
-        return load_batches(self.crops, numbers, self.workers)
 
-    def _take(self, batch: AudioBatch) -> torch.Tensor:
-        """The waveforms of a batch on the device; what could not be read is written down."""
+    def _take(self, batch: AudioBatch) -> AudioBatch:
+        """A batch with at least one clip; what could not be read is written down."""
         for crop in batch.unreadable:
             self._note_unreadable(crop)
         if len(batch.waveforms) == 0:
             raise InputError(f"not one crop of a batch could be read; the reasons are listed in {self.run.skipped}.")
-        return batch.waveforms.to(self.accelerator.device, non_blocking=True)
+        return batch
 
     def _note_unreadable(self, crop: UnreadableCrop) -> None:
         if crop.track in self._unreadable:
@@ -233,31 +254,35 @@ class Trainer:
         logger.warning("Left out a crop of %r: %s", crop.track, crop.reason)
         with Path(self.run.skipped).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"file": crop.track, "reason": WHILE_TRAINING + crop.reason}) + "\n")
-        corpus = self.crops.corpus
-        skipped, count = len(corpus.skipped) + len(self._unreadable), len(corpus.skipped) + len(corpus.tracks)
+        count, skipped = self.source.num_known()
+        skipped += len(self._unreadable)
         if skipped > self.max_skipped * count:
             raise InputError(
                 f"{skipped} of {count} tracks cannot be used, {len(self._unreadable)} of them became unreadable during training"
                 f" (data.max_skipped is {self.max_skipped:.0%}); the reasons are listed in {self.run.skipped}."
             )
 
-    def _report(self, averages: Averages, grad_norm: torch.Tensor, before: tuple[float, float]) -> dict:
+    def _report(self, averages: Averages, grad_norm: float, before: tuple[float, float]) -> dict:
         audio_s, wall_s = self.progress.audio_s - before[0], self.progress.wall_s - before[1]
+        state = self.updater.plain_objective.state()
         return {
             "step": self.progress.step,
             **averages.report(self.accelerator),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "grad_norm": float(grad_norm),
+            **{name: value.tolist() for name, value in state.items()},
+            "learning_rate": self.updater.rate(self.progress.step - 1),
+            "grad_norm": grad_norm,
             "audio_hours": self.progress.audio_s / 3600,
             "audio_s_per_s": audio_s / wall_s,
             "skipped_steps": self.progress.skipped_steps,
+            "spike_steps": self.progress.spike_steps,
         }
 
-    def _stop_if_diverged(self, bad_in_a_row: int) -> None:
-        if bad_in_a_row >= self.settings.max_bad_steps:
+    def _stop_if_diverged(self, reason: str) -> None:
+        if self.progress.left_out_in_a_row >= self.settings.max_bad_steps:
             raise InputError(
-                f"{bad_in_a_row} updates in a row up to step {self.progress.step} had no finite gradient: the training has"
-                " diverged. Start a new run with a lower training.learning_rate or a longer training.warmup_steps."
+                f"{self.progress.left_out_in_a_row} updates in a row up to step {self.progress.step} were left out, the last"
+                f" for {reason}: the training has diverged. Start a new run with a lower training.learning_rate or a longer"
+                " training.warmup_steps."
             )
 
     @contextlib.contextmanager

@@ -8,9 +8,12 @@ import torch.nn as nn
 from mert_hf.errors import InputError
 from mert_hf.masking import draw_span_mask
 from mert_hf.mixture import NoiseMixture, mix_in
-from mert_hf.modeling_mert import MERTForPreTraining
-from mert_hf.objectives.base import ObjectiveOutput
-from mert_hf.seeding import generator
+from mert_hf.modeling_mert import IGNORED_LABEL, MERTForPreTraining
+from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
+from mert_hf.seeding import Draws
+
+# Rows that a converted fairseq checkpoint may have behind the codes: its dictionary's special symbols.
+FAIRSEQ_SPECIALS = 4
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class SpanMasking:
     min_spans: int = 2
 
 
-class MaskedPrediction(nn.Module):
+class MaskedPrediction(Objective):
     """Draws masks and mixtures, asks the teachers, and compares.
 
     Args:
@@ -30,11 +33,13 @@ class MaskedPrediction(nn.Module):
         code_teacher: gives codes; None trains without.
         cqt_teacher: gives the constant-Q spectrum; None trains without.
         masking: which frames are hidden.
-        mixture: noise laid over the clips the model hears; the teachers hear the clean ones.
-        seed: of masks and mixtures, which are functions of it, the batch number and the rank.
+        mixture: noise laid over the clips the model hears in training; the teachers hear the clean ones.
+        codebooks_per_update: number of codebooks, drawn anew for each update, that are trained in it; 0 is all of them. The
+            loss sums over those (the official code's option `random_codebook`).
 
     Raises:
-        InputError: no teacher, or one whose rate, frame rate, codebooks or bins are not the model's.
+        InputError: no teacher, one whose rate, frame rate, codebooks or bins are not the model's, or more codebooks in an
+            update than there are.
     """
 
     def __init__(
@@ -44,49 +49,115 @@ class MaskedPrediction(nn.Module):
         cqt_teacher: nn.Module | None,
         masking: SpanMasking,
         mixture: NoiseMixture,
-        seed: int = 0,
+        codebooks_per_update: int = 0,
     ):
         super().__init__()
         _check_fit(model, code_teacher, cqt_teacher)
+        books = len(model.config.codebook_sizes)
+        if not 0 <= codebooks_per_update <= books:
+            raise InputError(f"codebooks_per_update={codebooks_per_update} must lie within 0 (all) and {books}, all there are.")
         self.model = model
         self.masking = masking
         self.mixture = mixture
-        self.seed = seed
+        self.codebooks_per_update = codebooks_per_update
         # in a tuple, so that torch does not see them: teachers are no part of checkpoints or of the exchange between processes
         self._teachers = (code_teacher, cqt_teacher)
 
-    def forward(self, waveforms: torch.Tensor, batch_number: int, rank: int = 0) -> ObjectiveOutput:
-        """Loss of one batch.
+    @torch.no_grad()
+    def prepare(self, waveforms: torch.Tensor, draws: Draws, labels: torch.Tensor | None = None) -> Batch:
+        """Mask, mixture and targets of clean clips: the arguments of [`MERTForPreTraining`].
 
         Args:
             waveforms: (batch, samples) float32, clean clips.
-            batch_number: which batch of this process, counted from the start of training.
-            rank: which process.
+            draws: of the batch. In `eval()` nothing is mixed in and every codebook is asked for.
+            labels: (batch, codebooks, frames) int64 codes of the clips, where they are stored; else the teacher is asked.
         """
         batch, samples = waveforms.shape
         frames = self.model.count_frames(samples)
-        mask_draws = generator(self.seed, "mask", batch_number, rank)
-        mask = draw_span_mask(batch, frames, mask_draws, **vars(self.masking)).to(waveforms.device)
+        mask = draw_span_mask(batch, frames, draws.for_batch("mask"), **vars(self.masking))
         excerpts = []
-        if batch > 1:  # of a batch whose other clips could not be read, one is left, and there is nothing to mix in
-            excerpts = self.mixture.draw(batch, samples, generator(self.seed, "mixture", batch_number, rank))
+        if self.training and batch > 1:  # of a batch whose other clips could not be read, one is left: nothing to mix in
+            excerpts = self.mixture.draw(batch, samples, draws.for_batch("mixture"))
         code_teacher, cqt_teacher = self._teachers
-        outputs = self.model(
-            mix_in(waveforms, excerpts),
-            mask_time_indices=mask,
-            labels=None if code_teacher is None else code_teacher(waveforms),
-            cqt_labels=None if cqt_teacher is None else cqt_teacher(waveforms),
-        )
-        names = ("code_loss", "cqt_loss", "feature_penalty", "code_accuracy")
-        logs = {name: outputs[name].detach() for name in names if outputs.get(name) is not None}
-        return ObjectiveOutput(outputs.loss, {"loss": outputs.loss.detach(), **logs})
+        if labels is None and code_teacher is not None:
+            labels = code_teacher(waveforms)
+        return {
+            "input_values": mix_in(waveforms, excerpts),
+            "mask_time_indices": mask.to(waveforms.device),
+            "labels": None if labels is None else self._choose_codebooks(labels, draws),
+            "cqt_labels": None if cqt_teacher is None else cqt_teacher(waveforms),
+        }
 
-    def after_step(self, step: int) -> None:
-        """Nothing moves but by gradients."""
+    def count(self, batch: Batch) -> Counts:
+        """Frames, masked frames, and masked frames with a label in each codebook."""
+        return self.model.count_loss_items(batch["mask_time_indices"], batch["labels"])
+
+    def forward(self, batch: Batch, totals: Counts) -> ObjectiveOutput:
+        """Share of the loss; in `eval()` the logs also hold how often each code was right and how often it was predicted."""
+        outputs = self.model(**batch, loss_totals=totals)
+        names = ("loss", "code_loss", "cqt_loss", "feature_penalty", "code_accuracy")
+        logs = {name: outputs[name].detach() for name in names if outputs.get(name) is not None}
+        if not self.training:
+            logs |= self._count_codes(batch, outputs.last_hidden_state)
+            if "cqt_loss" in logs:
+                squares = batch["cqt_labels"][:, : batch["mask_time_indices"].shape[1]][batch["mask_time_indices"]].square()
+                logs["cqt_power"] = squares.sum() / (totals["masked_frames"] * squares.shape[-1])
+        return ObjectiveOutput(outputs.loss, logs)
+
+    def summarise(self, logs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Of validation: relative error of the constant-Q spectrum, and how many codes are in use.
+
+        `cqt_error` is the Frobenius norm of the error over that of the target. A perplexity is exp(entropy) of how often each
+        code occurs, the number of codes that would be as varied if all occurred equally often: (codebooks,).
+        """
+        report = {name: value for name, value in logs.items() if name not in ("cqt_power", "label_counts", "predicted_counts")}
+        if "cqt_power" in logs:
+            report["cqt_error"] = (logs["cqt_loss"] / logs["cqt_power"]).sqrt()
+        for name in ("label", "predicted"):
+            if f"{name}_counts" in logs:
+                report[f"{name}_perplexity"] = perplexity(logs[f"{name}_counts"])
+        return report
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The temperatures, where they are learnt."""
+        head = self.model.code_head
+        return {} if head.log_temperatures is None else {"temperature": head.temperatures().detach()}
 
     def export(self) -> MERTForPreTraining:
         """The model to publish."""
         return self.model
+
+    def _choose_codebooks(self, labels: torch.Tensor, draws: Draws) -> torch.Tensor:
+        books = labels.shape[1]
+        if not self.training or self.codebooks_per_update in (0, books):
+            return labels
+        left_out = draws.for_update("codebooks").permutation(books)[self.codebooks_per_update :]
+        labels = labels.clone()
+        labels[:, left_out.tolist()] = IGNORED_LABEL
+        return labels
+
+    @torch.no_grad()
+    def _count_codes(self, batch: Batch, hidden_states: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(codebooks, largest codebook) float64: how often each code is the label, and the prediction, on masked frames."""
+        if batch["labels"] is None:
+            return {}
+        head, mask = self.model.code_head, batch["mask_time_indices"]
+        labels = batch["labels"].mT[:, : mask.shape[1]][mask]
+        predicted = torch.stack([logits.argmax(-1) for logits in head(hidden_states[mask])], dim=1)
+        predicted = torch.where(labels == IGNORED_LABEL, IGNORED_LABEL, predicted)
+        labels = torch.where(labels == IGNORED_LABEL, IGNORED_LABEL, labels + head.code_offset)
+        largest = max(head.codebook_sizes)
+        counts = (
+            torch.stack([torch.bincount(column[column >= 0], minlength=largest) for column in codes.T]).double()
+            for codes in (labels, predicted)
+        )
+        return dict(zip(("label_counts", "predicted_counts"), counts, strict=True))
+
+
+def perplexity(counts: torch.Tensor) -> torch.Tensor:
+    """exp(entropy) of the shares of (..., codes) counts: 1 where one code is all, the number of codes where all are equal."""
+    shares = counts / counts.sum(-1, keepdim=True)
+    return torch.special.entr(shares).sum(-1).exp()
 
 
 def _check_fit(model: MERTForPreTraining, code_teacher: nn.Module | None, cqt_teacher: nn.Module | None) -> None:
@@ -102,18 +173,26 @@ def _check_fit(model: MERTForPreTraining, code_teacher: nn.Module | None, cqt_te
                 f"the {name} teacher works at {given[0]} Hz and {given[1]:g} frames per second, the model at"
                 f" {config.sample_rate} Hz and {config.frame_rate:g}; make them equal."
             )
-    if code_teacher is not None and config.code_offset:
-        raise InputError(
-            f"model.code_offset={config.code_offset} shifts the teacher's codes out of codebooks of the teacher's own sizes; it"
-            " is for converted checkpoints."
-        )
-    if code_teacher is not None and list(code_teacher.codebook_sizes) != list(config.codebook_sizes):
-        raise InputError(
-            f"the code teacher has codebooks of {list(code_teacher.codebook_sizes)} codes, the model is made for"
-            f" {list(config.codebook_sizes)}; leave model.codebook_sizes out, it follows from the teacher."
-        )
+    if code_teacher is not None:
+        _check_codebooks(config, list(code_teacher.codebook_sizes))
     if cqt_teacher is not None and cqt_teacher.num_bins != config.cqt_bins:
         raise InputError(
             f"the constant-Q teacher has {cqt_teacher.num_bins} bins, the model is made for {config.cqt_bins}; leave"
             " model.cqt_bins out, it follows from cqt.bins."
+        )
+
+
+def _check_codebooks(config, sizes: list[int]) -> None:
+    """Classes are the teacher's codes; a converted official checkpoint has fairseq's special symbols beside them."""
+    classes, offset = list(config.codebook_sizes), config.code_offset
+    specials = FAIRSEQ_SPECIALS if classes == [size + FAIRSEQ_SPECIALS for size in sizes] else 0
+    if classes != [size + specials for size in sizes]:
+        raise InputError(
+            f"the code teacher has codebooks of {sizes} codes, the model is made for {classes}; leave model.codebook_sizes out,"
+            " it follows from the teacher."
+        )
+    if offset not in (0, specials):
+        raise InputError(
+            f"model.code_offset={offset} shifts the teacher's codes out of codebooks of {classes} classes; it is for converted"
+            " checkpoints."
         )

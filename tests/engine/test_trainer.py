@@ -8,6 +8,7 @@ from accelerate import Accelerator
 
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.crops import RandomCrops
+from mert_hf.data.source import CorpusClips
 from mert_hf.engine.metrics import MetricsFile, read_metrics
 from mert_hf.engine.pretrain_settings import TrainingSettings
 from mert_hf.engine.run_folder import RunFolder
@@ -40,18 +41,18 @@ def make_trainer(music_folder, tiny_config, teachers, tmp_path):
         )
         seed_torch(settings.seed, "weights")
         objective = MaskedPrediction(
-            MERTForPreTraining(tiny_config), *teachers, SpanMasking(), NoiseMixture(0.5, 1, 2, 2000, 4000), settings.seed
+            MERTForPreTraining(tiny_config), *teachers, SpanMasking(), NoiseMixture(0.5, 1, 2, 2000, 4000)
         )
         run = RunFolder(tmp_path / run)
         run.folder.mkdir(exist_ok=True)
         crops = RandomCrops(corpus, crop_samples=24000, seed=settings.seed)
-        return Trainer(objective, crops, settings, run, Accelerator(cpu=True), workers, max_skipped)
+        return Trainer(objective, CorpusClips(crops), settings, run, Accelerator(cpu=True), workers, max_skipped)
 
     return make
 
 
 def weights(trainer):
-    return {name: tensor.clone() for name, tensor in trainer.objective.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in trainer.updater.objective.state_dict().items()}
 
 
 def assert_identical(first, second):
@@ -65,14 +66,14 @@ def test_a_run_that_was_stopped_and_resumed_ends_as_one_that_was_not(make_traine
     whole = make_trainer("whole", gradient_accumulation_steps=2)
     whole.train()
     stopped = make_trainer("stopped", gradient_accumulation_steps=2)
-    update = stopped._update
+    advance = stopped._advance
 
-    def update_and_be_stopped(*arguments):
+    def advance_and_be_stopped(*arguments):
         if stopped.progress.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return update(*arguments)
+        return advance(*arguments)
 
-    monkeypatch.setattr(stopped, "_update", update_and_be_stopped)
+    monkeypatch.setattr(stopped, "_advance", advance_and_be_stopped)
     with pytest.raises(Interrupted) as stop:
         stopped.train()
     assert stop.value.code == 143
@@ -94,11 +95,11 @@ def test_a_run_that_was_killed_goes_on_from_its_last_complete_checkpoint(make_tr
     killed = make_trainer("killed", max_steps=6)
     save = killed.run.save_checkpoint
 
-    def save_until_killed(accelerator, state, keep):
+    def save_until_killed(accelerator, state, *keep):
         if state["step"] == 4:
             (killed.run.checkpoints / "step_00000004.partial").mkdir()  # what is left of an unfinished one
             raise KeyboardInterrupt
-        return save(accelerator, state, keep)
+        return save(accelerator, state, *keep)
 
     killed.run.save_checkpoint = save_until_killed
     with pytest.raises(KeyboardInterrupt):
@@ -142,7 +143,7 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_many_stop_the_run(make_tr
     second = make_trainer("second", max_steps=5, max_bad_steps=3)
     monkeypatch.setattr(second.accelerator, "backward", poison)
     trainer, bad_until = second, 4
-    with pytest.raises(InputError, match="3 updates in a row up to step 4 had no finite gradient"):
+    with pytest.raises(InputError, match="3 updates in a row up to step 4 were left out, the last for no finite gradient"):
         second.train()
 
 
@@ -167,8 +168,8 @@ def test_a_run_does_not_go_on_with_other_tracks_or_another_number_of_processes(m
             resumed.train()
     (music_folder / "a.wav").rename(music_folder / "z.wav")
     resumed = make_trainer(max_steps=2, resume=True)
-    resumed.crops.corpus = open_folder(music_folder)
-    with pytest.raises(InputError, match="are not those the run in .* was started with"):
+    resumed.source.crops.corpus = open_folder(music_folder)
+    with pytest.raises(InputError, match="the corpus of .* are not those the run in .* was started with"):
         resumed.train()
 
 

@@ -98,7 +98,7 @@ def test_trains_on_synthetic_music_and_says_what_it_did(trained):
     assert results["audio_hours"] == pytest.approx(12 * 2 * 2 / 3600)
     assert (results["loss_start"], results["loss_end"]) == (reports[0]["loss"], reports[-1]["loss"])
     assert "stand-in" in results["teacher"]
-    assert (folder / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "report" / "training_curves.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "skipped.jsonl").read_text() == ""
 
 
@@ -204,8 +204,8 @@ def test_a_finished_run_is_not_overwritten(monkeypatch, trained):
 
 
 def test_every_recipe_can_be_read():
+    from mert_hf.engine.initial_weights import build_config
     from mert_hf.engine.pretrain_settings import PretrainSettings
-    from mert_hf.engine.pretraining import build_config
     from mert_hf.engine.settings import read_settings, recipe_names
 
     names = recipe_names(ROOT / "training" / "recipes")

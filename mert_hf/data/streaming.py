@@ -1,0 +1,210 @@
+"""Clips from a stream of shards (Parquet, WebDataset, a dataset of the Hub) that is read once through, never copied or indexed.
+
+The stream is cut into lanes, one for each reading process of each training process. Lane l of L reads the shards l, l + L, ...
+of an endless row of shards: every pass over the stream is a seeded order of its own. Inside a shard, blocks of tracks are
+shuffled. A lane's place is three numbers, which travel with its batches; from there reading goes on.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from mert_hf.audio import AudioError, read_audio, read_info, require_duration
+from mert_hf.data.crops import AudioBatch, UnreadableCrop, collate, leave_signals_to_the_trainer
+from mert_hf.data.source import BatchRange, ClipSource
+from mert_hf.errors import InputError
+from mert_hf.seeding import generator
+
+# A share of left-out tracks means nothing before so many were read.
+FEWEST_KNOWN = 100
+# A teacher is fitted on at most so many passes over the stream.
+FITTING_PASSES = 10
+
+
+@dataclass
+class Position:
+    """A lane's place in the stream.
+
+    Attributes:
+        shard: place in the endless row of shards.
+        track: tracks read of that shard.
+        seen: tracks read in all.
+    """
+
+    shard: int
+    track: int = 0
+    seen: int = 0
+
+
+@dataclass
+class StreamedBatch(AudioBatch):
+    """A batch, the lane of its process it came from, and the lane's place behind it."""
+
+    lane: int
+    position: Position
+
+
+class StreamClips(ClipSource):
+    """One random crop of every track of a stream.
+
+    Args:
+        dataset: a `datasets.IterableDataset` whose `column` holds encoded audio, not decoded.
+        column: name of that column.
+        title: where it comes from, for messages.
+        crop_samples: length of a crop at `sampling_rate`; shorter tracks are taken whole.
+        sampling_rate: samples per second of the crops.
+        min_duration_s: shorter tracks are left out and listed.
+        block: tracks of a shard that are shuffled among each other; so many encoded tracks are held in memory by each reader.
+        seed: of the orders and the crops.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        column: str,
+        title: str,
+        crop_samples: int,
+        sampling_rate: int = 24000,
+        min_duration_s: float = 3.0,
+        block: int = 64,
+        seed: int = 0,
+    ):
+        self.dataset = dataset
+        self.column = column
+        self.title = title
+        self.crop_samples = crop_samples
+        self.sampling_rate = sampling_rate
+        self.min_duration_s = min_duration_s
+        self.block = block
+        self.seed = seed
+        self._positions: dict[int, Position] = {}
+
+    def batches(self, place: BatchRange) -> DataLoader:
+        """Read batches; each process must read its lanes from the first batch or from a loaded state on."""
+        readers = dict(num_workers=place.workers, worker_init_fn=leave_signals_to_the_trainer)
+        return DataLoader(_Lanes(self, place, dict(self._positions)), batch_size=None, **readers)
+
+    def clips(self) -> Iterator[torch.Tensor]:
+        """The crops of a few passes."""
+        for crop, position in self.read_lane(Position(0), 1):
+            if position.shard >= FITTING_PASSES * self.dataset.num_shards:
+                return
+            if not isinstance(crop, UnreadableCrop):
+                yield crop
+
+    def circumstances(self, workers: int) -> dict[str, Any]:
+        """Number of shards and of readers, which decide what a lane reads."""
+        return {"number of shards": self.dataset.num_shards, "number of readers (data.workers)": max(workers, 1)}
+
+    def num_known(self) -> tuple[int, int]:
+        """Tracks this process has read so far."""
+        return max(sum(position.seen for position in self._positions.values()), FEWEST_KNOWN), 0
+
+    def remember(self, batch: StreamedBatch) -> None:
+        """Note the place behind a batch."""
+        self._positions[batch.lane] = batch.position
+
+    def state_dict(self) -> list:
+        """Places of the lanes of this process."""
+        return [[lane, *vars(position).values()] for lane, position in sorted(self._positions.items())]
+
+    def load_state_dict(self, state: list) -> None:
+        """Go on from these places."""
+        self._positions = {lane: Position(*numbers) for lane, *numbers in state}
+
+    def read_lane(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position]]:
+        """Crops of a lane from a place on, each with the place behind it; never ends."""
+        shard, track, seen = position.shard, position.track, position.seen
+        while True:
+            begin = track - track % self.block
+            tracks = self._read_block(shard, begin)
+            order = generator(self.seed, "stream order", shard, begin).permutation(len(tracks))
+            for index in order[track - begin :]:
+                track, seen = track + 1, seen + 1
+                yield self._crop(tracks[index], shard, begin + int(index)), Position(shard, track, seen)
+            if len(tracks) < self.block:
+                shard, track = shard + lanes, 0
+
+    def _read_block(self, shard: int, begin: int) -> list[dict]:
+        count = self.dataset.num_shards
+        passed, place = divmod(shard, count)
+        number = int(generator(self.seed, "shards", passed).permutation(count)[place])
+        rows = self.dataset.shard(num_shards=count, index=number).skip(begin)
+        # by batches of one: plain iteration would deal the shard out to the reading processes once more
+        return [{name: value[0] for name, value in row.items()} for row in itertools.islice(rows.iter(1), self.block)]
+
+    def _crop(self, track: dict, shard: int, number: int) -> torch.Tensor | UnreadableCrop:
+        audio = track[self.column] or {}
+        source = audio.get("bytes") or audio.get("path") or b""
+        try:
+            info = read_info(source)
+            require_duration(info, self.min_duration_s)
+            available = info.num_samples * self.sampling_rate // info.sampling_rate
+            length = min(self.crop_samples, available)
+            start = int(generator(self.seed, "stream crop", shard, number).integers(0, available - length + 1))
+            return torch.from_numpy(read_audio(source, self.sampling_rate, start, length))
+        except AudioError as error:
+            name = track.get("__key__") or audio.get("path") or f"track {number}"
+            place = shard % self.dataset.num_shards
+            return UnreadableCrop(f"{name} ({place}/{number})", str(error))
+
+
+class _Lanes(IterableDataset):
+    """The batches of one process; inside a reading process, those of its lane."""
+
+    def __init__(self, stream: StreamClips, place: BatchRange, positions: dict[int, Position]):
+        self._stream, self._place, self._positions = stream, place, positions
+
+    def __iter__(self) -> Iterator[StreamedBatch]:
+        worker, place = get_worker_info(), self._place
+        index, readers = (worker.id, worker.num_workers) if worker else (0, 1)
+        # readers take turns from the first on; with this, batch b comes from lane b % readers, wherever a run goes on
+        lane = (place.start + index) % readers
+        first = Position(place.rank * readers + lane)
+        crops = self._stream.read_lane(self._positions.get(lane, first), place.world_size * readers)
+        for _ in range(place.start + index, place.stop, readers):
+            read = list(itertools.islice(crops, place.size))
+            batch = collate([crop for crop, _ in read])
+            yield StreamedBatch(batch.waveforms, batch.unreadable, lane, read[-1][1])
+
+
+def open_stream(name: str, split: str, column: str):
+    """A stream of encoded audio: a dataset of the Hub, or a folder of Parquet or WebDataset (.tar) shards.
+
+    Returns:
+        A `datasets.IterableDataset` whose audio is not decoded.
+
+    Raises:
+        InputError: it cannot be opened, is empty, or its column holds no encoded audio.
+    """
+    from datasets import Audio, load_dataset
+
+    folder = Path(name).expanduser()
+    builder, files = name, {}
+    if folder.is_dir():
+        kinds = {"parquet": sorted(folder.rglob("*.parquet")), "webdataset": sorted(folder.rglob("*.tar"))}
+        found = [kind for kind, shards in kinds.items() if shards]
+        if len(found) != 1:
+            raise InputError(
+                f"data.dataset={name!r} must hold Parquet shards (.parquet) or WebDataset shards (.tar), one kind."
+            )
+        builder, files = found[0], {"data_files": {split: [str(shard) for shard in kinds[found[0]]]}}
+    try:
+        stream = load_dataset(builder, split=split, streaming=True, **files)
+        if isinstance((stream.features or {}).get(column), Audio):
+            stream = stream.cast_column(column, Audio(decode=False))
+        first = next(iter(stream.iter(1)), None)
+    except (OSError, ValueError, ConnectionError) as error:
+        raise InputError(f"data.dataset={name!r} cannot be streamed: {' '.join(str(error).split())}") from None
+    if first is None:
+        raise InputError(f"data.dataset={name!r} is empty.")
+    if column not in first:
+        raise InputError(f"data.dataset={name!r} has no column {column!r} (data.dataset_column); it has: {', '.join(first)}.")
+    if not isinstance(first[column][0], dict):
+        raise InputError(f"column {column!r} of data.dataset={name!r} holds no encoded audio (bytes and path).")
+    return stream

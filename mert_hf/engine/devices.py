@@ -1,0 +1,68 @@
+"""The accelerator of a run: devices, processes, precision, trackers, and what does not go together there."""
+
+import importlib.util
+import os
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
+
+from mert_hf.configuration_mert import MERTConfig
+from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.settings import flatten
+from mert_hf.errors import InputError
+
+
+def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFolder) -> Accelerator:
+    """The accelerator that the launcher's configuration (`training/launch`) and the settings ask for.
+
+    Raises:
+        InputError: a tracker that is not installed, or a precision or a kind of sharding that does not work here.
+    """
+    training = settings.training
+    tracker = None if training.tracker == "none" else training.tracker
+    if tracker is not None and importlib.util.find_spec(tracker) is None:
+        raise InputError(
+            f"training.tracker={tracker} needs its package: pip install {tracker}; or give --training.tracker none."
+        )
+    accelerator = Accelerator(
+        mixed_precision=training.mixed_precision,
+        log_with=tracker,
+        project_dir=run.folder,
+        kwargs_handlers=[
+            # LayerDrop leaves layers out at random, and their weights then get no gradient
+            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
+            # the others wait while the first process checks the corpus and fits the teacher
+            InitProcessGroupKwargs(timeout=timedelta(days=2)),
+        ],
+    )
+    if training.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise InputError("training.mixed_precision=fp16 needs a GPU; use bf16 or no on a CPU.")
+    kind = accelerator.distributed_type
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and config.layerdrop > 0:
+        raise InputError(
+            f"model.layerdrop={config.layerdrop} cannot be used with {kind.value}, where all processes must run the same"
+            " layers; give --model.layerdrop 0, or launch with multi_gpu.yaml."
+        )
+    if kind == DistributedType.DEEPSPEED:
+        # DeepSpeed asks for these numbers; the loop takes its batches and clips its gradients by the settings
+        numbers = accelerator.state.deepspeed_plugin.deepspeed_config
+        numbers["train_micro_batch_size_per_gpu"] = training.batch_size
+        numbers["gradient_clipping"] = training.max_grad_norm
+    if accelerator.device.type == "cpu":
+        # the launcher leaves one thread a process where it was told nothing
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    return accelerator
+
+
+def start_tracker(accelerator: Accelerator, settings: PretrainSettings, run: RunFolder) -> None:
+    """Begin to track a run, under the name of its folder; the folder's parent is the project."""
+    if settings.training.tracker == "tensorboard":
+        accelerator.init_trackers("tensorboard")  # the name of the folder its files lie in
+        return
+    plain = {name: value for name, value in flatten(settings).items() if isinstance(value, int | float | str | bool)}
+    options = {"wandb": {"name": run.folder.name, "dir": str(run.folder)}, "trackio": {"name": run.folder.name}}
+    accelerator.init_trackers(run.folder.resolve().parent.name, config=plain, init_kwargs=options)

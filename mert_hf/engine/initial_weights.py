@@ -1,0 +1,108 @@
+"""The weights a run begins with: fresh ones, or those of a trained model, with the heads it has or new ones."""
+
+import logging
+from dataclasses import fields
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
+from mert_hf.configuration_mert import MERTConfig
+from mert_hf.engine.pretrain_settings import InitSettings, PretrainSettings
+from mert_hf.engine.settings import suggest
+from mert_hf.errors import InputError
+from mert_hf.modeling_mert import MERTForPreTraining
+from mert_hf.seeding import seed_torch
+
+logger = logging.getLogger(__name__)
+
+HEADS = ("code_head.", "cqt_head.")
+
+
+def build_config(settings: PretrainSettings) -> MERTConfig:
+    """The model's configuration: `settings.model` over that of `init.model`, or over MERT-v1-95M's.
+
+    Codebooks and bins follow from the teachers, unless they are those of heads to go on with.
+
+    Raises:
+        InputError: a field MERTConfig does not have, a value it does not take, or a model that cannot be read.
+    """
+    known = sorted(field.name for field in fields(MERTConfig) if not field.name.startswith("_"))
+    for name in settings.model:
+        if name not in known:
+            raise InputError(f"model.{name} is no field of MERTConfig" + suggest(name, known))
+    given: dict[str, Any] = {"codebook_sizes": settings.teacher.codebook_sizes, "cqt_bins": settings.cqt.bins}
+    if settings.init.model is not None:
+        given = _read_config(settings.init) | ({**given, "code_offset": 0} if settings.init.new_heads else {})
+    try:
+        return MERTConfig(**{**given, **settings.model})
+    except (StrictDataclassError, ValueError) as error:
+        raise InputError(f"model: {' '.join(str(error.__cause__ or error).split())}") from None
+
+
+def build_model(settings: PretrainSettings, config: MERTConfig) -> MERTForPreTraining:
+    """The model with the weights it begins with, in float32; what is drawn is a function of the run's seed.
+
+    Raises:
+        InputError: `init.model` cannot be loaded, does not fit `config`, or lacks tensors that nobody agreed to draw anew.
+    """
+    training, init = settings.training, settings.init
+    seed_torch(training.seed, "weights")
+    try:
+        if init.model is None:
+            model = MERTForPreTraining._from_config(config, attn_implementation=training.attention)
+        else:
+            model = _load(init, config, training.attention)
+    except (ImportError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"training.attention={training.attention}: {' '.join(str(error).split())}") from None
+    if training.gradient_checkpointing:
+        # the reentrant form cannot be told which weights LayerDrop left without a gradient
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if training.compile != "no":
+        for layer in model.mert.encoder.layers:  # one by one: they share their code, which is compiled once
+            layer.compile(backend=training.compile)
+    return model
+
+
+def _read_config(init: InitSettings) -> dict[str, Any]:
+    try:
+        return MERTConfig.from_pretrained(init.model, revision=init.revision).to_dict()
+    except (OSError, ValueError) as error:
+        raise InputError(f"init.model={init.model!r} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _load(init: InitSettings, config: MERTConfig, attention: str) -> MERTForPreTraining:
+    try:
+        model, report = MERTForPreTraining.from_pretrained(
+            init.model,
+            revision=init.revision,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            ignore_mismatched_sizes=True,  # they are reported, and judged below
+            output_loading_info=True,
+        )
+    except OSError as error:
+        raise InputError(f"init.model={init.model!r} cannot be loaded: {' '.join(str(error).split())}") from None
+    new = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
+    foreign = [name for name in new if not name.startswith(HEADS)]
+    if foreign:
+        raise InputError(
+            f"init.model={init.model!r} does not hold the encoder that model.* describes: {_list(foreign)} would be random."
+            " Leave out the model.* that change the size of the encoder."
+        )
+    if new and not init.new_heads:
+        raise InputError(
+            f"init.model={init.model!r} holds no heads that fit: {_list(new)} would be drawn anew. Agree with --init.new_heads"
+            " true, or give a folder that has them, such as one that mert-hf convert made of a fairseq checkpoint."
+        )
+    if report["unexpected_keys"]:
+        logger.warning("Left out what the model has no place for: %s", _list(sorted(report["unexpected_keys"])))
+    logger.info("Starting from %s; drawn anew: %s", init.model, ", ".join(new) or "nothing")
+    return model
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

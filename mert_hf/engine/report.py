@@ -1,0 +1,100 @@
+"""What a finished run came to: `results.json`, from which every number of a model card is read, and a folder of pictures."""
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from mert_hf.data.source import BatchRange
+from mert_hf.engine import plots
+from mert_hf.engine.metrics import read_metrics
+from mert_hf.engine.pretrain_settings import CQTSettings
+from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.trainer import Progress
+from mert_hf.engine.validation import Validation, Validator
+from mert_hf.files import write_atomically
+from mert_hf.modeling_mert import MERTForPreTraining
+from mert_hf.objectives import MaskedPrediction
+from mert_hf.seeding import Draws
+from mert_hf.teachers import KMeansTeacher
+
+
+def write_results(
+    run: RunFolder, progress: Progress, facts: dict[str, Any], teacher: KMeansTeacher, validation: Validation | None
+) -> dict[str, Any]:
+    """Write the results of a run whose model is saved, and return them.
+
+    Args:
+        run: folder of the run.
+        progress: how far it went.
+        facts: numbers of the corpus.
+        teacher: of the codes.
+        validation: the last one; None where nothing was held out.
+    """
+    reports = [report for report in read_metrics(run.metrics) if "loss" in report]  # without those of left-out updates alone
+    first, last = (reports[0], reports[-1]) if reports else ({}, {})
+    parameters = MERTForPreTraining.from_pretrained(run.model).num_parameters()
+    results = {
+        "loss_start": first.get("loss"),
+        "loss_end": last.get("loss"),
+        "masked_accuracy_start": first.get("code_accuracy"),
+        "masked_accuracy_end": last.get("code_accuracy"),
+        "validation": validation.report if validation else None,
+        "steps": progress.step,
+        "skipped_steps": progress.skipped_steps,
+        "spike_steps": progress.spike_steps,
+        "audio_hours": progress.audio_s / 3600,
+        "training_s": progress.wall_s,
+        "parameters": parameters,
+        **facts,
+        "teacher": teacher.description,
+        "codebook_sizes": teacher.codebook_sizes,
+        "versions": {name: version(name) for name in ("mert_hf", "torch", "transformers", "accelerate")},
+    }
+    write_atomically(run.results, json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def draw_report(
+    run: RunFolder,
+    objective: MaskedPrediction,
+    cqt: CQTSettings,
+    validator: Validator | None,
+    validation: Validation | None,
+    title: str,
+) -> None:
+    """Draw the pictures of a run whose model is saved into its `report` folder; without validation, the curves alone."""
+    run.report.mkdir(exist_ok=True)
+    plots.plot_training_curves(run.metrics, run.report / "training_curves.png", title, run.validation)
+    if validator is None or validation is None:
+        return
+    if "label_counts" in validation.counts:
+        counts = validation.counts["label_counts"].numpy(), validation.counts["predicted_counts"].numpy()
+        sizes = objective.model.config.codebook_sizes
+        accuracy = validation.report["code_accuracy"]
+        plots.plot_code_accuracy(run.validation, run.report / "code_accuracy.png", title, accuracy, counts[0], sizes)
+        plots.plot_code_usage(run.report / "code_usage.png", title, *counts, sizes)
+    clip = _predict_spectrum(run, objective, validator)
+    if clip is not None:
+        frequencies_hz = cqt.min_hz * 2 ** (np.arange(cqt.bins) / cqt.bins_per_octave)
+        plots.plot_constant_q(run.report / "constant_q.png", title, *clip, objective.model.config.frame_rate, frequencies_hz)
+
+
+@torch.no_grad()
+def _predict_spectrum(run: RunFolder, objective: MaskedPrediction, validator: Validator):
+    """Target and prediction (frames, bins) of a validation clip, and its mask (frames,); None without constant-Q teacher."""
+    first = next(iter(validator.source.batches(BatchRange(1, 0, 1)))).waveforms
+    objective = objective.eval()
+    device = next(objective.parameters()).device
+    batch = {
+        name: value if value is None else value.cpu()
+        for name, value in objective.prepare(first.to(device), Draws(validator.seed)).items()
+    }
+    if batch["cqt_labels"] is None or not len(first):
+        return None
+    model = MERTForPreTraining.from_pretrained(run.model).eval()
+    outputs = model(batch["input_values"], mask_time_indices=batch["mask_time_indices"])
+    predicted = model.cqt_head(outputs.last_hidden_state)[0]
+    return batch["cqt_labels"][0, : len(predicted)].numpy(), predicted.numpy(), batch["mask_time_indices"][0].numpy()

@@ -1,0 +1,83 @@
+"""From the settings of a run to the clips it trains on and those it validates on."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from mert_hf.data.corpus import Corpus, open_folder
+from mert_hf.data.crops import RandomCrops
+from mert_hf.data.source import ClipSource, CorpusClips
+from mert_hf.data.streaming import StreamClips, open_stream
+from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.engine.pretraining import open_corpus
+from mert_hf.engine.run_folder import RunFolder
+from mert_hf.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Sources:
+    """Where the clips of a run come from.
+
+    Attributes:
+        training: clips to train on.
+        validation: clips of other tracks; None where none are held out.
+        facts: numbers of the corpus for the results.
+    """
+
+    training: ClipSource
+    validation: ClipSource | None
+    facts: dict[str, Any]
+
+
+def open_sources(settings: PretrainSettings, sampling_rate: int, run: RunFolder) -> Sources:
+    """Open the corpus or the stream, and hold out what is validated on.
+
+    Raises:
+        InputError: nothing usable.
+    """
+    data, seed = settings.data, settings.training.seed
+    crop_samples = round(data.crop_s * sampling_rate)
+
+    def crops(corpus: Corpus) -> CorpusClips:
+        return CorpusClips(RandomCrops(corpus, crop_samples, sampling_rate, seed))
+
+    held_out = _open_validation_folder(settings, run)
+    if data.streaming:
+        stream = open_stream(data.dataset, data.dataset_split, data.dataset_column)
+        training: ClipSource = StreamClips(
+            stream, data.dataset_column, data.dataset, crop_samples, sampling_rate, data.min_track_s, data.stream_block, seed
+        )
+        logger.info("Corpus: a stream of %d shards, %s", stream.num_shards, data.dataset)
+        facts: dict[str, Any] = {"stream": data.dataset, "shards": stream.num_shards}
+    else:
+        corpus = open_corpus(settings, sampling_rate, run)
+        facts = {
+            "corpus_hours": corpus.duration_s / 3600,
+            "tracks": len(corpus.tracks),
+            "tracks_skipped": len(corpus.skipped),
+            "tracks_silent": corpus.num_silent,
+        }
+        if held_out is None and settings.validation.share > 0:
+            corpus, held_out = corpus.split(settings.validation.share, seed)
+        training = crops(corpus)
+    facts["tracks_validated_on"] = len(held_out.tracks) if held_out else 0
+    if held_out is not None:
+        logger.info("Validation: %d tracks, %.2f hours", len(held_out.tracks), held_out.duration_s / 3600)
+    return Sources(training, crops(held_out) if held_out else None, facts)
+
+
+def _open_validation_folder(settings: PretrainSettings, run: RunFolder) -> Corpus | None:
+    folder, data = settings.validation.folder, settings.data
+    if folder is None:
+        return None
+    try:
+        corpus = open_folder(folder, data.min_track_s, data.check, run.folder / "validation_tracks.json")
+    except InputError as error:
+        raise InputError(str(error).replace("data.folder", "validation.folder")) from None
+    for track in corpus.skipped:
+        logger.warning("Left out of the validation: %s: %s", track.name, track.skipped_because)
+    if not corpus.tracks:
+        raise InputError(f"validation.folder: none of the {len(corpus.skipped)} tracks in {folder} can be used.")
+    return corpus

@@ -1,0 +1,144 @@
+"""One update: the global batch, its gradient, the decision whether to take it, the step."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+
+from mert_hf.data.crops import AudioBatch
+from mert_hf.engine.pretrain_settings import TrainingSettings
+from mert_hf.engine.schedules import linear_warmup_decay
+from mert_hf.engine.spikes import SpikeGuard
+from mert_hf.errors import InputError
+from mert_hf.objectives import Counts, Objective, ObjectiveOutput
+from mert_hf.seeding import Draws
+
+
+@dataclass
+class Update:
+    """What came of an update.
+
+    Attributes:
+        logs: this process's share of its numbers; they add up over processes.
+        grad_norm: norm of the global gradient before clipping.
+        left_out: why the weights stayed as they were, such as "no finite gradient"; None where they moved.
+    """
+
+    logs: dict[str, torch.Tensor]
+    grad_norm: float
+    left_out: str | None = None
+
+
+class Updater:
+    """The objective, its optimizer (Adam, as in the official recipes) and the rules of an update.
+
+    Args:
+        objective: what is trained.
+        settings: of the optimisation.
+        accelerator: devices, processes, precision.
+
+    Attributes:
+        objective, optimizer: as the accelerator prepared them.
+        guard: the guard against spikes.
+    """
+
+    def __init__(self, objective: Objective, settings: TrainingSettings, accelerator: Accelerator):
+        self.settings = settings
+        self.accelerator = accelerator
+        self.guard = SpikeGuard(settings.spike_deviations, settings.spike_memory_steps)
+        optimizer = torch.optim.AdamW(
+            [parameter for parameter in objective.parameters() if parameter.requires_grad],
+            lr=settings.learning_rate,
+            betas=(settings.adam_beta1, settings.adam_beta2),
+            eps=settings.adam_epsilon,
+            weight_decay=settings.weight_decay,
+        )
+        self.steps_in_backward = accelerator.distributed_type == DistributedType.DEEPSPEED
+        if self.steps_in_backward and self.guard.enabled:
+            raise InputError(
+                "training.spike_deviations cannot be used with DeepSpeed, which takes its step before the norm is known; set it"
+                " to 0, or launch with multi_gpu.yaml or fsdp2.yaml."
+            )
+        self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+        self.plain_objective: Objective = accelerator.unwrap_model(self.objective)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of an update."""
+        settings = self.settings
+        return settings.learning_rate * linear_warmup_decay(step, settings.warmup_steps, settings.max_steps)
+
+    def update(self, parts: Sequence[AudioBatch], step: int) -> Update:
+        """Train on this process's parts of the global batch of update `step` (0, 1, 2 ...)."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step)
+        draws = [
+            Draws(self.settings.seed, step, step * len(parts) + part, self.accelerator.process_index)
+            for part in range(len(parts))
+        ]
+        logs = self.compute_gradient(self._prepare(parts, draws), draws)
+        grad_norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm)
+        if self.steps_in_backward:
+            grad_norm = self.accelerator.deepspeed_engine_wrapped.get_global_grad_norm()
+        # of sharded parameters the norm is a sharded tensor as well
+        grad_norm = float(grad_norm.full_tensor() if hasattr(grad_norm, "full_tensor") else grad_norm)
+        left_out = self._find_reason_to_skip(logs, grad_norm)
+        if left_out is None or not grad_norm < torch.inf:
+            # float16's loss scaler leaves out an update that is not finite itself, and has to see it to lower its scale
+            if left_out is None or self.accelerator.scaler is not None:
+                self.optimizer.step()
+        elif self.accelerator.scaler is not None:
+            self.accelerator.scaler.update()
+        self.optimizer.zero_grad()
+        self.plain_objective.after_step(step)
+        return Update(logs, grad_norm, left_out)
+
+    def compute_gradient(self, batches: Sequence[dict], draws: Sequence[Draws]) -> dict[str, torch.Tensor]:
+        """The gradient of the loss of the global batch, of which `batches` are this process's parts; their logs, added up."""
+        totals = self.count([self.plain_objective.count(batch) for batch in batches])
+        added: dict[str, torch.Tensor] = {}
+        for part, (batch, draw) in enumerate(zip(batches, draws, strict=True)):
+            draw.seed_torch("dropout")
+            last = part == len(batches) - 1
+            self.accelerator.gradient_state._set_sync_gradients(last)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.objective):
+                loss, logs = ObjectiveOutput(*self.objective(batch, totals))
+                # processes average their gradients, and the sum is wanted: each loss is a share of the global mean
+                self.accelerator.backward(loss * self.accelerator.num_processes)
+            added = {name: added[name] + value if name in added else value for name, value in logs.items()}
+        return added
+
+    def count(self, counts: Sequence[Counts]) -> Counts:
+        """Add up the counts of this process's parts, and those of all processes."""
+        added = {name: sum(count[name] for count in counts) for name in counts[0]}
+        return {name: self.accelerator.reduce(value) for name, value in added.items()}
+
+    def save_model(self, folder: str | os.PathLike) -> None:
+        """Write the model to publish, in Hugging Face format; all processes must call it, one writes."""
+        weights = self.accelerator.get_state_dict(self.objective)  # of all processes, where they are sharded
+        if not self.accelerator.is_main_process:
+            return
+        model = self.plain_objective.export()
+        prefix = next(name for name, module in self.plain_objective.named_modules() if module is model)
+        prefix = f"{prefix}." if prefix else ""
+        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        model.save_pretrained(folder, state_dict=own)
+
+    def _prepare(self, parts: Sequence[AudioBatch], draws: Sequence[Draws]) -> list[dict]:
+        device = self.accelerator.device
+        return [
+            self.plain_objective.prepare(part.waveforms.to(device, non_blocking=True), draw)
+            for part, draw in zip(parts, draws, strict=True)
+        ]
+
+    def _find_reason_to_skip(self, logs: dict[str, torch.Tensor], grad_norm: float) -> str | None:
+        if not grad_norm < torch.inf:  # NaN is not smaller either
+            return "no finite gradient"
+        if not self.guard.enabled:
+            return None
+        loss = float(self.accelerator.reduce(logs["loss"].detach().clone()))
+        spikes = self.guard.find_spikes({"loss": loss, "gradient norm": grad_norm})
+        return f"a spike of the {' and the '.join(spikes)}" if spikes else None
