@@ -4,8 +4,10 @@
 """
 
 from mert_hf.configuration_mert import MERTConfig
+from mert_hf.configuration_multiview import MultiViewConfig
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.modeling_mert import MERTForPreTraining, MERTModel
+from mert_hf.modeling_multiview import MultiViewModel
 from mert_hf.pipeline_mert import MERTFeatureExtractionPipeline
 from mert_hf.registration import register
 
@@ -19,4 +21,6 @@ __all__ = [
     "MERTFeatureExtractor",
     "MERTForPreTraining",
     "MERTModel",
+    "MultiViewConfig",
+    "MultiViewModel",
 ]
