@@ -27,7 +27,7 @@ class MultiViewModelOutput(ModelOutput):
     Attributes:
         last_hidden_state: (batch, pieces, hidden), a vector for each piece of `config.clip_samples`.
         pooler_output: (batch, hidden), their mean.
-        hidden_states: `(last_hidden_state,)`, with `output_hidden_states=True`: there are no layers of equal shape to choose from.
+        hidden_states: `(last_hidden_state,)`, with `output_hidden_states=True`; the inner layers have other shapes.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
@@ -106,8 +106,6 @@ class MultiViewPreTrainedModel(PreTrainedModel):
             init.zeros_(module.running_mean)
             init.ones_(module.running_var)
             init.zeros_(module.num_batches_tracked)
-        elif isinstance(module, MultiViewBottleneck):
-            init.zeros_(module.bn3.weight)  # a fresh block passes on what it is given
         elif isinstance(module, MultiViewAttentionPooling):
             init.normal_(module.positional_embedding, std=module.positional_embedding.shape[1] ** -0.5)
 

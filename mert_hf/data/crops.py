@@ -27,7 +27,7 @@ class AudioBatch:
     """Clips of equal length.
 
     Attributes:
-        waveforms: (batch, samples) float32, mono.
+        waveforms: (batch, samples) float32, mono; (batch, 2, samples) of pairs.
         unreadable: crops that are missing from the batch.
     """
 
@@ -106,8 +106,8 @@ def collate(crops: Sequence[torch.Tensor | UnreadableCrop]) -> AudioBatch:
     """Stack crops, cut to the shortest of them (as in the official training, which never pads)."""
     unreadable = [crop for crop in crops if isinstance(crop, UnreadableCrop)]
     waveforms = [crop for crop in crops if not isinstance(crop, UnreadableCrop)]
-    shortest = min((len(waveform) for waveform in waveforms), default=0)
-    stacked = torch.stack([waveform[:shortest] for waveform in waveforms]) if waveforms else torch.zeros(0, 0)
+    shortest = min((waveform.shape[-1] for waveform in waveforms), default=0)
+    stacked = torch.stack([waveform[..., :shortest] for waveform in waveforms]) if waveforms else torch.zeros(0, 0)
     return AudioBatch(stacked, unreadable)
 
 
