@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from small_runs import MODEL
 from sounds import make_tones
 
 from mert_hf import MERTConfig
@@ -33,18 +34,7 @@ def no_network(monkeypatch):
 
 @pytest.fixture
 def tiny_config() -> MERTConfig:
-    return MERTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        conv_dim=[16] * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        codebook_sizes=[16, 12],
-        code_dim=8,
-        cqt_bins=24,
-    )
+    return MERTConfig(**MODEL)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def pretrain(settings: PretrainSettings, config, run: RunFolder) -> None:
         return
 
     MERTFeatureExtractor(sampling_rate=config.sample_rate).save_pretrained(run.model)
-    results = write_results(run, progress, sources.facts, teacher, validation)
+    results = write_results(run, progress, sources.facts, teacher, validation, accelerator.device)
     draw_report(run, objective, settings.cqt, validator, validation, f"{run.folder.name}: {teacher.description}")
     print_summary(results, run)
 

@@ -29,10 +29,12 @@ class AudioBatch:
     Attributes:
         waveforms: (batch, samples) float32, mono; (batch, 2, samples) of pairs.
         unreadable: crops that are missing from the batch.
+        labels: (batch, codebooks, frames) int64 codes of the clips, where they are stored; None where the teacher is asked.
     """
 
     waveforms: torch.Tensor
     unreadable: list[UnreadableCrop]
+    labels: torch.Tensor | None = None
 
 
 class RandomCrops(Dataset):

@@ -45,8 +45,8 @@ class Position:
 class StreamedBatch(AudioBatch):
     """A batch, the lane of its process it came from, and the lane's place behind it."""
 
-    lane: int
-    position: Position
+    lane: int = 0
+    position: Position | None = None
 
 
 class StreamClips(ClipSource):
@@ -170,7 +170,7 @@ class _Lanes(IterableDataset):
         for _ in range(place.start + index, place.stop, readers):
             read = list(itertools.islice(crops, place.size))
             batch = collate([crop for crop, _ in read])
-            yield StreamedBatch(batch.waveforms, batch.unreadable, lane, read[-1][1])
+            yield StreamedBatch(batch.waveforms, batch.unreadable, lane=lane, position=read[-1][1])
 
 
 def open_stream(name: str, split: str, column: str):

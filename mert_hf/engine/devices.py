@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import resource
+import sys
 from datetime import timedelta
 
 import torch
@@ -56,6 +58,14 @@ def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFol
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     return accelerator
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """The most memory this process has held so far: of its GPU where it has one, else of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def start_tracker(accelerator: Accelerator, settings: PretrainSettings, run: RunFolder) -> None:

@@ -42,8 +42,6 @@ def plot_training_curves(metrics: PathLike, picture: PathLike, title: str = "", 
         if len(steps):
             panel.plot(steps, values, "o-", markersize=3, linewidth=1.2, label="validation")
             panel.legend(fontsize="small")
-        if name == "grad_norm":
-            panel.set_yscale("log")
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 
@@ -76,7 +74,8 @@ def plot_code_accuracy(
         right.bar(books + 0.27 * (place - 1), heights, 0.25, label=name, color=colour)
     right.set(title="at the end (%)", xlabel="codebook", xticks=books)
     right.grid(axis="y", alpha=0.3)
-    right.legend(fontsize="small")
+    right.margins(y=0.25)  # room for the legend
+    right.legend(fontsize="small", loc="upper right")
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 
@@ -104,6 +103,8 @@ def plot_code_usage(picture: PathLike, title: str, labels: np.ndarray, predicted
             panel.plot(ranks[used], 100 * shares[used], ".-", markersize=3, label=f"{name}: perplexity {varied:.1f}")
         panel.axhline(100 / sizes[book], color="0.6", linestyle="--", linewidth=1)
         panel.set(title=f"codebook {book}: {sizes[book]} codes", xscale="log", yscale="log", xlim=(0.9, 1.2 * sizes[book]))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.set(xlabel="codes, most frequent first", ylabel="share of masked frames (%)" if book % columns == 0 else "")
         panel.grid(alpha=0.3)
         panel.legend(fontsize="small", loc="lower left")
@@ -136,7 +137,8 @@ def plot_constant_q(
     edges_s = np.arange(len(target) + 1) / frame_rate
     ratio = frequencies_hz[1] / frequencies_hz[0] if len(frequencies_hz) > 1 else 2.0
     edges_hz = np.append(frequencies_hz, frequencies_hz[-1] * ratio) / np.sqrt(ratio)
-    names = ("what the model hears (masked frames are white)", "what it predicts", "the target")
+    names = ("what the model hears (masked frames are white)", "what it predicts of the masked frames", "the target")
+    predicted = np.where(mask[:, None], predicted, np.nan)
     for panel, name, values in zip(panels, names, (heard, predicted, target), strict=True):
         shown = np.sqrt(np.clip(values, 0, None))
         mesh = panel.pcolormesh(edges_s, edges_hz, shown.T, cmap="magma", vmin=0, vmax=top, rasterized=True)

@@ -6,6 +6,8 @@ from typing import Any, Literal
 from mert_hf.engine.settings import section, setting
 from mert_hf.errors import InputError
 
+DEFAULT_BATCH_SIZE = 16
+
 
 @dataclass
 class DataSettings:
@@ -38,7 +40,9 @@ class DataSettings:
 class TeacherSettings:
     """The acoustic teacher, whose codes are predicted."""
 
-    kind: Literal["kmeans_residual", "kmeans_parallel"] = setting("kmeans_residual", "form of the teacher's codebooks")
+    kind: Literal["kmeans_residual", "kmeans_parallel", "codec"] = setting(
+        "kmeans_residual", "k-means with residual codebooks, or one a feature; or a codec of transformers"
+    )
     codebook_sizes: list[int] = setting([1024] * 8, "codes of each codebook (EnCodec at 6 kbit/s: 8 x 1024)")
     features: list[str] = setting(["log_mel"], "spectra that are coded: log_mel, chroma")
     feature_options: dict[str, Any] = setting({}, "arguments of the spectra by name")
@@ -91,7 +95,7 @@ class TrainingSettings:
     """The optimisation."""
 
     max_steps: int = setting(400_000, "updates; the learning rate reaches 0 at the last")
-    batch_size: int = setting(16, "clips a batch and process")
+    batch_size: int = setting(DEFAULT_BATCH_SIZE, "clips a batch and process")
     batch_s: float | None = setting(None, "seconds of audio a batch and process; sets batch_size to what fits in")
     gradient_accumulation_steps: int = setting(1, "batches an update")
     learning_rate: float = setting(5e-4, "peak learning rate")
@@ -180,7 +184,13 @@ class PretrainSettings:
                 self.training.batch_s >= self.data.crop_s,
                 f"training.batch_s={self.training.batch_s} is less than one clip of data.crop_s={self.data.crop_s}.",
             )
-            self.training.batch_size = int(self.training.batch_s / self.data.crop_s + 1e-9)
+            fitting = int(self.training.batch_s / self.data.crop_s + 1e-9)
+            _require(
+                self.training.batch_size in (DEFAULT_BATCH_SIZE, fitting),
+                f"training.batch_size={self.training.batch_size} and training.batch_s={self.training.batch_s} (which makes it"
+                f" {fitting}) are both given; give one, and set the other to null or {DEFAULT_BATCH_SIZE}.",
+            )
+            self.training.batch_size = fitting
         _require(
             not self.data.streaming or self.validation.folder is not None or self.validation.share == 0,
             f"validation.share={self.validation.share}: no share of a stream can be held out; give --validation.folder, or"

@@ -9,6 +9,7 @@ import torch
 
 from mert_hf.data.source import BatchRange
 from mert_hf.engine import plots
+from mert_hf.engine.devices import peak_memory_gib
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import CQTSettings
 from mert_hf.engine.run_folder import RunFolder
@@ -22,7 +23,12 @@ from mert_hf.teachers import KMeansTeacher
 
 
 def write_results(
-    run: RunFolder, progress: Progress, facts: dict[str, Any], teacher: KMeansTeacher, validation: Validation | None
+    run: RunFolder,
+    progress: Progress,
+    facts: dict[str, Any],
+    teacher: KMeansTeacher,
+    validation: Validation | None,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Write the results of a run whose model is saved, and return them.
 
@@ -32,7 +38,9 @@ def write_results(
         facts: numbers of the corpus.
         teacher: of the codes.
         validation: the last one; None where nothing was held out.
+        device: where it was trained.
     """
+    memory_gib = peak_memory_gib(device)  # before more is loaded
     reports = [report for report in read_metrics(run.metrics) if "loss" in report]  # without those of left-out updates alone
     first, last = (reports[0], reports[-1]) if reports else ({}, {})
     parameters = MERTForPreTraining.from_pretrained(run.model).num_parameters()
@@ -47,6 +55,9 @@ def write_results(
         "spike_steps": progress.spike_steps,
         "audio_hours": progress.audio_s / 3600,
         "training_s": progress.wall_s,
+        "step_s": progress.wall_s / max(progress.step, 1),
+        "peak_memory_gib": memory_gib,
+        "device": str(device),
         "parameters": parameters,
         **facts,
         "teacher": teacher.description,

@@ -127,12 +127,14 @@ class Updater:
         own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         model.save_pretrained(folder, state_dict=own)
 
-    def _prepare(self, parts: Sequence[AudioBatch], draws: Sequence[Draws]) -> list[dict]:
+    def prepare(self, batch: AudioBatch, draws: Draws) -> dict:
+        """What the objective computes its loss of, on the device."""
         device = self.accelerator.device
-        return [
-            self.plain_objective.prepare(part.waveforms.to(device, non_blocking=True), draw)
-            for part, draw in zip(parts, draws, strict=True)
-        ]
+        labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
+        return self.plain_objective.prepare(batch.waveforms.to(device, non_blocking=True), draws, labels)
+
+    def _prepare(self, parts: Sequence[AudioBatch], draws: Sequence[Draws]) -> list[dict]:
+        return [self.prepare(part, draw) for part, draw in zip(parts, draws, strict=True)]
 
     def _find_reason_to_skip(self, logs: dict[str, torch.Tensor], grad_norm: float) -> str | None:
         if not grad_norm < torch.inf:  # NaN is not smaller either

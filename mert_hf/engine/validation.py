@@ -56,7 +56,7 @@ class Validator:
         objective, plain = updater.objective, updater.plain_objective
         objective.eval()
         batches = [
-            plain.prepare(self._take(batch), Draws(self.seed, batch=number, rank=self.place.rank))
+            updater.prepare(self._take(batch), Draws(self.seed, batch=number, rank=self.place.rank))
             for number, batch in enumerate(itertools.islice(self.source.batches(self.place), self.place.stop))
         ]
         totals = updater.count([plain.count(batch) for batch in batches])
@@ -69,8 +69,8 @@ class Validator:
         report = {name: value.tolist() for name, value in plain.summarise(added).items()}
         return Validation(report, {name: value.cpu() for name, value in added.items() if name.endswith("_counts")})
 
-    def _take(self, batch: AudioBatch) -> torch.Tensor:
+    def _take(self, batch: AudioBatch) -> AudioBatch:
         if len(batch.waveforms) == 0:
             track = batch.unreadable[0]
             raise InputError(f"not one clip of a validation batch could be read; {track.track!r}: {track.reason}.")
-        return batch.waveforms.to(self.accelerator.device)
+        return batch

@@ -1,0 +1,63 @@
+"""One update is the same however its clips are dealt out to processes and to batches."""
+
+import pytest
+import torch
+from small_runs import finish, make_objective, save_global_gradient, start
+from sounds import make_tones
+
+from mert_hf.seeding import Draws
+
+
+def prepare_clips() -> dict:
+    """Four clips with as many masked frames each as chance gives; some have no label in one of the codebooks."""
+    objective = make_objective()
+    clips = torch.stack([torch.from_numpy(make_tones(1.0, 24000, seed)) for seed in range(4)])
+    batch = objective.prepare(clips, Draws(3))
+    generator = torch.Generator().manual_seed(0)
+    batch["mask_time_indices"] = torch.rand(batch["mask_time_indices"].shape, generator=generator) < torch.tensor(
+        [[0.1], [0.3], [0.5], [0.9]]
+    )
+    batch["labels"][1, 0] = -100
+    return {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
+
+
+def cut(batch: dict, sizes: list[int]) -> list[dict]:
+    parts = zip(*(value.split(sizes) for value in batch.values()), strict=True)
+    return [dict(zip(batch, part, strict=True)) for part in parts]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The gradient of all four clips in one batch of one process."""
+    batch, file = prepare_clips(), tmp_path_factory.mktemp("whole") / "gradient.pt"
+    assert finish(start(save_global_gradient, [batch], file)) == [0]
+    return batch, torch.load(file)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "processes", "parts"),
+    [([2, 2], 2, 1), ([1, 3], 2, 1), ([2, 2], 1, 2), ([3, 1], 1, 2), ([1, 1, 1, 1], 2, 2)],
+    ids=["2 processes", "2 uneven processes", "2 parts", "2 uneven parts", "2 processes x 2 parts"],
+)
+def test_the_gradient_is_that_of_the_global_batch(whole, tmp_path, sizes, processes, parts):
+    batch, expected = whole
+    file = tmp_path / "gradient.pt"
+    assert finish(start(save_global_gradient, cut(batch, sizes), file, parts, processes=processes)) == [0] * processes
+    found = torch.load(file)
+    for name, value in expected["logs"].items():
+        torch.testing.assert_close(found["logs"][name], value, rtol=1e-9, atol=0)
+    assert found["gradient"].keys() == expected["gradient"].keys()
+    for name, value in expected["gradient"].items():
+        # the biases of the keys, which change no attention, have no gradient but rounding
+        assert (found["gradient"][name] - value).norm() <= 1e-9 * value.norm() + 1e-15, name
+
+
+def test_the_mean_of_the_parts_means_is_another_gradient(whole, tmp_path):
+    """So the test above can fail: clips with few masked frames would weigh too much."""
+    batch, expected = whole
+    objective = make_objective(hidden_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0).double()
+    for part in cut(batch, [2, 2]):
+        (objective(part, objective.count(part)).loss / 2).backward()
+    gradient = dict(objective.named_parameters())["model.cqt_head.weight"].grad
+    expected = expected["gradient"]["model.cqt_head.weight"]
+    assert (gradient - expected).norm() > 0.01 * expected.norm()

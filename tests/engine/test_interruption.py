@@ -1,0 +1,175 @@
+"""Runs that are killed, that meet a full disk or another run, and what is left of them."""
+
+import errno
+import json
+import os
+import random
+import resource
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+from safetensors.torch import load_file
+from small_runs import finish, start, train
+from sounds import make_tones
+
+from mert_hf.engine.metrics import read_metrics
+from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.run_lock import RunLock
+from mert_hf.errors import InputError
+
+STEPS = 14
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("music")
+    for number in range(5):
+        soundfile.write(folder / f"{number}.wav", make_tones(3 + number, 24000, number), 24000)
+    return folder
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(1, 0), (2, 2)], ids=["1 process", "2 processes x 2 readers"])
+def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_never_was(music, tmp_path, processes, workers):
+    """Dropout, LayerDrop and accumulation are on; the kill may hit an update, a checkpoint or the start."""
+    settings = dict(max_steps=STEPS, gradient_accumulation_steps=2, checkpoint_every=2, spike_deviations=50.0)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert finish(start_run(music, whole, workers, processes, settings)) == [0] * processes
+    seed = random.SystemRandom().randrange(10**6)  # told by the assertion below
+    chance, died_at = random.Random(seed), []
+    while True:
+        started = start_run(music, killed, workers, processes, settings)
+        begun = steps_done(killed)
+        target, delay_s = begun + chance.randint(1, 5), chance.uniform(0, 0.1)
+        while any(process.is_alive() for process in started) and steps_done(killed) < target:
+            time.sleep(0.002)
+        time.sleep(delay_s)
+        for process in started:
+            process.kill()
+        if finish(started) == [0] * processes:
+            break
+        died_at.append(steps_done(killed))
+        assert len(died_at) < 30, died_at
+    assert len(died_at) >= 2, died_at
+    expected, found = (load_file(folder / "model" / "model.safetensors") for folder in (whole, killed))
+    assert expected.keys() == found.keys()
+    different = [name for name, value in expected.items() if not value.equal(found[name])]
+    assert not different, (seed, died_at, different)
+    losses = [[report["loss"] for report in read_metrics(folder / "metrics.jsonl")] for folder in (whole, killed)]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == STEPS
+
+
+def start_run(music: Path, folder: Path, workers: int, processes: int, settings: dict) -> list:
+    return start(train, music, folder, workers, False, settings, processes=processes)
+
+
+def steps_done(folder: Path) -> int:
+    reports = read_metrics(folder / "metrics.jsonl")
+    return reports[-1]["step"] if reports else 0
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it(make_trainer, monkeypatch):
+    trainer = make_trainer(max_steps=6)
+    save_state = trainer.accelerator.save_state
+
+    def save_until_full(folder):
+        if trainer.progress.step == 4:
+            (Path(folder) / "model.safetensors").write_bytes(b"half of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return save_state(folder)
+
+    monkeypatch.setattr(trainer.accelerator, "save_state", save_until_full)
+    with pytest.raises(InputError, match=r"step_00000004 cannot be written .*No space left on device. Make room there; go on"):
+        trainer.train()
+    assert [folder.name for folder in trainer.run.checkpoints.iterdir()] == ["step_00000002"]
+    monkeypatch.undo()
+    assert make_trainer(max_steps=6, resume=True).train().step == 6
+
+
+def test_a_write_that_truly_fails_is_a_clear_error_too(make_trainer):
+    """Files may suddenly not grow beyond 100 kB: this meets the writers of torch and safetensors, not only Python's."""
+    trainer = make_trainer(max_steps=4)
+    save_checkpoint = trainer.run.save_checkpoint
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save(accelerator, state, *keep):
+        if state["step"] == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        try:
+            return save_checkpoint(accelerator, state, *keep)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    trainer.run.save_checkpoint = save
+    with pytest.raises(InputError, match=r"the checkpoint step_00000004 cannot be written into .*Make room there; go on from"):
+        trainer.train()
+    assert [folder.name for folder in trainer.run.checkpoints.iterdir()] == ["step_00000002"]
+
+
+def test_everything_is_on_the_disk_before_a_checkpoint_takes_its_place(make_trainer, monkeypatch):
+    trainer = make_trainer(max_steps=2)
+    done, fsync, rename = [], os.fsync, Path.rename
+
+    def note_fsync(descriptor):
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def note_rename(self, target):
+        done.append(f"{self} -> {target}")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    trainer.train()
+    checkpoint = trainer.run.checkpoints / "step_00000002"
+    partial = checkpoint.with_suffix(".partial")
+    moved = done.index(f"{partial} -> {checkpoint}")
+    names = {path.name for path in checkpoint.iterdir()}
+    assert {"model.safetensors", "optimizer.bin", "random_states_0.pkl", "state.json"} <= names
+    assert {str(partial), *(str(partial / name) for name in names)} <= set(done[:moved])
+    assert str(trainer.run.checkpoints) in done[moved:]
+
+
+def test_checkpoints_of_every_nth_update_are_kept_for_good(make_trainer):
+    trainer = make_trainer(max_steps=9, checkpoint_every=1, keep_checkpoints=2, keep_every=3)
+    trainer.train()
+    kept = sorted(int(folder.name.removeprefix("step_")) for folder in trainer.run.checkpoints.iterdir())
+    assert kept == [3, 6, 8, 9]
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
+    first, second = RunLock(tmp_path / "run.lock"), RunLock(tmp_path / "run.lock")
+    first.acquire()
+    with pytest.raises(InputError, match=rf"another run is writing into {tmp_path}: process {os.getpid()} on \S+\. Wait"):
+        second.acquire()
+    first.release()
+    second.acquire()
+    second.release()
+
+
+def test_the_lock_of_a_dead_run_is_taken_and_that_of_another_machine_is_not(tmp_path):
+    file = tmp_path / "run.lock"
+    (holder,) = start(RunLock.acquire, RunLock(file))  # it ends without giving the lock back
+    assert finish([holder]) == [0]
+    assert json.loads(file.read_text())["pid"] == holder.pid
+    lock = RunLock(file)
+    lock.acquire()
+    lock.release()
+    file.write_text(json.dumps({"pid": 7, "host": "elsewhere"}))
+    with pytest.raises(InputError, match=f"process 7 on elsewhere. If it is dead, remove {file}"):
+        lock.acquire()
+    file.unlink()
+    lock.acquire()
+    lock.release()
+
+
+def test_a_run_claims_its_folder_and_gives_it_back(tmp_path):
+    from mert_hf.engine.pretrain_settings import PretrainSettings
+
+    with RunFolder(tmp_path / "run").hold() as run:
+        run.claim(PretrainSettings(), resume=False)
+        with pytest.raises(InputError, match="another run is writing into"):
+            RunFolder(tmp_path / "run").claim(PretrainSettings(), resume=False)
+    RunFolder(tmp_path / "run").claim(PretrainSettings(), resume=False)

@@ -1,0 +1,139 @@
+"""A training run small enough to be started, killed and started again in tests, in processes of their own.
+
+The processes are forked from a server that has imported everything, so each costs a fraction of a second.
+"""
+
+import multiprocessing
+import os
+import socket
+import sys
+from pathlib import Path
+
+import torch
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["small_runs", "mert_hf.engine.trainer", "mert_hf.teachers", "sklearn.cluster"])
+
+MODEL = dict(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=64,
+    conv_dim=[16] * 7,
+    num_conv_pos_embeddings=16,
+    num_conv_pos_embedding_groups=4,
+    codebook_sizes=[16, 12],
+    code_dim=8,
+    cqt_bins=24,
+)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(function, *arguments, processes: int = 1) -> list:
+    """Start `function(*arguments)` in so many processes that know of each other as Accelerate expects."""
+    port, started = free_port(), []
+    for rank in range(processes):
+        process = CONTEXT.Process(target=_enter, args=(function, arguments, rank, processes, port))
+        process.start()
+        started.append(process)
+    return started
+
+
+def finish(started: list, timeout_s: float = 120) -> list[int]:
+    """Wait for processes; their exit codes."""
+    for process in started:
+        process.join(timeout_s)
+    codes = [process.exitcode for process in started]
+    for process in started:
+        if process.is_alive():
+            process.kill()
+    return codes
+
+
+def _enter(function, arguments, rank, processes, port):
+    os.environ |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    if processes > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+        os.environ |= {"LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # for the readers: the default of the system, not of this process
+    sys.stderr = open(os.devnull, "w")  # the progress bars of runs that are killed
+    function(*arguments)
+
+
+def make_teachers():
+    from mert_hf.seeding import seed_torch
+    from mert_hf.teachers import CQTTeacher, ResidualKMeansTeacher
+
+    seed_torch(0, "noise")
+    code_teacher = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}})
+    code_teacher.fit([0.1 * torch.randn(24000).cumsum(0) / 30 for _ in range(4)])
+    return code_teacher, CQTTeacher(bins=24, bins_per_octave=12)
+
+
+def make_objective(seed: int = 0, teachers=None, codebooks_per_update: int = 0, **model):
+    from mert_hf import MERTConfig, MERTForPreTraining
+    from mert_hf.mixture import NoiseMixture
+    from mert_hf.objectives import MaskedPrediction
+    from mert_hf.objectives.masked_prediction import SpanMasking
+    from mert_hf.seeding import seed_torch
+
+    seed_torch(seed, "weights")
+    model = MERTForPreTraining(MERTConfig(**{**MODEL, **model}))
+    mixture = NoiseMixture(0.5, 1, 2, 2000, 4000)
+    return MaskedPrediction(model, *(teachers or make_teachers()), SpanMasking(), mixture, codebooks_per_update)
+
+
+def train(music: Path, folder: Path, workers: int, stream: bool, settings: dict) -> None:
+    """Train on a folder of music, or on shards of it, from the newest checkpoint on."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    from mert_hf.data.corpus import open_folder
+    from mert_hf.data.crops import RandomCrops
+    from mert_hf.data.source import CorpusClips
+    from mert_hf.data.streaming import StreamClips, open_stream
+    from mert_hf.engine.pretrain_settings import TrainingSettings
+    from mert_hf.engine.run_folder import RunFolder
+    from mert_hf.engine.trainer import Trainer
+
+    defaults = {"max_steps": 12, "batch_size": 2, "warmup_steps": 2, "log_every": 1, "checkpoint_every": 3, "seed": 5}
+    settings = TrainingSettings(**{**defaults, "resume": True, **settings})
+    accelerator = Accelerator(
+        mixed_precision=settings.mixed_precision, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
+    )
+    if stream:
+        source = StreamClips(open_stream(str(music), "train", "audio"), "audio", str(music), 24000, block=2, seed=5)
+    else:
+        source = CorpusClips(RandomCrops(open_folder(music), 24000, seed=5))
+    run = RunFolder(folder)
+    run.folder.mkdir(exist_ok=True)
+    trainer = Trainer(make_objective(), source, settings, run, accelerator, workers, max_skipped=0.5)
+    trainer.train()
+    trainer.updater.save_model(run.model)
+
+
+def save_global_gradient(batches: list[dict], file: Path, parts: int = 1, **model) -> None:
+    """The gradient of prepared batches, dealt out to the processes, each of which computes its share in `parts` parts."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    from mert_hf.engine.pretrain_settings import TrainingSettings
+    from mert_hf.engine.updates import Updater
+    from mert_hf.seeding import Draws
+
+    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    objective = make_objective(hidden_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0, **model)
+    objective.double()  # so that nothing but the arithmetic of parts and processes can differ
+    updater = Updater(objective, TrainingSettings(gradient_accumulation_steps=parts), accelerator)
+    own = batches[accelerator.process_index :: accelerator.num_processes]
+    logs = updater.compute_gradient(own, [Draws(0, batch=number) for number in range(len(own))])
+    gradient = {name: parameter.grad for name, parameter in updater.plain_objective.named_parameters()}
+    logs = {name: accelerator.reduce(value) for name, value in logs.items()}
+    if accelerator.is_main_process:
+        torch.save({"gradient": gradient, "logs": logs}, file)
