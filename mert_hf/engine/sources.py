@@ -6,12 +6,14 @@ from typing import Any
 
 from mert_hf.data.corpus import Corpus, open_folder
 from mert_hf.data.crops import RandomCrops
+from mert_hf.data.pairs import PairedCrops
 from mert_hf.data.source import ClipSource, CorpusClips
 from mert_hf.data.streaming import StreamClips, open_stream
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.pretraining import open_corpus
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.errors import InputError
+from mert_hf.objectives import MULTIVIEW_OBJECTIVES
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,10 @@ def open_sources(settings: PretrainSettings, sampling_rate: int, run: RunFolder)
     crop_samples = round(data.crop_s * sampling_rate)
 
     def crops(corpus: Corpus) -> CorpusClips:
+        if settings.objective in MULTIVIEW_OBJECTIVES:
+            views = settings.multiview
+            distances_s = (views.min_distance_s, views.max_distance_s)
+            return CorpusClips(PairedCrops(corpus, crop_samples, sampling_rate, seed, *distances_s))
         return CorpusClips(RandomCrops(corpus, crop_samples, sampling_rate, seed))
 
     held_out = _open_validation_folder(settings, run)

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 
 from mert_hf.objectives.heads import Head
 from mert_hf.objectives.health import Sign, measure_spread
-from mert_hf.objectives.moving_average import MovingAverage, cosine_ramp
+from mert_hf.objectives.moving_average import MovingAverage
 from mert_hf.objectives.multiview import MultiView
+from mert_hf.ramps import cosine_ramp
 
 
 def byol(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

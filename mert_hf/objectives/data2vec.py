@@ -1,4 +1,4 @@
-"""data2vec: a student that hears a clip with hidden frames predicts what its own moving average, which hears all, computes there.
+"""data2vec: on hidden frames a student predicts what its own moving average, which hears the whole clip, computes there.
 
 data2vec (arXiv 2202.03555) as in fairseq's `data2vec_audio` and its `base_librispeech.yaml`; on music it is music2vec.
 """
@@ -16,6 +16,7 @@ from mert_hf.objectives.across_processes import add_up
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.masked_prediction import SpanMasking
 from mert_hf.objectives.moving_average import MovingAverage
+from mert_hf.ramps import linear_ramp
 from mert_hf.seeding import Draws
 
 # Deviations below which a run is stopped, and the updates before that is judged (fairseq: min_target_var, min_pred_var).
@@ -47,16 +48,11 @@ def regression_errors(predicted: torch.Tensor, target: torch.Tensor, beta: float
     return errors.sum(-1) / predicted.shape[-1] ** 0.5
 
 
-def average_decay(updates: int, start: float, end: float, steps: int) -> float:
-    """Decay of the moving average behind so many updates: from `start` to `end` on a line over `steps`, then `end`."""
-    return end - (end - start) * (1 - updates / steps) if updates < steps else end
-
-
 class Data2Vec(Objective):
     """Trains a [`Data2VecAudioModel`] from transformers.
 
-    The teacher is the average of the transformer alone, in float32 and always in `eval()`; it is given the student's convolutional
-    features without a mask. The positional convolution is not averaged but copied.
+    The teacher is the average of the transformer alone, in float32 and always in `eval()`; it is given the student's
+    convolutional features without a mask. The positional convolution is not averaged but copied.
 
     Args:
         model: what is trained.
@@ -95,7 +91,7 @@ class Data2Vec(Objective):
         self.teacher = MovingAverage(model.encoder).eval()
         self.masking = masking
         self.top_layers, self.beta = top_layers, beta
-        self.decay = (decay_start, decay_end, decay_steps)
+        self.decay = (decay_steps, decay_start, decay_end)
         self.limits = {"target_std": min_target_std, "prediction_std": min_prediction_std}
         self.first_judged_step = first_judged_step
         self._deviations: dict[str, torch.Tensor] = {}
@@ -170,7 +166,7 @@ class Data2Vec(Objective):
         Raises:
             InputError: targets or predictions have become nearly constant.
         """
-        self.teacher.move(average_decay(step + 1, *self.decay))
+        self.teacher.move(linear_ramp(step + 1, *self.decay))
         convolutions = self.teacher.copies[0].pos_conv_embed
         convolutions.load_state_dict(self.model.encoder.pos_conv_embed.state_dict())
         if step + 1 <= self.first_judged_step:

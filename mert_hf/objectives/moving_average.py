@@ -1,7 +1,6 @@
 """Teachers that are moving averages of what is trained."""
 
 import copy
-import math
 
 import torch
 import torch.nn as nn
@@ -42,8 +41,3 @@ class MovingAverage(nn.Module):
 
     def _parameters_followed(self) -> list[torch.Tensor]:
         return [parameter.detach() for module in self._followed for parameter in module.parameters()]
-
-
-def cosine_ramp(step: int, steps: int, start: float, end: float) -> float:
-    """From `start` at step 0 to `end` at `steps` along half a cosine, and `end` from there on."""
-    return end + (start - end) * (1 + math.cos(math.pi * min(step / steps, 1))) / 2 if steps > 0 else end
