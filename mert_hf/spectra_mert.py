@@ -98,12 +98,16 @@ class MelDecibelSpectrum(nn.Module):
         self.hop_samples, self.fft_samples, self.range_db = hop_samples, fft_samples, range_db
         self._bank = (fft_samples // 2 + 1, bins, min_hz, max_hz, sampling_rate)
 
+    def filters(self, device: torch.device) -> torch.Tensor:
+        """(fft_samples // 2 + 1, bins), the weights of each frequency in each band."""
+        return _slaney_bank(*self._bank, device)
+
     @torch.no_grad()
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, samples // hop_samples + 1, bins) float32 dB; the ends are continued by reflection."""
         with torch.autocast(waveform.device.type, enabled=False):
-            window, bank = _energy_window(self.fft_samples, waveform.device), _slaney_bank(*self._bank, waveform.device)
-            power = _short_time_power(waveform.float(), self.hop_samples, window, "reflect") @ bank
+            window = _energy_window(self.fft_samples, waveform.device)
+            power = _short_time_power(waveform.float(), self.hop_samples, window, "reflect") @ self.filters(waveform.device)
             decibels = 10 * power.clamp(min=DECIBEL_FLOOR_POWER).log10()
             return decibels.maximum(decibels.amax((1, 2), keepdim=True) - self.range_db)
 

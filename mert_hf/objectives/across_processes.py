@@ -26,6 +26,11 @@ def gather(values: torch.Tensor) -> torch.Tensor:
     return torch.cat([part[: int(count)] for part, count in zip(all_gather(padded), counts, strict=True)])
 
 
+def at_least_float32(values: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32, in which statistics over a batch are exact enough; float32 and float64 as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def add_up(values: torch.Tensor) -> torch.Tensor:
     """Sum over the processes, element by element."""
     return values if world_size() == 1 else all_reduce(values)
@@ -45,7 +50,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         axes = [axis for axis in range(values.ndim) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(values.ndim)]
         with torch.autocast(values.device.type, enabled=False):
-            exact = values.float()
+            exact = at_least_float32(values)
             count = add_up(exact.new_tensor(exact.numel() / exact.shape[1]))
             mean = add_up(exact.sum(axes)) / count
             centred = exact - mean.view(shape)

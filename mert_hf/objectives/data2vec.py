@@ -12,7 +12,7 @@ from transformers import Data2VecAudioModel
 
 from mert_hf.errors import InputError
 from mert_hf.masking import draw_span_mask
-from mert_hf.objectives.across_processes import add_up
+from mert_hf.objectives.across_processes import add_up, at_least_float32
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.masked_prediction import SpanMasking
 from mert_hf.objectives.moving_average import MovingAverage
@@ -35,7 +35,7 @@ def make_targets(feed_forwards: Sequence[torch.Tensor], top_layers: int) -> torc
     Returns:
         (batch, frames, hidden) float32; each layer has mean 0 and variance 1 over the frames of a clip, in every dimension.
     """
-    normalised = [F.instance_norm(outputs.float().mT) for outputs in feed_forwards[-top_layers:]]
+    normalised = [F.instance_norm(at_least_float32(outputs).mT) for outputs in feed_forwards[-top_layers:]]
     return torch.stack(normalised).mean(0).mT
 
 
@@ -121,7 +121,7 @@ class Data2Vec(Objective):
         outputs, features = self._run_student(batch)
         targets = self.compute_targets(features)[mask]
         with torch.autocast(mask.device.type, enabled=False):
-            predicted = self.head(outputs.last_hidden_state[mask].float())
+            predicted = self.head(outputs.last_hidden_state[mask].to(self.head.weight.dtype))
             loss = regression_errors(predicted, targets, self.beta).sum() / totals["masked_frames"]
         deviations = {"target_std": measure_deviation(targets), "prediction_std": measure_deviation(predicted.detach())}
         if self.training:

@@ -8,7 +8,7 @@ import torch.nn as nn
 from mert_hf.errors import InputError
 from mert_hf.modeling_mert import MERTModel
 from mert_hf.modeling_multiview import MultiViewModel
-from mert_hf.objectives.across_processes import gather, normalise_globally
+from mert_hf.objectives.across_processes import at_least_float32, gather, normalise_globally
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign, measure_rank, measure_spread
 from mert_hf.seeding import Draws
@@ -129,7 +129,7 @@ class MultiView(Objective):
         Raises:
             InputError: one pair, of which nothing can be said: there is nothing else to tell it from.
         """
-        gathered = [gather(values.float()) for values in embeddings]
+        gathered = [gather(at_least_float32(values)) for values in embeddings]
         if len(gathered[0]) < 2:
             raise InputError(
                 f"{type(self).__name__} compares the pairs of a batch and got one; use --training.batch_size 2 or more (the"
@@ -138,5 +138,5 @@ class MultiView(Objective):
         return gathered
 
     def _measure_health(self, embeddings: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        everything = torch.cat([gather(values.detach().float()) for values in embeddings])
+        everything = torch.cat([gather(at_least_float32(values.detach())) for values in embeddings])
         return {"embedding_std": measure_spread(everything), "embedding_rank": measure_rank(everything)}

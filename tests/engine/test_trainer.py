@@ -13,7 +13,6 @@ from mert_hf.engine.trainer import Interrupted, Trainer
 from mert_hf.errors import InputError
 
 
-
 def weights(trainer):
     return {name: tensor.clone() for name, tensor in trainer.updater.objective.state_dict().items()}
 
