@@ -48,6 +48,7 @@ class MultiViewBottleneck(nn.Module):
         self.average = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
         self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
+        self.bn3.ends_residual = True
         self.skip = nn.Identity()
         if stride > 1 or in_channels != out_channels:
             parts = [nn.AvgPool2d(stride), nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)]
@@ -101,7 +102,8 @@ class MultiViewPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, std=module.in_features**-0.5)
             init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
-            init.ones_(module.weight)
+            # a fresh block passes on what it is given, else gradients grow from stage to stage
+            init.constant_(module.weight, 0.0 if getattr(module, "ends_residual", False) else 1.0)
             init.zeros_(module.bias)
             init.zeros_(module.running_mean)
             init.ones_(module.running_var)

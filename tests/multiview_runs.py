@@ -30,7 +30,11 @@ def make_encoder(kind: str = "resnet", seed: int = 0):
 
     torch.manual_seed(seed)
     if kind == "resnet":
-        return MultiViewModel(MultiViewConfig(**RESNET))
+        model = MultiViewModel(MultiViewConfig(**RESNET))
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):  # fresh residual branches are silent
+                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+        return model
     return MERTModel(MERTConfig(**MODEL, **NO_DROPOUT))
 
 

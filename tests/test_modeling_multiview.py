@@ -21,6 +21,8 @@ def model():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2.0)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias)
     model.bn1.running_mean.fill_(-40.0)
     return model.eval()
 

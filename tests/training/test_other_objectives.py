@@ -1,4 +1,4 @@
-"""The rivals of MERT through the same script: every recipe can be set up, and small runs end in a model, pictures and results."""
+"""The rivals of MERT through the same script: every recipe can be set up, small runs end in model, pictures and results."""
 
 import json
 import re
