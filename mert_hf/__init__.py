@@ -4,6 +4,7 @@
 """
 
 from mert_hf.configuration_mert import MERTConfig
+from mert_hf.configuration_multiview import MultiViewConfig
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.modeling_mert import (
     MERTForAudioFrameClassification,
@@ -11,6 +12,7 @@ from mert_hf.modeling_mert import (
     MERTForSequenceClassification,
     MERTModel,
 )
+from mert_hf.modeling_multiview import MultiViewModel
 from mert_hf.pipeline_mert import MERTFeatureExtractionPipeline
 from mert_hf.registration import register
 
@@ -26,4 +28,6 @@ __all__ = [
     "MERTForPreTraining",
     "MERTForSequenceClassification",
     "MERTModel",
+    "MultiViewConfig",
+    "MultiViewModel",
 ]

@@ -1,4 +1,4 @@
-"""The command `mert-hf`: convert official checkpoints and labels, export models, measure what can be measured on your music."""
+"""The command `mert-hf`: convert checkpoints and labels of others, export models, measure what can be measured on your music."""
 
 import argparse
 import itertools
@@ -21,6 +21,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     convert.add_argument("output_dir", help="folder to write")
     convert.add_argument("--code_offset", type=int, default=4, help="row of code 0 in the label tables (default: 4)")
     convert.set_defaults(run=_convert)
+
+    deezer = commands.add_parser("convert-deezer", help="one of Deezer's multi-view checkpoints (.pt) to a Hugging Face folder")
+    deezer.add_argument("checkpoint", help="a .pt file of weights.zip; it is read without running anything it holds")
+    deezer.add_argument("output_dir", help="folder to write")
+    deezer.set_defaults(run=_convert_deezer)
 
     offset = commands.add_parser(
         "code-offset", help="masked accuracy of a converted model if code 0 lies in row 0, and if in row 4"
@@ -90,6 +95,13 @@ def _import_labels(arguments: argparse.Namespace) -> None:
         print(f"left out {track.name}: {track.skipped_because}", file=sys.stderr)
     print(f"{arguments.output_dir}: labels of {len(corpus.tracks)} tracks, {corpus.duration_s / 3600:.2f} hours")
     print("They are raw codes: train with code_offset 0, or go on with a model whose code_offset is 4 as it is")
+
+
+def _convert_deezer(arguments: argparse.Namespace) -> None:
+    from mert_hf.convert_deezer import convert_deezer_checkpoint
+
+    model = convert_deezer_checkpoint(arguments.checkpoint, arguments.output_dir)
+    print(f"{arguments.output_dir}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
 
 
 def _report_code_offset(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 import ast
 import os
-import pickle
 import re
 from argparse import Namespace
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mert_hf.checkpoints import read_checkpoint, require_equal_shapes
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
@@ -100,16 +100,7 @@ def convert_fairseq_checkpoint(
     weights = {_rename(name): tensor.float() for name, tensor in state["model"].items() if not name.startswith(LEFT_OUT)}
     config = _read_config(state["cfg"], weights, code_offset)
     model = MERTForPreTraining(config)
-    expected = model.state_dict()
-    problems = [f"{name} is missing" for name in expected if name not in weights]
-    problems += [f"{name} is unknown" for name in weights if name not in expected]
-    problems += [
-        f"{name} has the shape {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    if problems:
-        raise InputError(f"{checkpoint} does not fit its own configuration: {'; '.join(problems[:5])}.")
+    require_equal_shapes(weights, model.state_dict(), Path(checkpoint))
     model.load_state_dict(weights)
     model.eval().save_pretrained(output_dir)
     normalize = bool(state["cfg"].get("task", {}).get("normalize", False))
@@ -156,19 +147,8 @@ def measure_code_offset(
 
 
 def _load(checkpoint: Path) -> dict:
-    if not checkpoint.is_file():
-        raise InputError(f"{checkpoint} does not exist.")
     allowed = [(_Stub, "fairseq.data.dictionary.Dictionary"), (Namespace, "argparse.Namespace")]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it names {named[1]}, which" if named else "it holds something that"
-        raise InputError(f"{checkpoint} is refused: {what} weights have no need of. Nothing in it was run.") from None
-    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError):
-        # the unpickler stumbles in as many ways as there are files that are no pickles
-        raise InputError(f"{checkpoint} cannot be read as a checkpoint of torch; it is damaged or something else.") from None
+    state = read_checkpoint(checkpoint, allowed)
     if not isinstance(state, dict):
         raise InputError(f"{checkpoint} is no fairseq checkpoint of MERT: it holds a {type(state).__name__}.")
     return state

@@ -1,4 +1,4 @@
-"""Makes transformers' Auto classes and pipelines know MERT; runs once, on `import mert_hf`."""
+"""Makes transformers' Auto classes and pipelines know the models of this package; runs once, on `import mert_hf`."""
 
 from transformers import (
     AutoConfig,
@@ -13,6 +13,7 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from mert_hf.configuration_mert import MERTConfig
+from mert_hf.configuration_multiview import MultiViewConfig
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.modeling_mert import (
     MERTForAudioFrameClassification,
@@ -20,11 +21,12 @@ from mert_hf.modeling_mert import (
     MERTForSequenceClassification,
     MERTModel,
 )
+from mert_hf.modeling_multiview import MultiViewModel
 from mert_hf.pipeline_mert import MERTFeatureExtractionPipeline
 
 
 class FeatureExtraction(FeatureExtractionPipeline):
-    """The task "feature-extraction" with MERT known: MERT models get MERT's pipeline, all others transformers' own.
+    """The task "feature-extraction" with this package's models known: they get MERT's pipeline, all others transformers' own.
 
     transformers holds one implementation a task, and its own loads a tokenizer and fails on audio models. Assets are loaded
     softly (None instead of an error), because at that moment the model's kind is not known to the class.
@@ -35,7 +37,7 @@ class FeatureExtraction(FeatureExtractionPipeline):
 
     def __new__(cls, model, tokenizer=None, feature_extractor=None, **kwargs):
         """Return the pipeline that fits the model, not an instance of this class."""
-        if isinstance(model.config, MERTConfig):
+        if isinstance(model.config, (MERTConfig, MultiViewConfig)):
             if feature_extractor is None:
                 # loaded again so that its own error surfaces, and not from another revision than the model
                 revision = getattr(model.config, "_commit_hash", None)
@@ -51,7 +53,7 @@ class FeatureExtraction(FeatureExtractionPipeline):
 
 
 def register() -> None:
-    """Register MERT with the Auto classes and its pipeline with the task "feature-extraction"; safe to call again.
+    """Register the models with the Auto classes and MERT's pipeline with the task "feature-extraction"; safe to call again.
 
     What is saved from then on carries its code: transformers copies the files of classes that name their Auto class.
     """
@@ -61,11 +63,16 @@ def register() -> None:
     MERTForSequenceClassification.register_for_auto_class("AutoModelForAudioClassification")
     MERTForAudioFrameClassification.register_for_auto_class("AutoModelForAudioFrameClassification")
     MERTFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
+    MultiViewConfig.register_for_auto_class("AutoConfig")
+    MultiViewModel.register_for_auto_class("AutoModel")
     AutoConfig.register(MERTConfig.model_type, MERTConfig, exist_ok=True)
     AutoModel.register(MERTConfig, MERTModel, exist_ok=True)
     AutoModelForPreTraining.register(MERTConfig, MERTForPreTraining, exist_ok=True)
     AutoModelForAudioClassification.register(MERTConfig, MERTForSequenceClassification, exist_ok=True)
     AutoModelForAudioFrameClassification.register(MERTConfig, MERTForAudioFrameClassification, exist_ok=True)
     AutoFeatureExtractor.register(MERTConfig, MERTFeatureExtractor, exist_ok=True)
+    AutoConfig.register(MultiViewConfig.model_type, MultiViewConfig, exist_ok=True)
+    AutoModel.register(MultiViewConfig, MultiViewModel, exist_ok=True)
+    AutoFeatureExtractor.register(MultiViewConfig, MERTFeatureExtractor, exist_ok=True)
     # set in place: register_pipeline would warn about the task it replaces and drop the task's default model
     PIPELINE_REGISTRY.supported_tasks["feature-extraction"]["impl"] = FeatureExtraction

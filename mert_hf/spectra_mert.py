@@ -1,6 +1,8 @@
 """Spectra of music in plain torch, frame-aligned with MERT: frame i is centred on sample i * hop_samples."""
 
 import math
+import warnings
+from functools import lru_cache
 
 import torch
 import torch.nn as nn
@@ -8,6 +10,8 @@ from transformers.audio_utils import chroma_filter_bank, mel_filter_bank
 
 # Power, relative to a full-scale sine, that is added before the logarithm: what lies 80 dB down is taken as silence.
 SILENCE_POWER = 1e-8
+# Power below which decibels stop: -100 dB (torchaudio's AmplitudeToDB).
+DECIBEL_FLOOR_POWER = 1e-10
 # Constant-Q kernels up to this length are cheaper to apply than to transform (measured on a CPU at 24 kHz, hop 320).
 SHORT_KERNEL_SAMPLES = 800
 # The relative error of a band that reaches D / length to each side is about BAND_ERROR * D^-2.5 (0.083 measured on music).
@@ -33,10 +37,7 @@ class PowerSpectrum(nn.Module):
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, samples // hop_samples + 1, fft_samples // 2 + 1), zeros beyond the ends."""
-        spectrum = torch.stft(
-            waveform, self.fft_samples, self.hop_samples, window=self.window, pad_mode="constant", return_complex=True
-        )
-        return spectrum.abs().square().mT
+        return _short_time_power(waveform, self.hop_samples, self.window, "constant")
 
 
 class LogMelSpectrum(nn.Module):
@@ -76,6 +77,39 @@ class LogMelSpectrum(nn.Module):
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, frames, bins), between ln(1e-8) and about ln(bandwidth)."""
         return torch.log(self.spectrum(waveform) @ self.bank + SILENCE_POWER)
+
+
+class MelDecibelSpectrum(nn.Module):
+    """Mel spectrum in decibels: power over the energy of the window, bands on Slaney's mel scale with a peak of 1.
+
+    torchaudio's MelSpectrogram(normalized=True, mel_scale="slaney") and AmplitudeToDB, the front end of Deezer's multi-view
+    models. Bands above half the sampling rate are empty and stay, at the floor.
+
+    Args:
+        sampling_rate, hop_samples, bins, fft_samples, min_hz: as in [`LogMelSpectrum`].
+        max_hz: edge of the highest band; may lie above half the sampling rate.
+        range_db: everything further below the loudest value of the clip is raised to that floor.
+    """
+
+    def __init__(
+        self, sampling_rate=16000, hop_samples=512, bins=128, fft_samples=1024, min_hz=0.0, max_hz=11025.0, range_db=100.0
+    ):
+        super().__init__()
+        self.hop_samples, self.fft_samples, self.range_db = hop_samples, fft_samples, range_db
+        self._bank = (fft_samples // 2 + 1, bins, min_hz, max_hz, sampling_rate)
+
+    def filters(self, device: torch.device) -> torch.Tensor:
+        """(fft_samples // 2 + 1, bins), the weights of each frequency in each band."""
+        return _slaney_bank(*self._bank, device)
+
+    @torch.no_grad()
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, samples // hop_samples + 1, bins) float32 dB; the ends are continued by reflection."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            window = _energy_window(self.fft_samples, waveform.device)
+            power = _short_time_power(waveform.float(), self.hop_samples, window, "reflect") @ self.filters(waveform.device)
+            decibels = 10 * power.clamp(min=DECIBEL_FLOOR_POWER).log10()
+            return decibels.maximum(decibels.amax((1, 2), keepdim=True) - self.range_db)
 
 
 class Chromagram(nn.Module):
@@ -262,10 +296,33 @@ def _smooth_length(least: int) -> int:
         length += 1
 
 
+def _short_time_power(waveform: torch.Tensor, hop_samples: int, window: torch.Tensor, pad_mode: str) -> torch.Tensor:
+    """(batch, samples) -> (batch, samples // hop_samples + 1, len(window) // 2 + 1)."""
+    spectrum = torch.stft(waveform, len(window), hop_samples, window=window, pad_mode=pad_mode, return_complex=True)
+    return spectrum.abs().square().mT
+
+
+# Tables of a module that is part of a model are kept here: as buffers they would have to survive loading on the meta device.
+@lru_cache(maxsize=8)
+def _energy_window(samples: int, device: torch.device) -> torch.Tensor:
+    window = torch.hann_window(samples, device=device)
+    return window / window.square().sum().sqrt()
+
+
+@lru_cache(maxsize=8)
+def _slaney_bank(
+    num_frequencies: int, bins: int, min_hz: float, max_hz: float, sampling_rate: int, device: torch.device
+) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that bands above half the sampling rate are empty is known
+        bank = mel_filter_bank(num_frequencies, bins, min_hz, max_hz, sampling_rate, mel_scale="slaney")
+    return torch.from_numpy(bank).float().to(device)
+
+
 def _mel_band_edges_hz(bins: int, min_hz: float, max_hz: float) -> list[float]:
     low, high = (2595 * math.log10(1 + hz / 700) for hz in (min_hz, max_hz))
     mels = [low + (high - low) * i / (bins + 1) for i in range(bins + 2)]
     return [700 * (10 ** (mel / 2595) - 1) for mel in mels]
 
 
-__all__ = ["Chromagram", "ConstantQSpectrum", "LogMelSpectrum", "PowerSpectrum"]
+__all__ = ["Chromagram", "ConstantQSpectrum", "LogMelSpectrum", "MelDecibelSpectrum", "PowerSpectrum"]

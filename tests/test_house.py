@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mert_hf"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-HUB_MODULES = sorted(PACKAGE.glob("*_mert.py"))
+HUB_MODULES = sorted([*PACKAGE.glob("*_mert.py"), *PACKAGE.glob("*_multiview.py")])
 SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 
 # where a heavy or optional package may be imported; everywhere else it may not

@@ -6,7 +6,7 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import Data2VecAudioConfig
 
-from mert_hf import MERTConfig
+from mert_hf import MERTConfig, MultiViewConfig
 from mert_hf.errors import InputError
 from mert_hf.model_card import CardFacts, check_license, read_facts, write_card
 
@@ -52,11 +52,12 @@ def render(**changes) -> ModelCard:
 def test_every_card_is_whole(name):
     facts = read_facts(CARDS / name / "facts.yaml")
     facts.license = facts.license or "cc-by-4.0"
-    config = Data2VecAudioConfig() if name == "music2vec" else MERTConfig()
+    config = {"music2vec": Data2VecAudioConfig, "multiview": MultiViewConfig}.get(name, MERTConfig)()
     card = render(facts=facts, config=config, repo_id=f"user/{name}")
     assert card.data.license == facts.license
     assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "feature-extraction")
     assert card.data.base_model == facts.base_model
+    assert (CARDS.parent / "training" / "recipes" / f"{facts.recipe}.yaml").is_file()
     text = card.text
     for part in (facts.title, facts.summary, facts.training_data, facts.objective, *facts.limits, *facts.ethics):
         assert part and part in text

@@ -1,4 +1,4 @@
-"""Pre-train MERT on your music.
+"""Pre-train MERT, or one of its rivals, on your music.
 
     accelerate launch --quiet --config_file training/launch/one_device.yaml \\
         training/pretrain.py --recipe quickstart --data.folder ~/Music
@@ -13,13 +13,10 @@ import sys
 import warnings
 from pathlib import Path
 
-from mert_hf import MERTFeatureExtractor
-from mert_hf.engine.code_teachers import fit_or_load_teacher, open_labels
 from mert_hf.engine.devices import make_accelerator, start_tracker
-from mert_hf.engine.initial_weights import build_config
+from mert_hf.engine.jobs import Job, make_job
 from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.pretraining import build_objective
-from mert_hf.engine.report import draw_report, write_results
+from mert_hf.engine.report import write_results
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import parse_command_line
 from mert_hf.engine.sources import open_sources
@@ -35,27 +32,24 @@ RECIPES = Path(__file__).parent / "recipes"
 def main() -> None:
     """Settings to objects to a trained model."""
     settings = parse_command_line(PretrainSettings, RECIPES, __doc__)
-    config = build_config(settings)
+    job = make_job(settings)
     with RunFolder(settings.output_dir).hold() as run:
-        pretrain(settings, config, run)
+        pretrain(settings, job, run)
 
 
-def pretrain(settings: PretrainSettings, config, run: RunFolder) -> None:
+def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> None:
     """Train in a folder, and write down what came of it."""
     training = settings.training
-    labels = open_labels(settings, config)
-    accelerator = make_accelerator(settings, config, run)
+    accelerator = make_accelerator(settings, job.config, run)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     # one process checks the corpus and fits the teacher, the others read what it wrote
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             run.claim(settings, training.resume)
-        sources = open_sources(settings, config.sample_rate, run, labels)
-        teacher = labels
-        if teacher is None:
-            teacher = fit_or_load_teacher(settings, config, sources.training.clips(), run.teacher, accelerator.device)
-    objective = build_objective(settings, config, teacher, accelerator.device)
+        sources = open_sources(settings, job.sampling_rate, run, job.labels)
+        job.prepare(sources, run, accelerator.device)
+    objective = job.build(accelerator.device)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, training.max_steps, accelerator.device)
 
@@ -82,9 +76,10 @@ def pretrain(settings: PretrainSettings, config, run: RunFolder) -> None:
     if not accelerator.is_main_process:
         return
 
-    MERTFeatureExtractor(sampling_rate=config.sample_rate).save_pretrained(run.model)
-    results = write_results(run, progress, sources.facts, teacher, validation, accelerator.device)
-    draw_report(run, objective, settings.cqt, validator, validation, f"{run.folder.name}: {teacher.description}")
+    job.make_extractor().save_pretrained(run.model)
+    facts = {**sources.facts, **job.facts()}
+    results = write_results(run, progress, facts, type(objective.export()), validation, accelerator.device)
+    job.draw(run, objective, validator, validation, f"{run.folder.name}: {job.description}")
     print_summary(results, run)
 
 
@@ -96,10 +91,10 @@ def print_summary(results: dict, run: RunFolder) -> None:
     validation = results["validation"]
     if validation is None:
         print("No validation: nothing was held out (validation.share, validation.folder)")
-    elif "code_accuracy" in validation:
-        accuracy = "/".join(f"{100 * share:.1f}" for share in validation["code_accuracy"])
-        print(f"Validation: loss {validation['loss']:.3f}, masked accuracy {accuracy} %")
-    print(f"Codes of the teacher: {results['teacher']}")
+    else:
+        accuracy = "/".join(f"{100 * share:.1f}" for share in validation.get("code_accuracy", []))
+        print(f"Validation: loss {validation['loss']:.3f}" + (f", masked accuracy {accuracy} %" if accuracy else ""))
+    print(f"Learnt from: {results['teacher']}")
     for file in (run.model, run.report, run.metrics, run.results):
         print(f"  {file}")
 

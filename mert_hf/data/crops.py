@@ -35,7 +35,7 @@ class AudioBatch:
     """Clips of equal length.
 
     Attributes:
-        waveforms: (batch, samples) float32, mono.
+        waveforms: (batch, samples) float32, mono; (batch, 2, samples) of pairs.
         unreadable: crops that are missing from the batch.
         labels: (batch, codebooks, frames) int64 codes of the clips, where they are stored; None where the teacher is asked.
     """

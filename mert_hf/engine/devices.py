@@ -43,7 +43,9 @@ def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFol
     if training.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise InputError("training.mixed_precision=fp16 needs a GPU; use bf16 or no on a CPU.")
     kind = accelerator.distributed_type
-    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and config.layerdrop > 0:
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and settings.objective != "masked_prediction":
+        raise InputError(f"objective={settings.objective} was never run with {kind.value}; launch with multi_gpu.yaml.")
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and getattr(config, "layerdrop", 0) > 0:
         raise InputError(
             f"model.layerdrop={config.layerdrop} cannot be used with {kind.value}, where all processes must run the same"
             " layers; give --model.layerdrop 0, or launch with multi_gpu.yaml."

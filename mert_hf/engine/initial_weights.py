@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.engine.pretrain_settings import InitSettings, PretrainSettings
@@ -27,15 +28,24 @@ def build_config(settings: PretrainSettings) -> MERTConfig:
     Raises:
         InputError: a field MERTConfig does not have, a value it does not take, or a model that cannot be read.
     """
-    known = sorted(field.name for field in fields(MERTConfig) if not field.name.startswith("_"))
-    for name in settings.model:
-        if name not in known:
-            raise InputError(f"model.{name} is no field of MERTConfig" + suggest(name, known))
     given: dict[str, Any] = {"codebook_sizes": settings.teacher.codebook_sizes, "cqt_bins": settings.cqt.bins}
     if settings.init.model is not None:
         given = _read_config(settings.init) | ({**given, "code_offset": 0} if settings.init.new_heads else {})
+    return make_config(MERTConfig, settings.model, given)
+
+
+def make_config(config_class: type[PreTrainedConfig], model: dict[str, Any], given: dict[str, Any]) -> PreTrainedConfig:
+    """A configuration of the fields `model` over those that are `given`.
+
+    Raises:
+        InputError: a field there is not, or a value that is not taken.
+    """
+    known = sorted(field.name for field in fields(config_class) if not field.name.startswith("_"))
+    for name in model:
+        if name not in known:
+            raise InputError(f"model.{name} is no field of {config_class.__name__}" + suggest(name, known))
     try:
-        return MERTConfig(**{**given, **settings.model})
+        return config_class(**{**given, **model})
     except (StrictDataclassError, ValueError) as error:
         raise InputError(f"model: {' '.join(str(error.__cause__ or error).split())}") from None
 

@@ -9,6 +9,8 @@ from mert_hf.engine.metrics import read_metrics
 
 PathLike = str | os.PathLike
 DOTS_PER_INCH = 110
+# Numbers of a report that say how far a run is, not how it goes.
+PROGRESS = ("step", "audio_hours", "audio_s_per_s", "skipped_steps", "spike_steps")
 
 
 def plot_training_curves(metrics: PathLike, picture: PathLike, title: str = "", validation: PathLike | None = None) -> None:
@@ -148,6 +150,63 @@ def plot_constant_q(
         panel.minorticks_off()
     panels[-1].set_xlabel("seconds")
     figure.colorbar(mesh, ax=list(panels), label="square root of the magnitude", shrink=0.6)
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def plot_numbers(metrics: PathLike, picture: PathLike, title: str, validation: PathLike | None = None) -> None:
+    """Draw every number of a run that is not about its progress over the updates: losses, signs of collapse, gradient norm.
+
+    Args:
+        metrics: a `metrics.jsonl`.
+        picture: file to write.
+        title: above the panels.
+        validation: a `validation.jsonl`, whose numbers are drawn beside those of the training.
+    """
+    reports, checks = read_metrics(metrics), read_metrics(validation) if validation is not None else []
+    names = list(dict.fromkeys(name for report in reports for name in report if name not in PROGRESS))
+    columns = min(len(names), 4) or 1
+    figure, panels = _figure(
+        title, -(-len(names) // columns) or 1, columns, (3.6 * columns + 1, 3 * (-(-len(names) // columns)) + 1)
+    )
+    for index, panel in enumerate(panels):
+        panel.set_visible(index < len(names))
+        if index >= len(names):
+            continue
+        panel.set(title=names[index].replace("_", " "), xlabel="update")
+        panel.grid(alpha=0.3)
+        for label, source, style in (("training", reports, "-"), ("validation", checks, "o-")):
+            steps, values = _series(source, names[index])
+            if len(steps):
+                panel.plot(steps, values, style, markersize=3, linewidth=1.2, label=label)
+        if checks and len(_series(checks, names[index])[0]):
+            panel.legend(fontsize="small")
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def plot_prototype_usage(metrics: PathLike, picture: PathLike, title: str, counts: np.ndarray) -> None:
+    """Draw how a clustering uses its prototypes: over the updates, and which share of the crops each has in the end.
+
+    A partial collapse shows left as a share far below 100 %, and right as a curve that ends long before the last prototype.
+
+    Args:
+        metrics: a `metrics.jsonl` with `prototypes_used`.
+        picture: file to write.
+        title: above the panels.
+        counts: (prototypes,) crops that are nearest to each, in validation.
+    """
+    figure, (left, right) = _figure(title, 1, 2, (12, 4.5))
+    steps, values = _series(read_metrics(metrics), "prototypes_used")
+    left.plot(steps, 100 * values)
+    left.set(title="prototypes in use, exp(entropy) (%)", xlabel="update", ylim=(0, 102))
+    shares = 100 * np.sort(counts)[::-1] / max(counts.sum(), 1)
+    ranks = np.arange(1, len(shares) + 1)
+    right.plot(ranks[shares > 0], shares[shares > 0], ".-", markersize=3, label=f"{(shares > 0).sum()} of {len(shares)} in use")
+    right.axhline(100 / len(shares), color="0.6", linestyle="--", linewidth=1, label="all alike")
+    right.set(title="share of the crops (%)", xlabel="prototypes, most used first", xscale="log", yscale="log")
+    right.set_xlim(0.9, 1.2 * len(shares))
+    right.legend(fontsize="small")
+    for panel in (left, right):
+        panel.grid(alpha=0.3)
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 

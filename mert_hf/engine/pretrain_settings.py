@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mert_hf.engine.objective_settings import Data2VecSettings, MultiViewSettings
+from mert_hf.engine.settings import require as _require
 from mert_hf.engine.settings import section, setting
-from mert_hf.errors import InputError
 
 DEFAULT_BATCH_SIZE = 16
 
@@ -117,7 +118,10 @@ class TrainingSettings:
     adam_beta1: float = setting(0.9, "decay of the gradient's mean")
     adam_beta2: float = setting(0.98, "decay of the gradient's square")
     adam_epsilon: float = setting(1e-6, "added to the root of the gradient's square")
+    schedule: Literal["linear", "cosine", "tri_stage"] = setting("linear", "how the learning rate falls behind its warm-up")
+    min_learning_rate: float = setting(0.0, "learning rate at the ends of the schedule")
     weight_decay: float = setting(0.01, "decoupled weight decay")
+    weight_decay_end: float | None = setting(None, "weight decay at the last update, reached along half a cosine")
     max_grad_norm: float = setting(10.0, "gradients are scaled down to this norm")
     codebooks_per_update: int = setting(0, "codebooks, drawn for each update, that are trained in it; 0 is all")
     spike_deviations: float = setting(0.0, "leave out updates so many running deviations above the mean; 0 leaves out none")
@@ -149,6 +153,10 @@ class TrainingSettings:
         for name in ("adam_beta1", "adam_beta2"):
             _require(0 <= getattr(self, name) < 1, f"training.{name}={getattr(self, name)} must lie within [0, 1).")
         _positive("training", self, "spike_memory_steps")
+        _require(
+            0 <= self.min_learning_rate <= self.learning_rate,
+            f"training.min_learning_rate={self.min_learning_rate} must lie within 0 and training.learning_rate.",
+        )
         for name in ("warmup_steps", "weight_decay", "seed", "codebooks_per_update", "spike_deviations", "keep_every"):
             _require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)} must be 0 or more.")
 
@@ -182,12 +190,17 @@ class PretrainSettings:
     """Everything a pre-training run depends on."""
 
     output_dir: str = setting("runs/pretrain", "folder of the run: checkpoints, metrics, model")
-    model: dict[str, Any] = setting({}, "fields of MERTConfig that differ from MERT-v1-95M")
+    objective: Literal["masked_prediction", "data2vec", "contrastive", "byol", "clustering", "barlow_twins", "vicreg"] = (
+        setting("masked_prediction", "what the model is trained to do")
+    )
+    model: dict[str, Any] = setting({}, "fields of the model's configuration that differ from its defaults (MERT-v1-95M)")
     data: DataSettings = section(DataSettings, "corpus and crops")
     teacher: TeacherSettings = section(TeacherSettings, "acoustic teacher")
     cqt: CQTSettings = section(CQTSettings, "musical teacher")
     masking: MaskingSettings = section(MaskingSettings, "hidden frames")
     mixture: MixtureSettings = section(MixtureSettings, "noise mixture")
+    data2vec: Data2VecSettings = section(Data2VecSettings, "objective data2vec")
+    multiview: MultiViewSettings = section(MultiViewSettings, "objectives that compare two crops of a track")
     training: TrainingSettings = section(TrainingSettings, "optimisation")
     validation: ValidationSettings = section(ValidationSettings, "held-out tracks")
     init: InitSettings = section(InitSettings, "weights to begin with")
@@ -210,6 +223,11 @@ class PretrainSettings:
             f"validation.share={self.validation.share}: no share of a stream can be held out; give --validation.folder, or"
             " --validation.share 0.",
         )
+        if self.objective == "data2vec":
+            return
+        if self.objective != "masked_prediction":
+            self.multiview.check(self.data)
+            return
         _require(
             self.mixture.probability == 0 or self.training.batch_size > 1,
             f"training.batch_size={self.training.batch_size} with mixture.probability={self.mixture.probability}: noise mixture"
@@ -220,11 +238,6 @@ class PretrainSettings:
             f"mixture.max_s={self.mixture.max_s} is longer than the shortest clip,"
             f" {min(self.data.min_track_s, self.data.crop_s)} s (data.crop_s, data.min_track_s).",
         )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise InputError(message)
 
 
 def _positive(title: str, settings: Any, name: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from mert_hf.data.source import BatchRange
 from mert_hf.engine import plots
@@ -19,14 +20,13 @@ from mert_hf.files import write_atomically
 from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.objectives import MaskedPrediction
 from mert_hf.seeding import Draws
-from mert_hf.teachers import KMeansTeacher
 
 
 def write_results(
     run: RunFolder,
     progress: Progress,
     facts: dict[str, Any],
-    teacher: KMeansTeacher,
+    model_class: type[PreTrainedModel],
     validation: Validation | None,
     device: torch.device,
 ) -> dict[str, Any]:
@@ -35,15 +35,15 @@ def write_results(
     Args:
         run: folder of the run.
         progress: how far it went.
-        facts: numbers of the corpus.
-        teacher: of the codes.
+        facts: of the corpus and of the objective.
+        model_class: of the model that was saved.
         validation: the last one; None where nothing was held out.
         device: where it was trained.
     """
     memory_gib = peak_memory_gib(device)  # before more is loaded
     reports = [report for report in read_metrics(run.metrics) if "loss" in report]  # without those of left-out updates alone
     first, last = (reports[0], reports[-1]) if reports else ({}, {})
-    parameters = MERTForPreTraining.from_pretrained(run.model).num_parameters()
+    parameters = model_class.from_pretrained(run.model).num_parameters()
     results = {
         "loss_start": first.get("loss"),
         "loss_end": last.get("loss"),
@@ -60,8 +60,6 @@ def write_results(
         "device": str(device),
         "parameters": parameters,
         **facts,
-        "teacher": teacher.description,
-        "codebook_sizes": teacher.codebook_sizes,
         "versions": {name: version(name) for name in ("mert_hf", "torch", "transformers", "accelerate")},
     }
     write_atomically(run.results, json.dumps(results, indent=2) + "\n")

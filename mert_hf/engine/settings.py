@@ -34,6 +34,16 @@ def section(schema: type, help: str):
     return dataclasses.field(default_factory=schema, metadata={"help": help})
 
 
+def require(condition: bool, message: str) -> None:
+    """Refuse settings.
+
+    Raises:
+        InputError: the condition does not hold.
+    """
+    if not condition:
+        raise InputError(message)
+
+
 def parse_command_line(schema: type[T], recipes: str | os.PathLike, description: str, argv: Sequence[str] | None = None) -> T:
     """Read `--recipe NAME_OR_FILE --section.key value ...` into an instance of `schema`.
 

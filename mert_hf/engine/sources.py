@@ -8,6 +8,7 @@ from mert_hf.data.corpus import Corpus, open_folder
 from mert_hf.data.crops import RandomCrops
 from mert_hf.data.label_store import LabelStore
 from mert_hf.data.labelled_crops import LabelledCrops
+from mert_hf.data.pairs import PairedCrops
 from mert_hf.data.source import ClipSource, CorpusClips
 from mert_hf.data.streaming import StreamClips, open_stream
 from mert_hf.engine.code_teachers import keep_labelled
@@ -15,6 +16,7 @@ from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.pretraining import open_corpus
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.errors import InputError
+from mert_hf.objectives import MULTIVIEW_OBJECTIVES
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,10 @@ def open_sources(settings: PretrainSettings, sampling_rate: int, run: RunFolder,
     def crops(corpus: Corpus) -> CorpusClips:
         if labels is not None:
             return CorpusClips(LabelledCrops(corpus, labels, crop_samples, sampling_rate, seed))
+        if settings.objective in MULTIVIEW_OBJECTIVES:
+            views = settings.multiview
+            distances_s = (views.min_distance_s, views.max_distance_s)
+            return CorpusClips(PairedCrops(corpus, crop_samples, sampling_rate, seed, *distances_s))
         return CorpusClips(RandomCrops(corpus, crop_samples, sampling_rate, seed))
 
     held_out = _open_validation_folder(settings, run)

@@ -11,10 +11,11 @@ from accelerate.utils import DistributedType
 
 from mert_hf.data.crops import AudioBatch
 from mert_hf.engine.pretrain_settings import TrainingSettings
-from mert_hf.engine.schedules import linear_warmup_decay
+from mert_hf.engine.schedules import SCHEDULES
 from mert_hf.engine.spikes import SpikeGuard
 from mert_hf.errors import InputError
 from mert_hf.objectives import Counts, Objective, ObjectiveOutput
+from mert_hf.ramps import cosine_ramp
 from mert_hf.seeding import Draws
 
 
@@ -72,12 +73,18 @@ class Updater:
     def rate(self, step: int) -> float:
         """Learning rate of an update."""
         settings = self.settings
-        return settings.learning_rate * linear_warmup_decay(step, settings.warmup_steps, settings.max_steps)
+        share = SCHEDULES[settings.schedule](step, settings.warmup_steps, settings.max_steps)
+        return settings.min_learning_rate + (settings.learning_rate - settings.min_learning_rate) * share
+
+    def weight_decay(self, step: int) -> float:
+        """Weight decay of an update."""
+        start, end = self.settings.weight_decay, self.settings.weight_decay_end
+        return start if end is None else cosine_ramp(step, self.settings.max_steps, start, end)
 
     def update(self, parts: Sequence[AudioBatch], step: int) -> Update:
         """Train on this process's parts of the global batch of update `step` (0, 1, 2 ...)."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(step)
+            group["lr"], group["weight_decay"] = self.rate(step), self.weight_decay(step)
         draws = [
             Draws(self.settings.seed, step, step * len(parts) + part, self.accelerator.process_index)
             for part in range(len(parts))

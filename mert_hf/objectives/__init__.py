@@ -1,9 +1,55 @@
-"""Objectives: what a model is trained to do, one file each.
+"""Objectives: what a model is trained to do.
 
 Each is an [`Objective`], whose docstring is the contract with the training loop.
+
+A further multi-view method is one new file, like the shortest here, `contrastive.py`, and one line in `MULTIVIEW_OBJECTIVES`:
+
+1. the loss as a pure function of two tensors (batch, size), whose rows belong together;
+2. a subclass of [`MultiView`] with the heads it needs, whose keyword arguments are its options in recipes;
+3. `compare(views, embeddings)`: heads on the embeddings, `self.gather` for the batch of all processes, the loss of that, and
+   numbers to watch; `signs` says when they are a sign of collapse; `after_step` moves a teacher, if there is one.
+
+With that, `--objective NAME` trains it; both encoders, gradients over processes, the generic signs of collapse, checkpoints and
+`tests/objectives/test_multiview_objectives.py`, which runs over all of them, come with the base.
 """
 
+from mert_hf.objectives.barlow_twins import BarlowTwins
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
+from mert_hf.objectives.byol import BYOL
+from mert_hf.objectives.clustering import Clustering
+from mert_hf.objectives.contrastive import Contrastive
+from mert_hf.objectives.data2vec import Data2Vec
 from mert_hf.objectives.masked_prediction import MaskedPrediction
+from mert_hf.objectives.multiview import MultiView
+from mert_hf.objectives.vicreg import VICReg
 
-__all__ = ["Batch", "Counts", "MaskedPrediction", "Objective", "ObjectiveOutput"]
+MULTIVIEW_OBJECTIVES: dict[str, type[MultiView]] = {
+    "contrastive": Contrastive,
+    "byol": BYOL,
+    "clustering": Clustering,
+    "barlow_twins": BarlowTwins,
+    "vicreg": VICReg,
+}
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "masked_prediction": MaskedPrediction,
+    "data2vec": Data2Vec,
+    **MULTIVIEW_OBJECTIVES,
+}
+
+__all__ = [
+    "MULTIVIEW_OBJECTIVES",
+    "OBJECTIVES",
+    "BYOL",
+    "BarlowTwins",
+    "Batch",
+    "Clustering",
+    "Contrastive",
+    "Counts",
+    "Data2Vec",
+    "MaskedPrediction",
+    "MultiView",
+    "Objective",
+    "ObjectiveOutput",
+    "VICReg",
+]

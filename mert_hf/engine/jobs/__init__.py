@@ -1,0 +1,30 @@
+"""From settings to what is trained, one file a kind of objective."""
+
+from mert_hf.engine.jobs.base import Job
+from mert_hf.engine.jobs.data2vec import Data2VecJob
+from mert_hf.engine.jobs.masked_prediction import MaskedPredictionJob
+from mert_hf.engine.jobs.multiview import MultiViewJob
+from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.errors import InputError
+from mert_hf.objectives import MULTIVIEW_OBJECTIVES
+
+JOBS: dict[str, type[Job]] = {
+    "masked_prediction": MaskedPredictionJob,
+    "data2vec": Data2VecJob,
+    **dict.fromkeys(MULTIVIEW_OBJECTIVES, MultiViewJob),
+}
+
+
+def make_job(settings: PretrainSettings) -> Job:
+    """The job that trains `settings.objective`; its model's configuration is checked.
+
+    Raises:
+        InputError: settings no model can be made of.
+    """
+    job = JOBS[settings.objective](settings)
+    if settings.data.labels is not None and job.labels is None and not settings.teacher.online:
+        raise InputError(f"data.labels holds codes, which objective {settings.objective!r} does not predict; leave it out.")
+    return job
+
+
+__all__ = ["JOBS", "Job", "make_job"]

@@ -1,0 +1,44 @@
+"""music2vec: data2vec on music."""
+
+from transformers import Data2VecAudioConfig, Data2VecAudioModel, Wav2Vec2FeatureExtractor
+
+from mert_hf.engine.jobs.base import Job, build_encoder, read_config
+from mert_hf.errors import InputError
+from mert_hf.masking import draw_span_mask
+from mert_hf.objectives import Data2Vec
+from mert_hf.objectives.masked_prediction import SpanMasking
+from mert_hf.seeding import generator, seed_torch
+
+# The configuration of Data2VecAudio does not say it; data2vec and music2vec hear 16 kHz.
+SAMPLING_RATE = 16000
+
+
+class Data2VecJob(Job):
+    """A [`mert_hf.objectives.Data2Vec`] around a model of transformers, which is what is published."""
+
+    sampling_rate = SAMPLING_RATE
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.config = read_config(Data2VecAudioConfig, settings)
+        if settings.training.compile != "no":
+            raise InputError("training.compile is for MERT encoders; leave it out with objective=data2vec.")
+        self.description = f"moving average of the student, mean of its last {settings.data2vec.top_layers} layers"
+
+    def build(self, device):
+        """As in [`Job`]."""
+        settings = self.settings
+        model = build_encoder(Data2VecAudioModel, self.config, settings)
+        masking = SpanMasking(**vars(settings.masking))
+        shortest = round(min(settings.data.crop_s, settings.data.min_track_s) * SAMPLING_RATE)
+        try:
+            # tried once on the shortest clip there can be, so that a mistake does not end the run in the middle
+            draw_span_mask(1, int(model._get_feat_extract_output_lengths(shortest)), generator(0, "trial"), **vars(masking))
+        except ValueError as error:
+            raise InputError(f"masking: {error}") from None
+        seed_torch(settings.training.seed, "head")
+        return Data2Vec(model, masking, **vars(settings.data2vec))
+
+    def make_extractor(self):
+        """The stock one, which scales clips as the training does."""
+        return Wav2Vec2FeatureExtractor(sampling_rate=SAMPLING_RATE, do_normalize=True, return_attention_mask=True)

@@ -1,0 +1,42 @@
+"""MERT and musicHuBERT: masked prediction of a teacher's codes and of the constant-Q spectrum."""
+
+from mert_hf.engine.code_teachers import fit_or_load_teacher, open_labels
+from mert_hf.engine.initial_weights import build_config
+from mert_hf.engine.jobs.base import Job
+from mert_hf.engine.pretraining import build_objective
+from mert_hf.engine.report import draw_report
+from mert_hf.feature_extraction_mert import MERTFeatureExtractor
+
+
+class MaskedPredictionJob(Job):
+    """A [`mert_hf.objectives.MaskedPrediction`] and its teachers."""
+
+    def __init__(self, settings):
+        super().__init__(settings)
+        self.config = build_config(settings)
+        self.sampling_rate = self.config.sample_rate
+        self.labels = open_labels(settings, self.config)
+
+    def prepare(self, sources, run, device):
+        """Fit the code teacher, or load it; stored labels take its place."""
+        self.teacher = self.labels
+        if self.teacher is None:
+            clips = sources.training.clips()
+            self.teacher = fit_or_load_teacher(self.settings, self.config, clips, run.teacher, device)
+        self.description = self.teacher.description
+
+    def build(self, device):
+        """As in [`Job`]."""
+        return build_objective(self.settings, self.config, self.teacher, device)
+
+    def make_extractor(self):
+        """As in [`Job`]."""
+        return MERTFeatureExtractor(sampling_rate=self.sampling_rate)
+
+    def facts(self):
+        """As in [`Job`]."""
+        return {**super().facts(), "codebook_sizes": self.teacher.codebook_sizes}
+
+    def draw(self, run, objective, validator, validation, title):
+        """Curves, accuracy and use of the codes, and a predicted spectrum."""
+        draw_report(run, objective, self.settings.cqt, validator, validation, title)

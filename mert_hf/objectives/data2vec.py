@@ -1,0 +1,196 @@
+"""data2vec: on hidden frames a student predicts what its own moving average, which hears the whole clip, computes there.
+
+data2vec (arXiv 2202.03555) as in fairseq's `data2vec_audio` and its `base_librispeech.yaml`; on music it is music2vec.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from transformers import Data2VecAudioModel
+
+from mert_hf.errors import InputError
+from mert_hf.masking import draw_span_mask
+from mert_hf.objectives.across_processes import add_up, at_least_float32
+from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
+from mert_hf.objectives.masked_prediction import SpanMasking
+from mert_hf.objectives.moving_average import MovingAverage
+from mert_hf.ramps import linear_ramp
+from mert_hf.seeding import Draws
+
+# Deviations below which a run is stopped, and the updates before that is judged (fairseq: min_target_var, min_pred_var).
+MIN_TARGET_STD = 0.1
+MIN_PREDICTION_STD = 0.01
+FIRST_JUDGED_STEP = 5000
+
+
+def make_targets(feed_forwards: Sequence[torch.Tensor], top_layers: int) -> torch.Tensor:
+    """What is predicted: the mean over the last layers of feed-forward outputs that are normalised over time.
+
+    Args:
+        feed_forwards: of each layer (batch, frames, hidden), before the residual is added.
+        top_layers: how many of the last layers count (8 in data2vec and in music2vec's vanilla model).
+
+    Returns:
+        (batch, frames, hidden) float32; each layer has mean 0 and variance 1 over the frames of a clip, in every dimension.
+    """
+    normalised = [F.instance_norm(at_least_float32(outputs).mT) for outputs in feed_forwards[-top_layers:]]
+    return torch.stack(normalised).mean(0).mT
+
+
+def regression_errors(predicted: torch.Tensor, target: torch.Tensor, beta: float = 0.0) -> torch.Tensor:
+    """(frames,) errors of (frames, hidden): squared, or smooth-L1 with `beta` above 0, summed over hidden / sqrt(hidden)."""
+    if beta > 0:
+        errors = F.smooth_l1_loss(predicted, target, beta=beta, reduction="none")
+    else:
+        errors = F.mse_loss(predicted, target, reduction="none")
+    return errors.sum(-1) / predicted.shape[-1] ** 0.5
+
+
+class Data2Vec(Objective):
+    """Trains a [`Data2VecAudioModel`] from transformers.
+
+    The teacher is the average of the transformer alone, in float32 and always in `eval()`; it is given the student's
+    convolutional features without a mask. The positional convolution is not averaged but copied.
+
+    Args:
+        model: what is trained.
+        masking: which frames are hidden from the student.
+        top_layers: layers the targets are made of.
+        beta: of smooth-L1; 0 is the squared error.
+        decay_start, decay_end, decay_steps: of the average.
+        min_target_std, min_prediction_std: mean standard deviations over masked frames below which the run is stopped.
+        first_judged_step: updates before that is judged.
+
+    Raises:
+        InputError: more layers than there are, or a model that cannot be masked.
+    """
+
+    def __init__(
+        self,
+        model: Data2VecAudioModel,
+        masking: SpanMasking,
+        top_layers: int = 8,
+        beta: float = 0.0,
+        decay_start: float = 0.999,
+        decay_end: float = 0.9999,
+        decay_steps: int = 30_000,
+        min_target_std: float = MIN_TARGET_STD,
+        min_prediction_std: float = MIN_PREDICTION_STD,
+        first_judged_step: int = FIRST_JUDGED_STEP,
+    ):
+        super().__init__()
+        layers = model.config.num_hidden_layers
+        if not 1 <= top_layers <= layers:
+            raise InputError(f"top_layers={top_layers} must lie within 1 and {layers}, the layers of the model.")
+        if not hasattr(model, "masked_spec_embed") or not getattr(model.config, "apply_spec_augment", True):
+            raise InputError("the model hides no frames: its mask_time_prob is 0, or apply_spec_augment is off.")
+        self.model = model
+        self.head = nn.Linear(model.config.hidden_size, model.config.hidden_size)
+        self.teacher = MovingAverage(model.encoder).eval()
+        self.masking = masking
+        self.top_layers, self.beta = top_layers, beta
+        self.decay = (decay_steps, decay_start, decay_end)
+        self.limits = {"target_std": min_target_std, "prediction_std": min_prediction_std}
+        self.first_judged_step = first_judged_step
+        self._deviations: dict[str, torch.Tensor] = {}
+
+    def train(self, mode: bool = True) -> "Data2Vec":
+        """The teacher stays in `eval()`: no dropout, no layer left out."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    @torch.no_grad()
+    def prepare(self, waveforms: torch.Tensor, draws: Draws, labels: torch.Tensor | None = None) -> Batch:
+        """Clips (batch, samples) scaled to mean 0 and variance 1, as the published feature extractor does, and a mask."""
+        frames = int(self.model._get_feat_extract_output_lengths(waveforms.shape[1]))
+        mask = draw_span_mask(len(waveforms), frames, draws.for_batch("mask"), **vars(self.masking))
+        centred = waveforms - waveforms.mean(-1, keepdim=True)
+        scaled = centred * (centred.square().mean(-1, keepdim=True) + 1e-7).rsqrt()
+        return {"input_values": scaled, "mask_time_indices": mask.to(waveforms.device)}
+
+    def count(self, batch: Batch) -> Counts:
+        """Masked frames."""
+        return {"masked_frames": batch["mask_time_indices"].sum()}
+
+    def forward(self, batch: Batch, totals: Counts) -> ObjectiveOutput:
+        """Share of the mean error over masked frames."""
+        mask = batch["mask_time_indices"]
+        outputs, features = self._run_student(batch)
+        targets = self.compute_targets(features)[mask]
+        with torch.autocast(mask.device.type, enabled=False):
+            predicted = self.head(outputs.last_hidden_state[mask].to(self.head.weight.dtype))
+            loss = regression_errors(predicted, targets, self.beta).sum() / totals["masked_frames"]
+        deviations = {"target_std": measure_deviation(targets), "prediction_std": measure_deviation(predicted.detach())}
+        if self.training:
+            self._deviations = deviations
+        # the same on all processes and in all parts: shares that add up to the mean
+        share = mask.sum() / totals["masked_frames"]
+        watched = {**deviations, "ema_distance": self.teacher.measure_distance()}
+        logs = {"loss": loss.detach(), **{name: value * share for name, value in watched.items()}}
+        return ObjectiveOutput(loss, logs)
+
+    @torch.no_grad()
+    def compute_targets(self, features: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, hidden) targets of the projected convolutional features (batch, frames, hidden) of clean clips."""
+        encoder, outputs = self.teacher.copies[0], []
+        # before the residual: hidden states of transformers are taken behind it
+        hooks = [
+            layer.feed_forward.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+            for layer in encoder.layers
+        ]
+        try:
+            encoder(features)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return make_targets(outputs, self.top_layers)
+
+    def _run_student(self, batch: Batch):
+        """Its outputs, and the features that it masks, without a mask."""
+        features = []
+        # copied: the model masks them in place
+        hook = self.model.feature_projection.register_forward_hook(
+            lambda _module, _inputs, output: features.append(output[0].detach().clone())
+        )
+        try:
+            return self.model(**batch), features[0]
+        finally:
+            hook.remove()
+
+    def after_step(self, step: int) -> None:
+        """Move the teacher.
+
+        Raises:
+            InputError: targets or predictions have become nearly constant.
+        """
+        self.teacher.move(linear_ramp(step + 1, *self.decay))
+        convolutions = self.teacher.copies[0].pos_conv_embed
+        convolutions.load_state_dict(self.model.encoder.pos_conv_embed.state_dict())
+        if step + 1 <= self.first_judged_step:
+            return
+        for name, limit in self.limits.items():
+            value = float(self._deviations.get(name, torch.inf))
+            if value < limit:
+                what = "targets" if name == "target_std" else "predictions"
+                raise InputError(
+                    f"data2vec has collapsed at update {step + 1}: the {what} of masked frames hardly differ ({name} is"
+                    f" {value:.3g}, the limit is {limit:g}). Start a new run from an earlier checkpoint or anew, with a lower"
+                    " training.learning_rate, a longer warm-up or a higher data2vec.decay_start."
+                )
+
+    def export(self) -> Data2VecAudioModel:
+        """The student, a model of transformers."""
+        return self.model
+
+
+@torch.no_grad()
+def measure_deviation(values: torch.Tensor) -> torch.Tensor:
+    """() mean over hidden of the standard deviation over the frames (frames, hidden) of all processes."""
+    values = values.double()
+    count = add_up(values.new_tensor(len(values)))
+    mean = add_up(values.sum(0)) / count
+    squares = add_up((values - mean).square().sum(0))
+    return (squares / (count - 1).clamp(min=1) + 1e-6).sqrt().mean().float()

@@ -1,0 +1,81 @@
+"""Small encoders and objectives for the tests of the multi-view methods and of data2vec, also in processes of their own."""
+
+from pathlib import Path
+
+import torch
+from small_runs import MODEL
+
+RESNET = dict(width=4, hidden_size=32, num_attention_heads=4, blocks=[1, 1, 1, 1])
+DATA2VEC = dict(
+    hidden_size=32,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    intermediate_size=64,
+    conv_dim=(16,) * 7,
+    num_conv_pos_embedding_groups=4,
+)
+NO_DROPOUT = dict(hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0)
+# by name, as in MULTIVIEW_OBJECTIVES: heads small enough for tests
+HEADS = {
+    "contrastive": dict(head=(16, 24)),
+    "byol": dict(head=(16, 24), predictor=(8, 24)),
+    "clustering": dict(head=(16, 12, 20)),
+    "barlow_twins": dict(head=(16, 24)),
+    "vicreg": dict(head=(16, 24)),
+}
+
+
+def make_encoder(kind: str = "resnet", seed: int = 0):
+    from mert_hf import MERTConfig, MERTModel, MultiViewConfig, MultiViewModel
+
+    torch.manual_seed(seed)
+    if kind == "resnet":
+        model = MultiViewModel(MultiViewConfig(**RESNET))
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):  # fresh residual branches are silent
+                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+        return model
+    return MERTModel(MERTConfig(**MODEL, **NO_DROPOUT))
+
+
+def make_multiview(name: str, kind: str = "resnet", **options):
+    from mert_hf.objectives import MULTIVIEW_OBJECTIVES
+
+    model = make_encoder(kind)
+    return MULTIVIEW_OBJECTIVES[name](model, 100, **{**HEADS[name], **options})
+
+
+def make_data2vec(**options):
+    from transformers import Data2VecAudioConfig, Data2VecAudioModel
+
+    from mert_hf.objectives import Data2Vec
+    from mert_hf.objectives.masked_prediction import SpanMasking
+
+    torch.manual_seed(0)
+    model = Data2VecAudioModel(Data2VecAudioConfig(**DATA2VEC, **NO_DROPOUT))
+    return Data2Vec(model, SpanMasking(0.65, 5, 1), **{"top_layers": 2, **options})
+
+
+def save_gradients(batches: dict[str, list[dict]], file: Path) -> None:
+    """Gradients, logs and buffers after one update of each objective, whose batches are dealt out to the processes."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    from mert_hf.engine.pretrain_settings import TrainingSettings
+    from mert_hf.engine.updates import Updater
+    from mert_hf.seeding import Draws
+
+    kwargs = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    accelerator = Accelerator(kwargs_handlers=[kwargs])
+    results = {}
+    for name, dealt in batches.items():
+        objective = make_data2vec() if name == "data2vec" else make_multiview(name)
+        updater = Updater(objective.double().train(), TrainingSettings(gradient_accumulation_steps=1), accelerator)
+        logs = updater.compute_gradient([dealt[accelerator.process_index]], [Draws(0)])
+        results[name] = {
+            "gradient": {key: parameter.grad for key, parameter in updater.plain_objective.named_parameters()},
+            "logs": {key: accelerator.reduce(value) for key, value in logs.items()},
+            "buffers": dict(updater.plain_objective.named_buffers()),
+        }
+    if accelerator.is_main_process:
+        torch.save(results, file)

@@ -1,0 +1,185 @@
+"""The rivals of MERT through the same script: every recipe can be set up, small runs end in model, pictures and results."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from multiview_runs import DATA2VEC
+from safetensors.torch import load_file
+from transformers import AutoFeatureExtractor, AutoModel, Data2VecAudioModel
+
+from mert_hf import MERTModel, MultiViewModel
+from mert_hf.data.synthetic import write_corpus
+from mert_hf.engine.jobs import JOBS, make_job
+from mert_hf.engine.metrics import read_metrics
+from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.engine.settings import read_settings, recipe_names
+from mert_hf.objectives import OBJECTIVES
+
+SCRIPT = Path(__file__).parents[2] / "training" / "pretrain.py"
+RECIPES = SCRIPT.parent / "recipes"
+SMALL = {
+    "training.max_steps": 4,
+    "training.log_every": 1,
+    "training.checkpoint_every": 2,
+    "training.batch_size": 3,
+    "training.tracker": "none",
+    "data.workers": 0,
+    "validation.share": 0.3,
+    "validation.clips": 3,
+}
+RESNET = {"model.width": 4, "model.hidden_size": 32, "model.blocks": [1, 1, 1, 1], "model.num_attention_heads": 4}
+MERT = {
+    "model.hidden_size": 32,
+    "model.num_hidden_layers": 2,
+    "model.num_attention_heads": 2,
+    "model.intermediate_size": 64,
+    "model.conv_dim": [16] * 7,
+    "model.num_conv_pos_embeddings": 16,
+    "model.num_conv_pos_embedding_groups": 4,
+}
+MUSIC2VEC = {
+    **{f"model.{name}": list(value) if isinstance(value, tuple) else value for name, value in DATA2VEC.items()},
+    "training.batch_s": "null",
+    "training.mixed_precision": "'no'",
+    "data2vec.top_layers": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("music")
+    write_corpus(folder, 5, 9.0, seed=2, sampling_rate=16000)
+    return folder
+
+
+@pytest.fixture
+def pretrain(monkeypatch, music):
+    def run(recipe, folder, settings, *switches):
+        AcceleratorState._reset_state(reset_partial_state=True)  # a process of its own would begin without one
+        monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+        given = {"data.folder": music, "output_dir": folder, **SMALL, **settings}
+        arguments = [text for name, value in given.items() for text in (f"--{name}", str(value))]
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--recipe", recipe, *arguments, *switches])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+        return json.loads((folder / "results.json").read_text())
+
+    return run
+
+
+def test_every_objective_has_a_job_and_every_recipe_can_be_set_up():
+    assert JOBS.keys() == OBJECTIVES.keys()
+    objectives = set()
+    for name in recipe_names(RECIPES):
+        settings = read_settings(PretrainSettings, name, RECIPES)
+        objectives.add(settings.objective)
+        if settings.init.model is None:
+            make_job(settings)
+    assert objectives == set(OBJECTIVES)
+
+
+def test_music2vecs_recipes_are_the_rows_of_table_3():
+    found = {}
+    for name in recipe_names(RECIPES):
+        if name.startswith("music2vec"):
+            settings = read_settings(PretrainSettings, name, RECIPES)
+            masking, training = settings.masking, settings.training
+            found[name.removeprefix("music2vec_")] = (
+                *(masking.span_frames, masking.probability, training.max_steps),
+                *(settings.data2vec.top_layers, settings.data.crop_s, training.batch_size),
+            )
+    assert found == {
+        "vanilla": (10, 0.65, 400_000, 8, 30.0, 7),
+        "span5": (5, 0.65, 400_000, 8, 30.0, 7),
+        "span15": (15, 0.65, 400_000, 8, 30.0, 7),
+        "prob50": (10, 0.5, 400_000, 8, 30.0, 7),
+        "prob80": (10, 0.8, 400_000, 8, 30.0, 7),
+        "800k": (10, 0.65, 800_000, 8, 30.0, 7),
+        "target12": (10, 0.65, 400_000, 12, 30.0, 7),
+        "crop5s": (10, 0.65, 400_000, 8, 5.0, 47),
+    }
+
+
+def test_clustering_ends_in_a_model_and_pictures_of_its_prototypes(pretrain, tmp_path):
+    results = pretrain("multiview_clustering", tmp_path / "run", {**RESNET, "multiview.options.head": [16, 12, 20]})
+    assert results["objective"] == "clustering"
+    assert results["tracks_validated_on"] == 2
+    reports = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert len(reports) == 4
+    assert {"prototypes_used", "ema_distance", "embedding_rank", "teacher_entropy"} <= set(reports[0])
+    assert reports[-1]["learning_rate"] < reports[0]["learning_rate"]
+    assert {file.name for file in (tmp_path / "run" / "report").iterdir()} == {"training_curves.png", "prototype_usage.png"}
+    model = AutoModel.from_pretrained(tmp_path / "run" / "model")
+    assert isinstance(model, MultiViewModel)
+    assert model.num_parameters() == results["parameters"]
+    assert model.config.peak_normalize
+    assert AutoFeatureExtractor.from_pretrained(tmp_path / "run" / "model").sampling_rate == 16000
+
+
+def test_a_resumed_run_ends_as_one_that_was_not_stopped(pretrain, tmp_path):
+    """The teacher, its schedule and the statistics of batch normalisation are part of the checkpoint."""
+    options = {"multiview.options.head": [16, 24], "multiview.options.predictor": [8, 24], "multiview.options.momentum": 0.5}
+    settings = {**RESNET, **options, "validation.share": 0}
+    pretrain("multiview_byol", tmp_path / "straight", settings)
+    pretrain("multiview_byol", tmp_path / "stopped", settings)
+    for folder in (tmp_path / "stopped" / "model", tmp_path / "stopped" / "checkpoints" / "step_00000004"):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    pretrain("multiview_byol", tmp_path / "stopped", settings, "--training.resume")
+    for file in ("model/model.safetensors", "checkpoints/step_00000004/model.safetensors"):
+        straight, stopped = (load_file(tmp_path / name / file) for name in ("straight", "stopped"))
+        assert straight.keys() == stopped.keys()
+        assert all(torch.equal(straight[name], stopped[name]) for name in straight)
+    assert any(name.startswith("teacher.") for name in straight)
+
+
+def test_mert_takes_the_place_of_the_resnet(pretrain, tmp_path):
+    options = {"multiview.encoder": "mert", "multiview.options.head": [16, 24], **MERT, "model.sample_rate": 16000}
+    pretrain("multiview_vicreg", tmp_path / "run", options)
+    assert type(AutoModel.from_pretrained(tmp_path / "run" / "model")) is MERTModel
+
+
+def test_music2vec_ends_in_a_stock_model_and_goes_on_from_one(pretrain, tmp_path):
+    results = pretrain("music2vec_crop5s", tmp_path / "run", {**MUSIC2VEC, "data.crop_s": 3.0})
+    assert results["objective"] == "data2vec"
+    assert {"target_std", "prediction_std", "ema_distance"} <= set(results["validation"])
+    folder = tmp_path / "run" / "model"
+    model, loaded = Data2VecAudioModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(loaded.values())
+    assert AutoFeatureExtractor.from_pretrained(folder).do_normalize
+    further = {name: value for name, value in MUSIC2VEC.items() if not name.startswith("model.")}
+    pretrain("music2vec_crop5s", tmp_path / "further", {**further, "data.crop_s": 3.0, "init.model": folder})
+    after = Data2VecAudioModel.from_pretrained(tmp_path / "further" / "model")
+    moved = [(name, (after.get_parameter(name) - value).abs().max()) for name, value in model.named_parameters()]
+    assert 0 < max(distance for _, distance in moved) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("multiview_byol", {"multiview.options.heads": [8, 8]}, "options.heads is no argument of byol; did you mean head"),
+        (
+            "multiview_byol",
+            {**RESNET, "multiview.options.head": [8, 9]},
+            r"head=\[8, 9\] and predictor=\[256, 2048\] must end in the same",
+        ),
+        ("multiview_vicreg", {"data.min_track_s": 5.0}, "data.min_track_s=5.0 is too short for two crops of data.crop_s=4.0"),
+        (
+            "multiview_vicreg",
+            {"model.hop_sample": 3},
+            "model.hop_sample is no field of MultiViewConfig; did you mean hop_samples",
+        ),
+        ("music2vec_vanilla", {"objective": "data3vec"}, "data3vec"),
+    ],
+)
+def test_mistakes_are_one_line(pretrain, tmp_path, recipe, settings, message):
+    with pytest.raises(SystemExit) as stop:
+        pretrain(recipe, tmp_path / "run", settings)
+    assert str(stop.value.code).startswith("error: ")
+    assert re.search(message, stop.value.code), stop.value.code
