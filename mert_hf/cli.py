@@ -1,4 +1,4 @@
-"""The command `mert-hf`: convert checkpoints and labels of others, export models, measure what can be measured on your music."""
+"""The command `mert-hf`: convert what others published, export models, measure what can be measured on your music."""
 
 import argparse
 import itertools
