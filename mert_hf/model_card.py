@@ -186,5 +186,6 @@ def _eval_result(row: dict[str, Any]) -> EvalResult:
 
 
 def _rivals(rows: list[dict[str, Any]]) -> list[str]:
-    """Systems with a published number in any row, in the order in which they appear."""
-    return list(dict.fromkeys(system for row in rows for system in row.get("published", {})))
+    """Baselines, then systems with a published number in any row, in the order in which they appear."""
+    named = [[system for row in rows for system in row.get(kind, {})] for kind in ("baselines", "published")]
+    return list(dict.fromkeys(named[0] + named[1]))

@@ -30,6 +30,7 @@ ROWS = [
         "value": 71.25,
         "low": 68.0,
         "high": 74.5,
+        "baselines": {"random weights": {"value": 40.04}},
         "published": {"MERT-v1-95M": 74.8},
     },
     {
@@ -87,8 +88,8 @@ def test_numbers_come_from_the_results_and_missing_ones_are_left_out():
 
 def test_evaluation_becomes_a_table_and_a_model_index():
     card = render(evaluation={"results": ROWS})
-    assert "| GTZAN genre | Accuracy | 71.2 (68.0 to 74.5) | 74.8 |  |" in card.text
-    assert "| EmoMusic | r2 | 51.0 |  | 60.7 |" in card.text
+    assert "| GTZAN genre | Accuracy | 71.2 (68.0 to 74.5) | 40.0 | 74.8 |  |" in card.text
+    assert "| EmoMusic | r2 | 51.0 |  |  | 60.7 |" in card.text
     header = yaml.safe_load(card.content.split("---\n")[1])
     assert header["model-index"][0]["name"] == "name"
     first = header["model-index"][0]["results"][0]

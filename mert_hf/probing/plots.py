@@ -29,8 +29,9 @@ def plot_layer_heat_map(results: Mapping[str, Any], picture: str | os.PathLike) 
     panel.imshow(shades, cmap="viridis", aspect="auto")
     panel.set_xticks(range(len(heads)), [_head_title(head) for head in heads])
     panel.set_yticks(range(len(rows)), [f"{row['title']}, {row['metric_title']}" for row in rows])
-    panel.set_xlabel("layer (entry of hidden_states); framed: chosen on the validation split")
-    panel.set_title(f"{results['title']}: {results['suite']}")
+    # the whole figure is wider than its panel, whose labels would be cut off
+    figure.supxlabel("layer (entry of hidden_states); framed in red: chosen on the validation split", fontsize="medium")
+    figure.suptitle(f"{results['title']}, {results['suite']}: dark is a row's worst layer, bright its best", fontsize="medium")
     for line, row in enumerate(rows):
         for column, head in enumerate(heads):
             colour = "black" if shades[line, column] > 0.6 else "white"

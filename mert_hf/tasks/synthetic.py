@@ -62,6 +62,10 @@ class SyntheticSource:
         """That nothing is needed."""
         return f"synthetic {self.dataset}, rendered by the package ({self.renderer})"
 
+    def needs_download(self, folder: Path | None) -> bool:
+        """Nothing is fetched, but rendering takes a minute too: a check leaves it out."""
+        return True
+
     def check(self, folder: Path | None) -> list[str]:
         """Whether the renderer is there."""
         try:
