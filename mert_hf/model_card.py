@@ -16,7 +16,10 @@ from mert_hf.errors import InputError
 
 # Pictures that a card shows where they lie beside the results, and what is written below them.
 PICTURES = {
-    "training_curves.png": "Loss and its parts, masked accuracy, gradient norm and learning rate over the updates",
+    "training_curves.png": "Losses and what else was watched over the updates",
+    "code_accuracy.png": "Masked accuracy of each codebook on held-out tracks, beside guessing",
+    "constant_q.png": "The constant-Q spectrum of a held-out clip, and what the model predicts of its hidden frames",
+    "code_usage.png": "How often each code occurs, and is predicted",
     "layer_heat_map.png": "How well each layer serves each task",
 }
 
@@ -83,6 +86,29 @@ def read_facts(file: str | os.PathLike) -> CardFacts:
         if (known[key] == list[str]) != isinstance(value, list):
             raise InputError(f"{file}: {key} must be {'a list' if known[key] == list[str] else 'a text'}; got {value!r}.")
     return CardFacts(**stated)
+
+
+def find_facts(cards: Path, card: str | None = None, license: str | None = None) -> CardFacts:
+    """The facts of a card that is named or given as a file; none at all is allowed, the card is then bare.
+
+    Args:
+        cards: folder that holds `<name>/facts.yaml`.
+        card: name or file.
+        license: goes before that of the facts.
+
+    Raises:
+        InputError: no such card, or no licence that can be published under.
+    """
+    facts = CardFacts()
+    if card is not None:
+        named = cards / card / "facts.yaml"
+        if not named.is_file() and not Path(card).is_file():
+            names = ", ".join(sorted(file.parent.name for file in cards.glob("*/facts.yaml")))
+            raise InputError(f"there is no card {card!r}; give one of {names}, or a YAML file.")
+        facts = read_facts(named if named.is_file() else card)
+    facts.license = license or facts.license
+    check_license(facts)
+    return facts
 
 
 def write_card(

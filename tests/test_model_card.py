@@ -102,8 +102,8 @@ def test_evaluation_becomes_a_table_and_a_model_index():
 def test_pictures_are_shown_only_where_they_are():
     assert "![" not in render(results=RESULTS).text
     card = render(results=RESULTS, evaluation={"results": ROWS}, pictures=["training_curves.png", "layer_heat_map.png"])
-    assert "![training curves](training_curves.png)" in card.text
-    assert "![layers and tasks](layer_heat_map.png)" in card.text
+    assert "](training_curves.png)" in card.text
+    assert "![How well each layer serves each task](layer_heat_map.png)" in card.text
 
 
 def test_both_ways_of_use_are_shown_where_there_is_code_and_one_where_there_is_none():

@@ -16,6 +16,7 @@ from pathlib import Path
 from mert_hf.engine.devices import make_accelerator, start_tracker
 from mert_hf.engine.jobs import Job, make_job
 from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.engine.publication import plan_publication
 from mert_hf.engine.report import write_results
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import parse_command_line
@@ -27,18 +28,22 @@ from mert_hf.errors import InputError
 logger = logging.getLogger("mert_hf.pretrain")
 
 RECIPES = Path(__file__).parent / "recipes"
+CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 
 
 def main() -> None:
     """Settings to objects to a trained model."""
     settings = parse_command_line(PretrainSettings, RECIPES, __doc__)
     job = make_job(settings)
+    publication = plan_publication(settings, CARDS)
     with RunFolder(settings.output_dir).hold() as run:
-        pretrain(settings, job, run)
+        finished = pretrain(settings, job, run)
+        if publication is not None and finished:
+            publication.publish(run)
 
 
-def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> None:
-    """Train in a folder, and write down what came of it."""
+def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> bool:
+    """Train in a folder, and write down what came of it; True in the one process that did."""
     training = settings.training
     accelerator = make_accelerator(settings, job.config, run)
     logging.basicConfig(format="%(message)s")
@@ -74,13 +79,14 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> None:
     trainer.updater.save_model(run.model)
     accelerator.end_training()
     if not accelerator.is_main_process:
-        return
+        return False
 
     job.make_extractor().save_pretrained(run.model)
     facts = {**sources.facts, **job.facts()}
     results = write_results(run, progress, facts, type(objective.export()), validation, accelerator.device)
     job.draw(run, objective, validator, validation, f"{run.folder.name}: {job.description}")
     print_summary(results, run)
+    return True
 
 
 def print_summary(results: dict, run: RunFolder) -> None:

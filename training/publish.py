@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 import mert_hf  # noqa: F401, makes transformers know MERT
 from mert_hf.errors import InputError
 from mert_hf.hub import require_repo_id, require_write_access, upload
-from mert_hf.model_card import CardFacts, check_license, read_facts
+from mert_hf.model_card import find_facts
 from mert_hf.staging import stage
 
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
@@ -25,9 +25,7 @@ def main() -> None:
     """Arguments to a checked folder to a commit."""
     arguments = parse_arguments()
     require_repo_id(arguments.repo_id)
-    facts = find_facts(arguments.card)
-    facts.license = arguments.license or facts.license
-    check_license(facts)
+    facts = find_facts(CARDS, arguments.card, arguments.license)
     if not arguments.dry_run:
         require_write_access(arguments.repo_id)
     disable_progress_bar()
@@ -61,17 +59,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--private", action="store_true", help="only you can see the repository, if it is made now")
     parser.add_argument("--dry-run", action="store_true", help="check and show everything, upload nothing")
     return parser.parse_args()
-
-
-def find_facts(card: str | None) -> CardFacts:
-    """The facts by name or file; none at all is allowed, the card is then bare."""
-    if card is None:
-        return CardFacts()
-    named = CARDS / card / "facts.yaml"
-    if not named.is_file() and not Path(card).is_file():
-        names = ", ".join(sorted(file.parent.name for file in CARDS.glob("*/facts.yaml")))
-        raise InputError(f"there is no card {card!r}; give one of {names}, or a YAML file.")
-    return read_facts(named if named.is_file() else card)
 
 
 if __name__ == "__main__":

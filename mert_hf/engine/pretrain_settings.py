@@ -186,6 +186,16 @@ class InitSettings:
 
 
 @dataclass
+class PublishSettings:
+    """What `push_to_hub` does with the trained model; see training/publish.py."""
+
+    card: str | None = setting(None, "facts of the model card: a name in model_cards, or a YAML file")
+    license: str | None = setting(None, "licence of the weights, such as cc-by-nc-4.0; goes before that of the card")
+    private: bool = setting(False, "only you can see the repository, if it is made by this run")
+    tag: str | None = setting(None, "tag of the revision; null counts v1, v2, ...")
+
+
+@dataclass
 class PretrainSettings:
     """Everything a pre-training run depends on."""
 
@@ -204,6 +214,8 @@ class PretrainSettings:
     training: TrainingSettings = section(TrainingSettings, "optimisation")
     validation: ValidationSettings = section(ValidationSettings, "held-out tracks")
     init: InitSettings = section(InitSettings, "weights to begin with")
+    push_to_hub: str | None = setting(None, "repository of the Hub to publish the trained model in, user/name")
+    publish: PublishSettings = section(PublishSettings, "publishing")
 
     def __post_init__(self):
         if self.training.batch_s is not None:

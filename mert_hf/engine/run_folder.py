@@ -22,6 +22,11 @@ from mert_hf.files import move_flushed
 # Settings that may differ between a run and its continuation: they change no number that is trained.
 FREE_TO_CHANGE = (
     "output_dir",
+    "push_to_hub",
+    "publish.card",
+    "publish.license",
+    "publish.private",
+    "publish.tag",
     "data.labels",  # so are the labels
     "data.folder",  # the tracks themselves are compared, wherever they lie now
     "data.dataset",
