@@ -53,6 +53,13 @@ def test_the_plan_is_what_the_formulas_give():
 def test_the_table_of_the_synthetic_suite_is_that_of_the_results():
     results = json.loads((ROOT / "model_cards" / "quickstart" / "evaluation.json").read_text())
     assert markdown_table(results) in README
+    rows = {row["task"].removeprefix("synthetic_"): row for row in reversed(results["results"])}  # of two measures, the first
+    untrained = {task: row["baselines"]["random weights"] for task, row in rows.items()}
+    better = {task for task, row in rows.items() if row["low"] > untrained[task]["high"]}
+    worse = {task for task, row in rows.items() if row["high"] < untrained[task]["low"]}
+    chance = {task for task, row in rows.items() if row["low"] < row["baselines"]["majority"]["high"]}
+    assert (better, worse, chance) == ({"instrument", "beat", "tagging"}, {"pitch"}, {"key", "chord"})
+    assert sum(row["value"] < row["baselines"]["log-mel mean + std"]["value"] for row in rows.values()) > len(rows) / 2
     trained = json.loads((ROOT / "model_cards" / "quickstart" / "results.json").read_text())
     assert (results["suite"], results["model"], trained["steps"]) == ("synthetic", "runs/quickstart", 2500)
     assert {*results["versions"]} >= {*trained["versions"]} - {"accelerate"}

@@ -1,0 +1,74 @@
+"""Suites: commits of datasets are written down and read again; separation is judged like every task."""
+
+import json
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from probing_tasks import RATE, Memory, pitch_task
+from task_layouts import BUILDERS
+
+from mert_hf.errors import InputError
+from mert_hf.probing.encoders import LogMel
+from mert_hf.probing.features import Extraction
+from mert_hf.probing.runner import Judging, judge
+from mert_hf.probing.suite import load_suite, make_jobs
+from mert_hf.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Repository(Memory):
+    """A source with a commit: the newest, or the one that is pinned."""
+
+    commits: dict = field(default_factory=dict)
+
+    def load(self, folder):
+        return replace(super().load(folder), revisions={"user/data": self.commits.get("user/data", "newest")})
+
+    def pinned(self, revisions):
+        return replace(self, commits=dict(revisions))
+
+
+def test_commits_are_pinned_once_and_then_kept(tmp_path):
+    task = pitch_task((2, 1, 1))
+    task = replace(task, source=Repository(task.source.splits))
+    pins = tmp_path / "pins.json"
+    (data,) = load_suite([task], None, pins)
+    assert data.revisions == {"user/data": "newest"} == json.loads(pins.read_text())
+    pins.write_text(json.dumps({"user/data": "abc", "user/other": "def"}))
+    (data,) = load_suite([task], None, pins)
+    assert data.revisions == {"user/data": "abc"}
+    assert json.loads(pins.read_text()) == {"user/data": "abc", "user/other": "def"}
+    pins.write_text("abc")
+    with pytest.raises(InputError, match="is no JSON of commits by repository"):
+        load_suite([task], None, pins)
+
+
+def test_results_of_other_settings_or_data_are_not_taken(tmp_path):
+    encoder = LogMel(RATE)
+
+    def keys(data, judging):
+        return {job.title: job.key for job in make_jobs([data], encoder, [], judging, tmp_path)}
+
+    data = pitch_task((8, 4, 4)).load()
+    before = keys(data, Judging())
+    assert set(before) == {"log-mel mean + std", "majority"} and keys(data, Judging(device="cuda")) == before
+    assert keys(data, Judging(seeds=5)) != before
+    assert keys(data, Judging(head="linear")) != before
+    assert keys(pitch_task((8, 4, 4), version="2").load(), Judging()) != before
+    (job, *_) = make_jobs([data], encoder, [], Judging(seeds=1), tmp_path)
+    assert job.result() is None
+    job.run(Extraction(tmp_path))
+    assert job.result()["values"]["accuracy"]["seeds"]
+    job.file.write_text(json.dumps({"key": "another", "result": {}}))
+    assert job.result() is None
+
+
+def test_separation_is_judged_from_the_weighted_sum(tmp_path):
+    BUILDERS["musdb18"](tmp_path / "musdb18")
+    data = TASKS["musdb18"].load(tmp_path)
+    protocol = replace(data.task.protocol, max_epochs=1, hidden_size=8, batch_size=2)
+    data = replace(data, task=replace(data.task, protocol=protocol))
+    result = judge(LogMel(), data, Extraction(tmp_path), Judging(seeds=1))
+    assert result["layer"] == "weighted sum" and result["probe"] == "lstm"
+    assert np.isfinite(result["values"]["sdr_vocals"]["value"]) and result["values"]["sdr_vocals"]["low"] is None
