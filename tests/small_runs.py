@@ -6,7 +6,6 @@ The processes are forked from a server that has imported everything, so each cos
 import multiprocessing
 import os
 import socket
-import sys
 from pathlib import Path
 
 import torch
@@ -62,7 +61,7 @@ def _enter(function, arguments, rank, processes, port):
         os.environ |= {"LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # for the readers: the default of the system, not of this process
-    sys.stderr = open(os.devnull, "w")  # the progress bars of runs that are killed
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the progress bars of runs that are killed
     function(*arguments)
 
 

@@ -97,7 +97,8 @@ def read_settings(
         config = _merge(config, {key: value for key, value in _read_yaml(file).items() if key != "base"}, str(file))
     types = {key: annotation for key, _, annotation in _leaves(schema)}
     for key, text in (overrides or {}).items():
-        plain = types.get(key) in (str, str | None)
+        # a name is taken as it stands: YAML would read "no" as false
+        plain = types.get(key) in (str, str | None) or typing.get_origin(types.get(key)) is typing.Literal
         value = (None if text == "null" else text) if plain else _parse_value(text)
         config = _merge(config, _nest(key, value), f"--{key} {text}")
     try:

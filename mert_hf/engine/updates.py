@@ -64,6 +64,9 @@ class Updater:
                 "training.spike_deviations cannot be used with DeepSpeed, which takes its step before the norm is known; set it"
                 " to 0, or launch with multi_gpu.yaml or fsdp2.yaml."
             )
+        if accelerator.distributed_type == DistributedType.FSDP:
+            layers = objective.export().mert.encoder.layers
+            accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = sorted({type(layer).__name__ for layer in layers})
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
         self.plain_objective: Objective = accelerator.unwrap_model(self.objective)
 

@@ -2,10 +2,13 @@
 
     python tests/benchmarks/benchmark_targets.py
 
-Both sides run in turn in this process; medians are printed, and how far the results lie apart.
+Both sides run in turn in this process; medians are printed, and how far the results lie apart. Memory is measured in a process
+of its own for each side.
 """
 
 import argparse
+import multiprocessing
+import resource
 import statistics
 import time
 
@@ -48,6 +51,28 @@ def benchmark_constant_q(runs: int) -> None:
         )
 
 
+def memory_mib(backend: str, answer) -> None:
+    """Answer with the most memory that one call takes, its kernels included; to be run in a process of its own."""
+    clips = torch.randn(4, 120000, generator=torch.Generator().manual_seed(0))
+    CQTTeacher(bins=12, bins_per_octave=12, backend=backend)(clips[:, :24000])  # loads what has nothing to do with the size
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    CQTTeacher(backend=backend)(clips)
+    answer.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def benchmark_constant_q_memory() -> None:
+    """Peak memory of the same spectrum, each in a fresh process (Linux counts in KiB)."""
+    context, peaks = multiprocessing.get_context("spawn"), []
+    for backend in ("torch", "nnaudio"):
+        answer = context.Queue()
+        process = context.Process(target=memory_mib, args=(backend, answer))
+        process.start()
+        peaks.append(answer.get())
+        process.join()
+    fast, slow = peaks
+    print(f"constant-Q, memory: {fast:.0f} MiB, nnAudio {slow:.0f} MiB, {slow / fast:.0f} times less")
+
+
 def expanded_code_loss(frames: torch.Tensor, labels: torch.Tensor, head: MERTCodeHead) -> torch.Tensor:
     """The official formula as it is written: every code beside every frame, cosine similarity, positive first."""
     books = len(head.codebook_sizes)
@@ -85,4 +110,5 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     benchmark_constant_q(arguments.runs)
+    benchmark_constant_q_memory()
     benchmark_code_loss(min(arguments.runs, 3))

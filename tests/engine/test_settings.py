@@ -13,7 +13,7 @@ class Inner:
     rate: float = setting(0.5, "rate in 100 %")
     sizes: list[int] = setting([1, 2], "sizes")
     folder: str | None = setting(None, "folder")
-    kind: Literal["a", "b"] = setting("a", "kind")
+    kind: Literal["a", "b", "no"] = setting("a", "kind")
     resume: bool = setting(False, "go on")
 
     def __post_init__(self):
@@ -44,6 +44,7 @@ def test_command_line_over_recipe_over_base_over_defaults(parse):
 def test_values_are_taken_by_their_type(parse):
     inner = parse("--inner.rate", "1e-3", "--inner.folder", "[live]: 2020", "--inner.kind", "b", "--inner.resume").inner
     assert inner == Inner(rate=1e-3, folder="[live]: 2020", kind="b", resume=True)
+    assert parse("--inner.kind", "no").inner.kind == "no"
     assert parse("--model.rate", "1e-3", "--model.on", "true").model == {"rate": 1e-3, "on": True}
     assert parse("--inner.resume", "false").inner.resume is False
 
@@ -60,7 +61,7 @@ def test_a_recipe_can_be_a_file(parse, tmp_path):
     [
         (["--inner.step", "3"], "unknown setting --inner.step; did you mean inner.steps"),
         (["--inner.steps", "many"], r"--inner.steps many: .*Integer"),
-        (["--inner.kind", "c"], r"--inner.kind c: .*\['a', 'b'\]"),
+        (["--inner.kind", "c"], r"--inner.kind c: .*\['a', 'b', 'no'\]"),
         (["--inner.steps", "-1"], "inner.steps=-1 must be positive"),
         (["--model.depth"], "--model.depth needs a value"),
         (["10"], "unexpected argument '10'"),
@@ -102,5 +103,5 @@ def test_help_lists_every_setting_with_its_default(parse, capsys):
         parse("--help")
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for part in ("--inner.steps int", "number of steps (default: 10)", "rate in 100 % (default: 0.5)", "a|b", "base, long"):
+    for part in ("--inner.steps int", "number of steps (default: 10)", "rate in 100 % (default: 0.5)", "a|b|no", "base, long"):
         assert part in text

@@ -203,17 +203,6 @@ def test_a_finished_run_is_not_overwritten(monkeypatch, trained):
     assert "already holds a run; continue it with --training.resume, or choose another --output_dir" in said
 
 
-def test_every_recipe_can_be_read():
-    from mert_hf.engine.initial_weights import build_config
-    from mert_hf.engine.pretrain_settings import PretrainSettings
-    from mert_hf.engine.settings import read_settings, recipe_names
-
-    names = recipe_names(ROOT / "training" / "recipes")
-    assert "quickstart" in names
-    for name in names:
-        build_config(read_settings(PretrainSettings, name, ROOT / "training" / "recipes"))
-
-
 def test_a_dataset_on_the_disk_can_be_the_corpus(music_folder, tmp_path):
     from datasets import Audio, Dataset
 
