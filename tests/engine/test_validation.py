@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from mert_hf import MERTForPreTraining
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import CQTSettings
 from mert_hf.engine.report import draw_report, write_results
@@ -79,7 +80,7 @@ def test_the_report_holds_four_pictures_and_the_results_their_numbers(make_train
     pictures = {file.name: file.read_bytes() for file in trainer.run.report.iterdir()}
     assert set(pictures) == {"training_curves.png", "code_accuracy.png", "code_usage.png", "constant_q.png"}
     assert all(picture.startswith(b"\x89PNG") and len(picture) > 10_000 for picture in pictures.values())
-    results = write_results(trainer.run, progress, {"tracks": 5}, teacher, validation, torch.device("cpu"))
+    results = write_results(trainer.run, progress, {"tracks": 5}, MERTForPreTraining, validation, torch.device("cpu"))
     assert results["validation"] == validation.report
     assert results["tracks"] == 5
     assert results["parameters"] == objective.model.num_parameters()

@@ -46,7 +46,7 @@ MERT = {
 MUSIC2VEC = {
     **{f"model.{name}": list(value) if isinstance(value, tuple) else value for name, value in DATA2VEC.items()},
     "training.batch_s": "null",
-    "training.mixed_precision": "'no'",
+    "training.mixed_precision": "no",
     "data2vec.top_layers": 2,
 }
 

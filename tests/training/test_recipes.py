@@ -26,8 +26,9 @@ def resolve(name):
     return settings, settings.training
 
 
-def test_every_recipe_stands_on_base():
-    assert recipe_names(RECIPES) == NAMES
+def test_every_recipe_of_mert_stands_on_base():
+    others = ("multiview_", "music2vec_", "musichubert_")  # of other papers, see test_other_objectives.py
+    assert [name for name in recipe_names(RECIPES) if not name.startswith(others)] == NAMES
     for name in set(NAMES) - {"base", "continue_from_hub"}:
         build_config(resolve(name)[0])
 
