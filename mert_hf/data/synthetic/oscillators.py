@@ -44,10 +44,11 @@ def decaying_partials(
     num_rows = -(-num_samples // width)
     by_row = np.exp(np.outer(np.arange(num_rows) * width, exponents)) * amplitudes[audible]
     by_column = np.exp(np.outer(exponents, np.arange(width)))
-    # the imaginary part of a product, as one product of real matrices
-    rows = np.concatenate([by_row.real, by_row.imag], axis=1).astype(np.float32)
-    columns = np.concatenate([by_column.imag, by_column.real], axis=0).astype(np.float32)
-    return (rows @ columns).reshape(-1)[:num_samples]
+    # The imaginary part of a product, as one product of real matrices. In double precision, because the last digits of a
+    # product depend on how many threads share it, and a piece must be the same everywhere.
+    rows = np.concatenate([by_row.real, by_row.imag], axis=1)
+    columns = np.concatenate([by_column.imag, by_column.real], axis=0)
+    return (rows @ columns).reshape(-1)[:num_samples].astype(np.float32)
 
 
 def harmonic_sum(
