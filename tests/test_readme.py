@@ -28,7 +28,10 @@ def test_numbers_come_from_the_results_of_the_quickstart():
     results = json.loads((ROOT / "model_cards" / "quickstart" / "results.json").read_text())
     start, end, hours = results["loss_start"], results["loss_end"], results["audio_hours"]
     assert f"Loss {start:.3f} -> {end:.3f} after {hours:.2f} hours of audio" in README
-    first, second = (round(100 * share) for share in results["masked_accuracy_end"])
+    validation = results["validation"]
+    accuracy = "/".join(f"{100 * share:.1f}" for share in validation["code_accuracy"])
+    assert f"Validation: loss {validation['loss']:.3f}, masked accuracy {accuracy} %" in README
+    first, second = (round(100 * share) for share in validation["code_accuracy"])
     chance = {round(100 / size) for size in results["codebook_sizes"]}
     assert chance == {3}
     assert f"rises from chance (3 %) to {first} % and {second} %" in README.replace("\n", " ")
