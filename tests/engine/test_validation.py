@@ -75,7 +75,6 @@ def test_the_report_holds_four_pictures_and_the_results_their_numbers(make_train
     validation = trainer.validate()
     trainer.updater.save_model(trainer.run.model)
     objective = trainer.updater.plain_objective
-    teacher = objective._teachers[0]
     draw_report(trainer.run, objective, CQTSettings(bins=24, bins_per_octave=12), trainer.validator, validation, "a run")
     pictures = {file.name: file.read_bytes() for file in trainer.run.report.iterdir()}
     assert set(pictures) == {"training_curves.png", "code_accuracy.png", "code_usage.png", "constant_q.png"}

@@ -13,7 +13,7 @@ from hub.client import ROOT, run_with_hub
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.errors import InputError
 from mert_hf.hub import next_tag, require_repo_id, require_write_access, upload
-from mert_hf.model_card import CardFacts, write_card
+from mert_hf.model_card import CardFacts, find_facts, read_results, write_card
 
 PUBLISH = ROOT / "training" / "publish.py"
 REPO = "ada/tiny-mert"
@@ -195,3 +195,11 @@ def test_an_existing_repository_stays_private(logged_in, folder):
     assert logged_in.is_private(REPO)
     with pytest.raises(OSError, match="not a valid model identifier"):
         AutoModel.from_pretrained(REPO, token=False)
+
+
+@pytest.mark.parametrize("name", sorted(file.parent.name for file in CARD.parent.glob("*/facts.yaml")))
+def test_the_hub_accepts_every_card_of_the_project(hub, tiny_config, name):
+    facts = find_facts(CARD.parent, name, "cc-by-nc-4.0")
+    results, evaluation = (read_results(CARD.parent / name / file) for file in ("results.json", "evaluation.json"))
+    write_card(CARD, facts, tiny_config, 1, f"ada/{name}", results, evaluation).validate()
+    assert [request.status for request in hub.asked("validate_yaml")] == [200]
