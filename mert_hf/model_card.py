@@ -138,11 +138,13 @@ def write_card(
     """
     check_license(facts)
     name = repo_id.rpartition("/")[2]
+    classifies = (config.architectures or [""])[0].endswith("ForSequenceClassification")
+    task = "audio-classification" if classifies else "feature-extraction"
     rows = (evaluation or {}).get("results", [])
     data = ModelCardData(
         license=facts.license,
         library_name="transformers",
-        pipeline_tag="feature-extraction",
+        pipeline_tag=task,
         tags=sorted({"music", "audio", config.model_type, *facts.tags, *(f"arxiv:{paper}" for paper in facts.papers)}),
         datasets=facts.datasets or None,
         base_model=facts.base_model,
@@ -155,6 +157,7 @@ def write_card(
         template_path=os.fspath(template),
         facts=facts,
         title=facts.title or name,
+        task=task,
         config=config,
         custom_code=bool(getattr(config, "auto_map", None)),
         parameters=parameters,

@@ -155,3 +155,12 @@ def test_the_numbers_of_the_quickstart_card_are_those_of_its_run():
     text = render(facts=read_facts(CARDS / "quickstart" / "facts.yaml"), results=results).text
     assert f"{results['loss_start']:.3f} → {results['loss_end']:.3f}" in text
     assert f"{results['steps']:,}" in text
+
+
+def test_a_classifier_is_shown_as_one():
+    config = MERTConfig(architectures=["MERTForSequenceClassification"])
+    config.auto_map = {"AutoModel": "modeling_mert.MERTModel"}
+    card = render(config=config)
+    assert card.data.pipeline_tag == "audio-classification"
+    assert 'classify = pipeline("audio-classification", model="user/name", trust_remote_code=True)' in card.text
+    assert "feature-extraction" not in card.text
