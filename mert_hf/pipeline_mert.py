@@ -9,7 +9,7 @@ from transformers import AutoModel
 from transformers.audio_utils import load_audio
 from transformers.pipelines.base import ChunkPipeline
 
-from .windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, join_windows, plan_windows
+from .windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, join_windows, plan_windows
 
 try:
     import soxr
@@ -73,8 +73,7 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
             raise ValueError(
                 f"the audio holds NaN or infinity (first at sample {int(np.argmin(finite))}); repair or leave out that audio."
             )
-        grid = FrameGrid.of_convolutions(self.model.config.conv_kernel, self.model.config.conv_stride, rate)
-        windows = plan_windows(len(waveform), grid, window_s, overlap_s)
+        windows = self._plan_windows(len(waveform), window_s, overlap_s)
         for window in windows:
             clip = waveform[window.start : window.stop]
             batch = self.feature_extractor(clip, sampling_rate=rate, return_attention_mask=True, return_tensors="pt")
@@ -85,6 +84,14 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
                 "window": window,
                 "is_last": window is windows[-1],
             }
+
+    def _plan_windows(self, num_samples: int, window_s: float | None, overlap_s: float) -> list[Window]:
+        config = self.model.config
+        if not hasattr(config, "conv_kernel"):
+            # a model of separate pieces cuts its input itself; it makes fewer vectors than there are samples: all are kept
+            return [Window(0, num_samples, 0, num_samples, 0)]
+        grid = FrameGrid.of_convolutions(config.conv_kernel, config.conv_stride, self.feature_extractor.sampling_rate)
+        return plan_windows(num_samples, grid, window_s, overlap_s)
 
     def _forward(self, model_inputs, output_hidden_states=False):
         attention_mask = model_inputs["attention_mask"]

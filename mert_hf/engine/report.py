@@ -94,14 +94,15 @@ def draw_report(
 @torch.no_grad()
 def _predict_spectrum(run: RunFolder, objective: MaskedPrediction, validator: Validator):
     """Target and prediction (frames, bins) of a validation clip, and its mask (frames,); None without constant-Q teacher."""
-    first = next(iter(validator.source.batches(BatchRange(1, 0, 1)))).waveforms
+    first = next(iter(validator.source.batches(BatchRange(1, 0, 1))))
+    if not len(first.waveforms):
+        return None
     objective = objective.eval()
     device = next(objective.parameters()).device
-    batch = {
-        name: value if value is None else value.cpu()
-        for name, value in objective.prepare(first.to(device), Draws(validator.seed)).items()
-    }
-    if batch["cqt_labels"] is None or not len(first):
+    labels = None if first.labels is None else first.labels.to(device)
+    prepared = objective.prepare(first.waveforms.to(device), Draws(validator.seed), labels)
+    batch = {name: value if value is None else value.cpu() for name, value in prepared.items()}
+    if batch["cqt_labels"] is None:
         return None
     model = MERTForPreTraining.from_pretrained(run.model).eval()
     outputs = model(batch["input_values"], mask_time_indices=batch["mask_time_indices"])
