@@ -25,8 +25,6 @@ HOMES = {
     "datasets": (
         "data/corpus.py",
         "data/streaming.py",
-        "engine/pretraining.py",
-        "finetuning/",
         "tasks/sources.py",
         "probing/metrics/module.py",
     ),

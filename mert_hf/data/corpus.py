@@ -217,6 +217,23 @@ def open_folder(
     return Corpus(str(folder), tracks + closed, [folder / name for name in names])
 
 
+def load_audio_dataset(name: str, split: str = "train"):
+    """A dataset of the Hub, or one that lies in a folder as `save_to_disk` wrote it.
+
+    Raises:
+        InputError: it cannot be loaded; the setting it was given in is `data.dataset`.
+    """
+    from datasets import load_dataset, load_from_disk
+
+    folder = Path(name).expanduser()
+    try:
+        if (folder / "dataset_info.json").is_file():
+            return load_from_disk(folder)
+        return load_dataset(name, split=split)
+    except (FileNotFoundError, ValueError, ConnectionError) as error:
+        raise InputError(f"data.dataset={name!r} cannot be loaded: {' '.join(str(error).split())}") from None
+
+
 def open_dataset(
     dataset,
     column: str = "audio",

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from mert_hf.configuration_mert import MERTConfig
-from mert_hf.data.corpus import Corpus, open_dataset, open_folder
+from mert_hf.data.corpus import Corpus, load_audio_dataset, open_dataset, open_folder
 from mert_hf.data.label_store import LabelFolder, LabelStore
 from mert_hf.engine.initial_weights import build_model
-from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings
+from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.errors import InputError
 from mert_hf.masking import draw_span_mask
@@ -30,7 +30,8 @@ def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder |
     """
     data = settings.data
     if data.dataset is not None:
-        corpus = open_dataset(_load_dataset(data), data.dataset_column, data.min_track_s, data.check, run.tracks)
+        dataset = load_audio_dataset(data.dataset, data.dataset_split)
+        corpus = open_dataset(dataset, data.dataset_column, data.min_track_s, data.check, run.tracks)
     else:
         folder = data.folder if data.folder is not None else _render_synthetic_music(settings, sampling_rate, run)
         corpus = open_folder(folder, data.min_track_s, data.check, run.tracks)
@@ -101,15 +102,3 @@ def _render_synthetic_music(settings: PretrainSettings, sampling_rate: int, run:
     logger.info("No data.folder is given: rendering %d pieces of synthetic music into %s", data.synthetic_pieces, folder)
     write_corpus(folder, data.synthetic_pieces, data.synthetic_piece_s, settings.training.seed, sampling_rate)
     return folder
-
-
-def _load_dataset(data: DataSettings):
-    from datasets import load_dataset, load_from_disk
-
-    folder = Path(data.dataset).expanduser()
-    try:
-        if (folder / "dataset_info.json").is_file():
-            return load_from_disk(folder)
-        return load_dataset(data.dataset, split=data.dataset_split)
-    except (FileNotFoundError, ValueError, ConnectionError) as error:
-        raise InputError(f"data.dataset={data.dataset!r} cannot be loaded: {' '.join(str(error).split())}") from None

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from transformers import AutoConfig, AutoFeatureExtractor, EvalPrediction, Trainer, TrainingArguments
 
 from mert_hf.configuration_mert import MERTConfig
-from mert_hf.data.corpus import Corpus, open_dataset, open_folder
+from mert_hf.data.corpus import Corpus, load_audio_dataset, open_dataset, open_folder
 from mert_hf.engine.settings import flatten, write_settings
 from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
@@ -77,7 +77,7 @@ def open_labelled_corpus(settings: FinetuneSettings, folder: Path, sampling_rate
     """
     data, index, report = settings.data, folder / "tracks.json", folder / "skipped.jsonl"
     if data.dataset is not None:
-        dataset = _load_dataset(data.dataset, data.dataset_split)
+        dataset = load_audio_dataset(data.dataset, data.dataset_split)
         corpus = open_dataset(dataset, data.dataset_column, data.min_track_s, index=index)
         rows = _dataset_rows(dataset, data.dataset_column, corpus)
     else:
@@ -311,18 +311,6 @@ def _render(settings: FinetuneSettings, folder: Path, sampling_rate: int) -> Pat
         audio, data.synthetic, data.synthetic_pieces, data.synthetic_piece_s, settings.training.seed, sampling_rate
     )
     return audio
-
-
-def _load_dataset(name: str, split: str):
-    from datasets import load_dataset, load_from_disk
-
-    folder = Path(name).expanduser()
-    try:
-        if (folder / "dataset_info.json").is_file():
-            return load_from_disk(folder)
-        return load_dataset(name, split=split)
-    except (FileNotFoundError, ValueError, ConnectionError) as error:
-        raise InputError(f"data.dataset={name!r} cannot be loaded: {' '.join(str(error).split())}") from None
 
 
 def _dataset_rows(dataset, audio_column: str, corpus: Corpus) -> list[dict[str, Any]]:

@@ -103,6 +103,36 @@ def test_from_a_folder_of_labels_to_a_measured_model(monkeypatch, capsys, base, 
         assert any("feed_forward" in name for name in changed)
 
 
+def test_from_a_dataset_whose_classes_have_names(monkeypatch, base, music, tmp_path):
+    from datasets import Audio, ClassLabel, Dataset, Features
+
+    files = sorted(music.rglob("*.wav"))
+    columns = {"audio": [str(file) for file in files], "mood": [int(file.parent.name == "wild") for file in files]}
+    features = Features({"audio": Audio(sampling_rate=24000), "mood": ClassLabel(names=["calm", "wild"])})
+    Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "dataset")
+    arguments = ["--model.base", base, "--data.dataset", tmp_path / "dataset", "--data.label_columns", "[mood]"]
+    assert run(monkeypatch, *arguments, "--output_dir", tmp_path / "run", *SMALL) is None
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["tracks_of_each_class"]["test"] == {"calm": 2, "wild": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "measures"),
+    [("multi_label_classification", "[tags]", "roc_auc"), ("regression", "[arousal,valence]", "r2")],
+)
+def test_several_labels_and_numbers(monkeypatch, base, music, tmp_path, kind, columns, measures):
+    lines = ["file_name,tags,arousal,valence"]
+    for number, file in enumerate(sorted(music.rglob("*.wav"))):
+        tags = ("loud;" if number % 2 else "") + file.parent.name
+        lines.append(f"{file.relative_to(music).as_posix()},{tags},{number / 8},{-number / 4}")
+    (music / "metadata.csv").write_text("\n".join(lines) + "\n")
+    arguments = ["--model.base", base, "--data.folder", music, "--model.problem_type", kind, "--data.label_columns", columns]
+    assert run(monkeypatch, *arguments, "--output_dir", tmp_path / "run", *SMALL) is None
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert any(measures in name for name in results["test"])
+    assert AutoModelForAudioClassification.from_pretrained(tmp_path / "run" / "model").config.problem_type == kind
+
+
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(monkeypatch, base, music, tmp_path):
     from mert_hf.finetuning import run as module
 
