@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
 from mert_hf.errors import InputError
+from mert_hf.licences import weights_licence
 
 # Pictures that a card shows where they lie beside the results, and what is written below them.
 PICTURES = {
@@ -22,9 +23,6 @@ PICTURES = {
     "code_usage.png": "How often each code occurs, and is predicted",
     "layer_heat_map.png": "How well each layer serves each task",
 }
-
-# What a licence of the weights must look like where the weights come from others (name of the original -> its licence).
-DERIVED_FROM = {"m-a-p/MERT-v": "cc-by-nc-4.0", "m-a-p/music2vec-v1": "cc-by-nc-4.0"}
 
 
 @dataclass
@@ -177,12 +175,12 @@ def check_license(facts: CardFacts) -> None:
     """
     if not facts.license:
         raise InputError("no licence is stated for the weights; state one in the facts of the card, or with --license.")
-    for original, license in DERIVED_FROM.items():
-        if (facts.base_model or "").startswith(original) and facts.license != license:
-            raise InputError(
-                f"the weights come from {facts.base_model}, which is under {license}; what is made of them cannot be published"
-                f" under {facts.license}. State {license}."
-            )
+    original = facts.base_model and weights_licence(facts.base_model)
+    if original and "-nc" in original.lower() and facts.license != original:
+        raise InputError(
+            f"the weights come from {facts.base_model}, which is under {original}; what is made of them cannot be published"
+            f" under {facts.license}. State {original}."
+        )
 
 
 def read_results(file: Path) -> dict[str, Any] | None:
