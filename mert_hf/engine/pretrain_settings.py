@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mert_hf.engine.objective_settings import Data2VecSettings, MultiViewSettings
-from mert_hf.engine.settings import require as _require
-from mert_hf.engine.settings import section, setting
+from mert_hf.engine.settings import require, section, setting
 
 DEFAULT_BATCH_SIZE = 16
 
@@ -32,12 +31,12 @@ class DataSettings:
     workers: int = setting(2, "processes that read audio in the background; 0 reads in the training process")
 
     def __post_init__(self):
-        _require(self.folder is None or self.dataset is None, "data.folder and data.dataset are both given; give one.")
-        _require(self.dataset is not None or not self.streaming, "data.streaming needs data.dataset: what is to be streamed.")
+        require(self.folder is None or self.dataset is None, "data.folder and data.dataset are both given; give one.")
+        require(self.dataset is not None or not self.streaming, "data.streaming needs data.dataset: what is to be streamed.")
         for name in ("crop_s", "min_track_s", "synthetic_pieces", "synthetic_piece_s", "stream_block"):
             _positive("data", self, name)
-        _require(0 <= self.max_skipped <= 1, f"data.max_skipped={self.max_skipped} must lie within 0 and 1.")
-        _require(self.workers >= 0, f"data.workers={self.workers} must be 0 or more.")
+        require(0 <= self.max_skipped <= 1, f"data.max_skipped={self.max_skipped} must lie within 0 and 1.")
+        require(self.workers >= 0, f"data.workers={self.workers} must be 0 or more.")
 
 
 @dataclass
@@ -58,7 +57,7 @@ class TeacherSettings:
 
     def __post_init__(self):
         _positive("teacher", self, "fit_s")
-        _require(
+        require(
             self.kind != "codec" or self.folder is not None,
             "teacher.kind=codec needs teacher.folder: the codec, such as facebook/encodec_24khz.",
         )
@@ -85,7 +84,7 @@ class MaskingSettings:
     min_spans: int = setting(2, "fewest spans in a clip")
 
     def __post_init__(self):
-        _require(0 < self.probability <= 1, f"masking.probability={self.probability} must lie within (0, 1].")
+        require(0 < self.probability <= 1, f"masking.probability={self.probability} must lie within (0, 1].")
         _positive("masking", self, "span_frames")
         _positive("masking", self, "min_spans")
 
@@ -151,14 +150,14 @@ class TrainingSettings:
         for name in ("log_every", "checkpoint_every", "keep_checkpoints", "max_bad_steps", "adam_epsilon"):
             _positive("training", self, name)
         for name in ("adam_beta1", "adam_beta2"):
-            _require(0 <= getattr(self, name) < 1, f"training.{name}={getattr(self, name)} must lie within [0, 1).")
+            require(0 <= getattr(self, name) < 1, f"training.{name}={getattr(self, name)} must lie within [0, 1).")
         _positive("training", self, "spike_memory_steps")
-        _require(
+        require(
             0 <= self.min_learning_rate <= self.learning_rate,
             f"training.min_learning_rate={self.min_learning_rate} must lie within 0 and training.learning_rate.",
         )
         for name in ("warmup_steps", "weight_decay", "seed", "codebooks_per_update", "spike_deviations", "keep_every"):
-            _require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)} must be 0 or more.")
+            require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)} must be 0 or more.")
 
 
 @dataclass
@@ -171,7 +170,7 @@ class ValidationSettings:
     every: int = setting(1000, "updates between two validations; there is one behind the last in any case")
 
     def __post_init__(self):
-        _require(0 <= self.share < 1, f"validation.share={self.share} must lie within [0, 1).")
+        require(0 <= self.share < 1, f"validation.share={self.share} must lie within [0, 1).")
         _positive("validation", self, "clips")
         _positive("validation", self, "every")
 
@@ -219,18 +218,18 @@ class PretrainSettings:
 
     def __post_init__(self):
         if self.training.batch_s is not None:
-            _require(
+            require(
                 self.training.batch_s >= self.data.crop_s,
                 f"training.batch_s={self.training.batch_s} is less than one clip of data.crop_s={self.data.crop_s}.",
             )
             fitting = int(self.training.batch_s / self.data.crop_s + 1e-9)
-            _require(
+            require(
                 self.training.batch_size in (DEFAULT_BATCH_SIZE, fitting),
                 f"training.batch_size={self.training.batch_size} and training.batch_s={self.training.batch_s} (which makes it"
                 f" {fitting}) are both given; give one, and set the other to null or {DEFAULT_BATCH_SIZE}.",
             )
             self.training.batch_size = fitting
-        _require(
+        require(
             not self.data.streaming or self.validation.folder is not None or self.validation.share == 0,
             f"validation.share={self.validation.share}: no share of a stream can be held out; give --validation.folder, or"
             " --validation.share 0.",
@@ -240,12 +239,12 @@ class PretrainSettings:
         if self.objective != "masked_prediction":
             self.multiview.check(self.data)
             return
-        _require(
+        require(
             self.mixture.probability == 0 or self.training.batch_size > 1,
             f"training.batch_size={self.training.batch_size} with mixture.probability={self.mixture.probability}: noise mixture"
             " needs 2 or more clips in a batch; use a larger batch or --mixture.probability 0.",
         )
-        _require(
+        require(
             self.mixture.probability == 0 or self.mixture.max_s <= min(self.data.min_track_s, self.data.crop_s),
             f"mixture.max_s={self.mixture.max_s} is longer than the shortest clip,"
             f" {min(self.data.min_track_s, self.data.crop_s)} s (data.crop_s, data.min_track_s).",
@@ -254,4 +253,4 @@ class PretrainSettings:
 
 def _positive(title: str, settings: Any, name: str) -> None:
     value = getattr(settings, name)
-    _require(value > 0, f"{title}.{name}={value} must be positive.")
+    require(value > 0, f"{title}.{name}={value} must be positive.")

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mert_hf.engine.settings import section, setting
-from mert_hf.errors import InputError
+from mert_hf.engine.settings import require, section, setting
 
 
 @dataclass
@@ -29,12 +28,12 @@ class LabelledDataSettings:
     max_skipped: float = setting(0.1, "largest share of tracks that may be unusable")
 
     def __post_init__(self):
-        _require(self.folder is None or self.dataset is None, "data.folder and data.dataset are both given; give one.")
+        require(self.folder is None or self.dataset is None, "data.folder and data.dataset are both given; give one.")
         for name in ("clip_s", "min_track_s", "synthetic_pieces", "synthetic_piece_s"):
-            _require(getattr(self, name) > 0, f"data.{name}={getattr(self, name)} must be positive.")
+            require(getattr(self, name) > 0, f"data.{name}={getattr(self, name)} must be positive.")
         for name in ("validation_share", "test_share"):
-            _require(0 < getattr(self, name) <= 0.5, f"data.{name}={getattr(self, name)} must lie within (0, 0.5].")
-        _require(len(self.label_columns) > 0, "data.label_columns is empty; name the column of the label.")
+            require(0 < getattr(self, name) <= 0.5, f"data.{name}={getattr(self, name)} must lie within (0, 0.5].")
+        require(len(self.label_columns) > 0, "data.label_columns is empty; name the column of the label.")
 
 
 @dataclass
@@ -72,8 +71,8 @@ class FinetuneTrainingSettings:
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_grad_norm"):
-            _require(getattr(self, name) > 0, f"training.{name}={getattr(self, name)} must be positive.")
-        _require(0 <= self.warmup_share < 1, f"training.warmup_share={self.warmup_share} must lie within [0, 1).")
+            require(getattr(self, name) > 0, f"training.{name}={getattr(self, name)} must be positive.")
+        require(0 <= self.warmup_share < 1, f"training.warmup_share={self.warmup_share} must lie within [0, 1).")
 
 
 @dataclass
@@ -87,12 +86,7 @@ class FinetuneSettings:
 
     def __post_init__(self):
         several = len(self.data.label_columns) > 1
-        _require(
+        require(
             not several or self.model.problem_type == "regression",
             f"data.label_columns={list(self.data.label_columns)}: several columns are for model.problem_type regression.",
         )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise InputError(message)
