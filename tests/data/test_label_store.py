@@ -183,6 +183,7 @@ def test_labels_of_another_corpus_are_refused(corpus, store, tmp_path):
 def test_labels_outside_a_codebook_are_not_written(tmp_path, codes, message):
     with LabelWriter(LabelFolder(tmp_path / "labels"), HEADER) as writer, pytest.raises(InputError, match=message):
         writer.write("song", np.array(codes), 2 / 75)
+    assert not any(file.stat().st_size for file in (tmp_path / "labels" / "shards").iterdir())
 
 
 def test_damaged_stores_are_named(corpus, store, tmp_path):

@@ -12,7 +12,7 @@ from transformers import AutoModel, pipeline
 from hub.client import ROOT, run_with_hub
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.errors import InputError
-from mert_hf.hub import next_tag, require_repo_id, require_write_access, upload
+from mert_hf.hub import next_tag, require_write_access, upload
 from mert_hf.model_card import CardFacts, find_facts, read_results, write_card
 
 PUBLISH = ROOT / "training" / "publish.py"
@@ -183,10 +183,6 @@ def test_without_a_network_it_says_so(hub, folder, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"the Hub at http://127.0.0.1:9 cannot be reached \(ConnectError\); nothing was"):
         require_write_access(REPO)
-
-
-def test_a_good_name_is_accepted():
-    require_repo_id("m-a-p/MERT-v1-95M")
 
 
 def test_an_existing_repository_stays_private(logged_in, folder):
