@@ -1,4 +1,4 @@
-"""The error of everything a user gave that cannot be used."""
+"""The errors that are told in a line: what a user gave cannot be used, or a training cannot go on."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     Command-line tools print it as one line instead of a traceback.
     """
+
+
+class TrainingFailedError(InputError):
+    """A training that diverged or collapsed. All processes raise it at the same update."""

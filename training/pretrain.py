@@ -8,24 +8,19 @@ format, the metrics and a report with pictures end up in output_dir.
 """
 
 import errno
-import logging
 import sys
 import warnings
 from pathlib import Path
 
-from mert_hf.engine.devices import make_accelerator, start_tracker
-from mert_hf.engine.jobs import Job, make_job
+from accelerate import PartialState
+
+from mert_hf.engine.jobs import make_job
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.publication import plan_publication
-from mert_hf.engine.report import write_results
+from mert_hf.engine.run import pretrain
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import parse_command_line
-from mert_hf.engine.sources import open_sources
-from mert_hf.engine.trainer import Trainer
-from mert_hf.engine.validation import Validator
 from mert_hf.errors import InputError
-
-logger = logging.getLogger("mert_hf.pretrain")
 
 RECIPES = Path(__file__).parent / "recipes"
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
@@ -37,56 +32,13 @@ def main() -> None:
     job = make_job(settings)
     publication = plan_publication(settings, CARDS)
     with RunFolder(settings.output_dir).hold() as run:
-        finished = pretrain(settings, job, run)
-        if publication is not None and finished:
+        results = pretrain(settings, job, run)
+        PartialState().destroy_process_group()
+        if results is None:  # not the process that writes
+            return
+        print_summary(results, run)
+        if publication is not None:
             publication.publish(run)
-
-
-def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> bool:
-    """Train in a folder, and write down what came of it; True in the one process that did."""
-    training = settings.training
-    accelerator = make_accelerator(settings, job.config, run)
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
-    # one process checks the corpus and fits the teacher, the others read what it wrote
-    with accelerator.main_process_first():
-        if accelerator.is_main_process:
-            run.claim(settings, training.resume)
-        sources = open_sources(settings, job.sampling_rate, run, job.labels)
-        job.prepare(sources, run, accelerator.device)
-    objective = job.build(accelerator.device)
-    parameters = sum(parameter.numel() for parameter in objective.parameters())
-    logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, training.max_steps, accelerator.device)
-
-    start_tracker(accelerator, settings, run)
-    validator = None
-    if sources.validation is not None:
-        clips, batch_size = settings.validation.clips, training.batch_size
-        validator = Validator(sources.validation, clips, batch_size, training.seed, accelerator)
-    trainer = Trainer(
-        objective,
-        sources.training,
-        training,
-        run,
-        accelerator,
-        settings.data.workers,
-        settings.data.max_skipped,
-        validator,
-        settings.validation.every,
-    )
-    progress = trainer.train()
-    validation = trainer.validate()
-    trainer.updater.save_model(run.model)
-    accelerator.end_training()
-    if not accelerator.is_main_process:
-        return False
-
-    job.make_extractor().save_pretrained(run.model)
-    facts = {**sources.facts, **job.facts()}
-    results = write_results(run, progress, facts, type(objective.export()), validation, accelerator.device)
-    job.draw(run, objective, validator, validation, f"{run.folder.name}: {job.description}")
-    print_summary(results, run)
-    return True
 
 
 def print_summary(results: dict, run: RunFolder) -> None:

@@ -23,7 +23,7 @@ from mert_hf.probing.encoders import LogMel, load_encoder
 from mert_hf.probing.features import Extraction
 from mert_hf.probing.results import markdown_table
 from mert_hf.probing.runner import Judging
-from mert_hf.probing.suite import RESULTS, TABLE, load_suite, make_jobs, run_jobs, write_report
+from mert_hf.probing.suite import RESULTS, TABLE, load_suite, make_jobs, run_jobs, suited, write_report
 from mert_hf.tasks import SUITES, TASKS, tasks_of
 from mert_hf.tasks.synthetic import with_renderer
 from mert_hf.threads import share_cores
@@ -50,7 +50,7 @@ def main() -> None:
     # one process downloads or renders, the others read what it left
     with accelerator.main_process_first():
         arguments.output.mkdir(parents=True, exist_ok=True)
-        loaded = load_suite(tasks, arguments.data, arguments.pin)
+        loaded = suited(load_suite(tasks, arguments.data, arguments.pin), model)
     extraction = Extraction(
         arguments.cache / "features",
         arguments.dtype,

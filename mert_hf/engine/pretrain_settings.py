@@ -108,7 +108,7 @@ class MixtureSettings:
 class TrainingSettings:
     """The optimisation."""
 
-    max_steps: int = setting(400_000, "updates; the learning rate reaches 0 at the last")
+    max_steps: int = setting(400_000, "updates; the learning rate reaches 0 at the last; 0 saves the weights to begin with")
     batch_size: int = setting(DEFAULT_BATCH_SIZE, "clips a batch and process")
     batch_s: float | None = setting(None, "seconds of audio a batch and process; sets batch_size to what fits in")
     gradient_accumulation_steps: int = setting(1, "batches an update")
@@ -145,7 +145,7 @@ class TrainingSettings:
     max_bad_steps: int = setting(10, "updates left out in a row that stop the run")
 
     def __post_init__(self):
-        for name in ("max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_grad_norm"):
+        for name in ("batch_size", "gradient_accumulation_steps", "learning_rate", "max_grad_norm"):
             _positive("training", self, name)
         for name in ("log_every", "checkpoint_every", "keep_checkpoints", "max_bad_steps", "adam_epsilon"):
             _positive("training", self, name)
@@ -156,7 +156,15 @@ class TrainingSettings:
             0 <= self.min_learning_rate <= self.learning_rate,
             f"training.min_learning_rate={self.min_learning_rate} must lie within 0 and training.learning_rate.",
         )
-        for name in ("warmup_steps", "weight_decay", "seed", "codebooks_per_update", "spike_deviations", "keep_every"):
+        for name in (
+            "max_steps",
+            "warmup_steps",
+            "weight_decay",
+            "seed",
+            "codebooks_per_update",
+            "spike_deviations",
+            "keep_every",
+        ):
             require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)} must be 0 or more.")
 
 

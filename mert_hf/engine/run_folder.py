@@ -102,6 +102,14 @@ class RunFolder:
             raise InputError(
                 f"{self.folder} already holds a run; continue it with --training.resume, or choose another --output_dir."
             )
+        self.require_settings(settings)
+
+    def require_settings(self, settings: Any) -> None:
+        """Refuse to take the run that lies here for one of these settings.
+
+        Raises:
+            InputError: it was started with others; names them.
+        """
         before = flatten(OmegaConf.to_container(OmegaConf.load(self.recipe)))
         now = flatten(settings)
         changed = [

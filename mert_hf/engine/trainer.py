@@ -23,7 +23,7 @@ from mert_hf.engine.pretrain_settings import TrainingSettings
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.updates import Updater
 from mert_hf.engine.validation import Validation, Validator
-from mert_hf.errors import InputError
+from mert_hf.errors import InputError, TrainingFailedError
 from mert_hf.objectives import Objective
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,8 @@ class Trainer:
         """Train from the newest checkpoint (with `resume`) or from the start to the last update.
 
         Raises:
-            InputError: too much of the audio turned out unreadable, or the training diverged.
+            InputError: too much of the audio turned out unreadable.
+            TrainingFailedError: the training diverged or collapsed.
             Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved.
         """
         if self.settings.resume:
@@ -279,7 +280,7 @@ class Trainer:
 
     def _stop_if_diverged(self, reason: str) -> None:
         if self.progress.left_out_in_a_row >= self.settings.max_bad_steps:
-            raise InputError(
+            raise TrainingFailedError(
                 f"{self.progress.left_out_in_a_row} updates in a row up to step {self.progress.step} were left out, the last"
                 f" for {reason}: the training has diverged. Start a new run with a lower training.learning_rate or a longer"
                 " training.warmup_steps."

@@ -10,7 +10,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from transformers import Data2VecAudioModel
 
-from mert_hf.errors import InputError
+from mert_hf.errors import InputError, TrainingFailedError
 from mert_hf.masking import draw_span_mask
 from mert_hf.objectives.across_processes import add_up, at_least_float32
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
@@ -164,7 +164,7 @@ class Data2Vec(Objective):
         """Move the teacher.
 
         Raises:
-            InputError: targets or predictions have become nearly constant.
+            TrainingFailedError: targets or predictions have become nearly constant.
         """
         self.teacher.move(linear_ramp(step + 1, *self.decay))
         convolutions = self.teacher.copies[0].pos_conv_embed
@@ -175,7 +175,7 @@ class Data2Vec(Objective):
             value = float(self._deviations.get(name, torch.inf))
             if value < limit:
                 what = "targets" if name == "target_std" else "predictions"
-                raise InputError(
+                raise TrainingFailedError(
                     f"data2vec has collapsed at update {step + 1}: the {what} of masked frames hardly differ ({name} is"
                     f" {value:.3g}, the limit is {limit:g}). Start a new run from an earlier checkpoint or anew, with a lower"
                     " training.learning_rate, a longer warm-up or a higher data2vec.decay_start."

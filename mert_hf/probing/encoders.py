@@ -84,7 +84,8 @@ class FrozenModel:
         second = self(torch.zeros(1, self.sampling_rate, device=self.device))
         self.layers = tuple(str(layer) for layer in range(second.shape[1]))
         self.hidden_size = second.shape[3]
-        self.frame_rate = self.sampling_rate / self.hop_samples if self.hop_samples else float(second.shape[2])
+        counted = self.sampling_rate / self.hop_samples if self.hop_samples else float(second.shape[2])
+        self.frame_rate = getattr(config, "frame_rate", None) or counted
         self.commit = getattr(config, "_commit_hash", None)
         self.fingerprint = {
             "weights": weights_fingerprint(model),

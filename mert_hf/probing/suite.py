@@ -1,6 +1,7 @@
 """A suite of tasks: a model and what it is compared with, every pair judged once and written down, then reported."""
 
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,8 +23,13 @@ from mert_hf.probing.runner import Judging, judge, judge_baseline
 from mert_hf.tasks.base import Task, TaskData
 from mert_hf.tasks.sources import digest
 
+logger = logging.getLogger(__name__)
+
 # Raised whenever the same features give other numbers than before.
 JUDGING_VERSION = 1
+# Kinds that are answered frame by frame; with fewer frames a second, a beat of a fast track falls between them.
+FRAME_KINDS = ("beats", "separation")
+LEAST_FRAME_RATE = 10.0
 PARTS = "parts"
 RESULTS, TABLE, HEAT_MAP = "evaluation.json", "evaluation.md", "layer_heat_map.png"
 
@@ -92,13 +98,27 @@ def load_suite(tasks: Sequence[Task], data_folder: Path | None, pins: Path | Non
 
 
 def make_jobs(
-    loaded: Sequence[TaskData], model: FrozenModel, rivals: Sequence[Encoder], judging: Judging, output: Path
+    loaded: Sequence[TaskData],
+    model: Encoder,
+    rivals: Sequence[Encoder],
+    judging: Judging,
+    output: Path,
+    baselines: bool = True,
 ) -> list[Job]:
-    """Every system on every task: the model, other encoders, and the baselines that need no probe."""
+    """Every system on every task it suits: the model, other encoders, and the baselines that need no probe.
+
+    Args:
+        loaded: data of the tasks.
+        model: to be judged.
+        rivals: what it is compared with.
+        judging: how.
+        output: folder of the results.
+        baselines: False leaves out those that need no probe.
+    """
     jobs = []
     for data in loaded:
-        systems = [(encoder.title, encoder, None) for encoder in (model, *rivals) if _suits(encoder, data)]
-        systems += [(title, None, baseline) for title, baseline in baselines_of(data).items()]
+        systems = [(encoder.title, encoder, None) for encoder in (model, *rivals) if suits(encoder, data.task)]
+        systems += [(title, None, baseline) for title, baseline in (baselines_of(data) if baselines else {}).items()]
         for title, encoder, baseline in systems:
             own = replace(judging, limited=judging.limited and encoder is model)
             depends = {
@@ -179,6 +199,25 @@ def _draw_task(task: str, data: TaskData, judged: Mapping[str, Any], model: Froz
         plot_beats(judged["activation"], waveform, model.sampling_rate, title, output / f"activation_{task}.png")
 
 
-def _suits(encoder: Encoder, data: TaskData) -> bool:
+def suited(loaded: Sequence[TaskData], encoder: Encoder) -> list[TaskData]:
+    """The tasks that an encoder can be judged by; a warning names the others.
+
+    Raises:
+        InputError: there is none.
+    """
+    fitting = [data for data in loaded if suits(encoder, data.task)]
+    others = [data.task.name for data in loaded if not suits(encoder, data.task)]
+    if others:
+        told = f"{encoder.title} gives {encoder.frame_rate:g} features a second, too few for {', '.join(others)}"
+        if not fitting:
+            raise InputError(f"{told}; it cannot be judged by them.")
+        logger.warning("%s: left out", told)
+    return fitting
+
+
+def suits(encoder: Encoder, task: Task) -> bool:
+    """Whether an encoder can be judged by a task: beats and sources need features that come as often as they change."""
+    if task.kind in FRAME_KINDS and encoder.frame_rate < LEAST_FRAME_RATE:
+        return False
     # an LSTM on a spectrum is a separator in its own right, not a baseline
-    return data.task.kind != "separation" or not isinstance(encoder, LogMel)
+    return task.kind != "separation" or not isinstance(encoder, LogMel)

@@ -1,0 +1,104 @@
+"""Training and judging the cells of a comparison. What was done is kept, so that a comparison goes on where it was stopped."""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+
+from mert_hf.comparison.cells import Cell
+from mert_hf.engine.jobs import make_job
+from mert_hf.engine.run import pretrain
+from mert_hf.engine.run_folder import RunFolder
+from mert_hf.files import write_atomically
+from mert_hf.probing.encoders import Encoder, load_encoder
+from mert_hf.probing.features import Extraction
+from mert_hf.probing.results import result_rows
+from mert_hf.probing.runner import Judging
+from mert_hf.probing.suite import make_jobs, run_jobs, suited
+from mert_hf.tasks.base import TaskData
+
+logger = logging.getLogger(__name__)
+
+JUDGED = "judged"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How cells are judged, all alike.
+
+    Attributes:
+        loaded: data of the tasks.
+        suite: that they are of.
+        extraction: of features.
+        judging: by probes.
+    """
+
+    loaded: Sequence[TaskData]
+    suite: str
+    extraction: Extraction
+    judging: Judging
+
+    def judge(self, encoder: Encoder, folder: Path, baselines: bool = False) -> dict[str, list[dict[str, Any]]]:
+        """Rows of results (see `result_rows`) of a frozen encoder by its title, and of the baselines without a probe.
+
+        Args:
+            encoder: to be judged by all tasks that it suits.
+            folder: keeps what was found.
+            baselines: take them in.
+        """
+        jobs = make_jobs(suited(self.loaded, encoder), encoder, (), self.judging, folder, baselines)
+        run_jobs(jobs, self.extraction)
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for job in jobs:
+            found = {"layers": {}, "layer": None, "probe": None, "protocol": None, **job.result()}
+            rows.setdefault(job.title, []).extend(result_rows(job.data, self.suite, found, {}))
+        return rows
+
+
+def train_cell(cell: Cell) -> dict[str, Any]:
+    """Train a cell, or go on with it, or find that it is trained; all processes call it. Returns its run's `results.json`.
+
+    Raises:
+        InputError: as in `pretrain`; also where the cell's folder holds a run with other settings.
+        TrainingFailedError, Interrupted: as in `pretrain`.
+    """
+    run = RunFolder(cell.settings.output_dir)
+    finished, begun = run.results.is_file(), run.recipe.is_file()
+    state = PartialState()
+    state.wait_for_everyone()  # nobody writes before everybody has looked
+    if finished:
+        run.require_settings(cell.settings)
+    else:
+        settings = replace(cell.settings, training=replace(cell.settings.training, resume=begun))
+        with run.hold():
+            pretrain(settings, make_job(settings), run)
+        state.wait_for_everyone()
+    return json.loads(run.results.read_text(encoding="utf-8"))
+
+
+def judge_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
+    """Judge a trained cell; all processes call it.
+
+    Returns:
+        `rows` (see `result_rows`), and `judged_s`, how many seconds that took.
+    """
+    folder = Path(cell.settings.output_dir)
+    encoder = load_encoder(str(folder), device=bench.judging.device)
+    clock = folder / JUDGED / "seconds.json"
+    before_s = json.loads(clock.read_text())["seconds"] if clock.is_file() else 0.0
+    done = sum(1 for _ in (folder / JUDGED).rglob("*/*/*.json"))
+    started = time.perf_counter()
+    rows = bench.judge(encoder, folder / JUDGED)[encoder.title]
+    spent_s = time.perf_counter() - started
+    state = PartialState()
+    if sum(1 for _ in (folder / JUDGED).rglob("*/*/*.json")) > done:
+        before_s += spent_s
+        if state.is_main_process:
+            write_atomically(clock, json.dumps({"seconds": before_s}))
+    state.wait_for_everyone()
+    return {"rows": rows, "judged_s": before_s}

@@ -1,0 +1,137 @@
+"""Cells of a comparison: recipes, cut to a budget of audio."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mert_hf.engine.jobs import make_job
+from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.engine.settings import read_settings, recipe_names, suggest
+from mert_hf.errors import InputError
+from mert_hf.objectives import MULTIVIEW_OBJECTIVES
+
+# A file whose name begins so is a base of cells, and none itself.
+BASE_MARK = "_"
+# lines of metrics, and validations, in a cell's run
+REPORTS, VALIDATIONS = 40, 4
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One system of a comparison.
+
+    Attributes:
+        name: in tables.
+        settings: its recipe, cut to the budget.
+    """
+
+    name: str
+    settings: PretrainSettings
+
+    @property
+    def trained(self) -> bool:
+        """False for weights as they are drawn."""
+        return self.settings.training.max_steps > 0
+
+
+def cell_names(folder: str | os.PathLike) -> list[str]:
+    """Names of the cells in a folder of recipes."""
+    return [name for name in recipe_names(folder) if not name.startswith(BASE_MARK)]
+
+
+def read_cells(
+    names: Sequence[str],
+    folder: str | os.PathLike,
+    output: str | os.PathLike,
+    budget_s: float,
+    seed: int,
+    music: str | os.PathLike,
+    processes: int = 1,
+) -> list[Cell]:
+    """The cells by name, all on the same music, with the same seed and the same budget.
+
+    Args:
+        names: of cells in the folder, or YAML files of recipes; empty for all of the folder.
+        folder: of the cells.
+        output: each cell runs in `output/cells/<name>`.
+        budget_s: seconds of audio that each is trained on, by all processes; see `cut_to_budget`.
+        seed: of everything drawn.
+        music: folder of the corpus.
+        processes: that train together.
+
+    Raises:
+        InputError: an unknown cell, a mistake in one, two of one name, or a budget below one update.
+    """
+    known = cell_names(folder)
+    cells = []
+    for name in names or known:
+        file = Path(name).expanduser()
+        if file.suffix not in (".yaml", ".yml"):
+            if name not in known:
+                raise InputError(f"there is no cell {name!r}" + suggest(name, known))
+            file = Path(folder) / f"{name}.yaml"
+        settings = cut_to_budget(read_settings(PretrainSettings, str(file), folder), budget_s, processes, file.stem)
+        own = replace(
+            settings,
+            output_dir=str(Path(output) / "cells" / file.stem),
+            data=replace(settings.data, folder=str(music), dataset=None, streaming=False),
+            training=replace(settings.training, seed=seed, tracker="none"),
+        )
+        make_job(own)  # a mistake is told before the first cell is trained
+        cells.append(Cell(file.stem, own))
+    titles = [cell.name for cell in cells]
+    doubled = sorted({title for title in titles if titles.count(title) > 1})
+    if doubled:
+        raise InputError(f"cells of one name cannot be told apart: {', '.join(doubled)}; rename a file, or give each once.")
+    precisions = sorted({cell.settings.training.mixed_precision for cell in cells})
+    if len(precisions) > 1:
+        raise InputError(f"cells of one comparison share a precision; training.mixed_precision is {' and '.join(precisions)}.")
+    return cells
+
+
+def cut_to_budget(settings: PretrainSettings, budget_s: float, processes: int = 1, name: str = "") -> PretrainSettings:
+    """The same recipe with as many updates as the budget gives.
+
+    All that is counted in updates keeps its share of the run: the warm-up, the rise of data2vec's decay and its first look at
+    collapse, the rise of clustering's temperature. A recipe of no updates stays one.
+
+    Args:
+        settings: of the recipe.
+        budget_s: seconds of audio, all crops and processes counted.
+        processes: that train together.
+        name: for messages.
+
+    Raises:
+        InputError: the budget is less than half an update.
+    """
+    training, data = settings.training, settings.data
+    if training.max_steps == 0:
+        return settings
+    crops = 2 if settings.objective in MULTIVIEW_OBJECTIVES else 1
+    update_s = crops * data.crop_s * training.batch_size * training.gradient_accumulation_steps * processes
+    steps = round(budget_s / update_s)
+    if steps < 1:
+        raise InputError(f"a budget of {budget_s:g} s is less than an update of {name}, which hears {update_s:g} s.")
+    share = steps / training.max_steps
+    options = dict(settings.multiview.options)
+    if "temperature_steps" in options:
+        options["temperature_steps"] = round(share * options["temperature_steps"])
+    return replace(
+        settings,
+        training=replace(
+            training,
+            max_steps=steps,
+            warmup_steps=round(share * training.warmup_steps),
+            log_every=max(1, steps // REPORTS),
+            checkpoint_every=max(1, steps // VALIDATIONS),
+            keep_checkpoints=1,
+        ),
+        validation=replace(settings.validation, every=max(1, steps // VALIDATIONS)),
+        data2vec=replace(
+            settings.data2vec,
+            decay_steps=round(share * settings.data2vec.decay_steps),
+            first_judged_step=round(share * settings.data2vec.first_judged_step),
+        ),
+        multiview=replace(settings.multiview, options=options),
+    )

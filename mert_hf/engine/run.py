@@ -1,0 +1,94 @@
+"""One pre-training run, from its settings to a trained model and what is said of it."""
+
+import logging
+from typing import Any
+
+from accelerate import Accelerator
+
+from mert_hf.engine.devices import make_accelerator, start_tracker
+from mert_hf.engine.jobs import Job
+from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.engine.report import write_results
+from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.sources import Sources, open_sources
+from mert_hf.engine.trainer import Trainer
+from mert_hf.engine.validation import Validator
+from mert_hf.objectives import Objective
+
+logger = logging.getLogger(__name__)
+
+
+def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, Any] | None:
+    """Train in a folder, and write down what came of it. All processes call it; the process group stays for what follows.
+
+    Args:
+        settings: of the run; with `training.max_steps` 0 the model is saved with the weights it begins with.
+        job: of these settings.
+        run: folder, held by this process.
+
+    Returns:
+        What `results.json` holds, in the one process that wrote it; None in the others.
+
+    Raises:
+        InputError: settings, audio or a corpus that cannot be used.
+        TrainingFailedError: the training diverged or collapsed.
+        Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved.
+    """
+    accelerator = make_accelerator(settings, job.config, run)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    # one process checks the corpus and fits the teacher, the others read what it wrote
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            run.claim(settings, settings.training.resume)
+        sources = open_sources(settings, job.sampling_rate, run, job.labels)
+        job.prepare(sources, run, accelerator.device)
+    objective = job.build(accelerator.device)
+    parameters = sum(parameter.numel() for parameter in objective.parameters())
+    logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, settings.training.max_steps, accelerator.device)
+
+    start_tracker(accelerator, settings, run)
+    validator = _make_validator(settings, sources, accelerator)
+    trainer = _make_trainer(settings, objective, sources, run, accelerator, validator)
+    progress = trainer.train()
+    validation = trainer.validate()
+    trainer.updater.save_model(run.model)
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    if not accelerator.is_main_process:
+        return None
+
+    job.make_extractor().save_pretrained(run.model)
+    facts = {**sources.facts, **job.facts()}
+    results = write_results(run, progress, facts, type(objective.export()), validation, accelerator.device)
+    job.draw(run, objective, validator, validation, f"{run.folder.name}: {job.description}")
+    return results
+
+
+def _make_validator(settings: PretrainSettings, sources: Sources, accelerator: Accelerator) -> Validator | None:
+    if sources.validation is None:
+        return None
+    return Validator(
+        sources.validation, settings.validation.clips, settings.training.batch_size, settings.training.seed, accelerator
+    )
+
+
+def _make_trainer(
+    settings: PretrainSettings,
+    objective: Objective,
+    sources: Sources,
+    run: RunFolder,
+    accelerator: Accelerator,
+    validator: Validator | None,
+) -> Trainer:
+    return Trainer(
+        objective,
+        sources.training,
+        settings.training,
+        run,
+        accelerator,
+        settings.data.workers,
+        settings.data.max_skipped,
+        validator,
+        settings.validation.every,
+    )

@@ -1,0 +1,134 @@
+"""Which objective suits your music? Train many on the same audio for the same budget, and judge them all alike.
+
+    accelerate launch --quiet --config_file training/launch/one_device.yaml \\
+        training/compare.py --budget 10000 --data ~/Music --output results/comparison
+
+A cell is a recipe of training/cells, or a YAML file of yours; --cells names some of them. Each is trained on the budget
+(seconds of audio), then probed on the synthetic suite. Stopped at any moment, the same line goes on where it was.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from datetime import timedelta
+from pathlib import Path
+
+from accelerate import Accelerator, PartialState
+from huggingface_hub import constants
+
+from mert_hf.comparison.bench import Bench, judge_cell, train_cell
+from mert_hf.comparison.cells import Cell, cell_names, read_cells
+from mert_hf.comparison.plots import plot_comparison
+from mert_hf.comparison.table import compile_results, describe_cell, describe_failure, markdown_table
+from mert_hf.data.synthetic import write_corpus
+from mert_hf.errors import InputError, TrainingFailedError
+from mert_hf.files import write_atomically
+from mert_hf.probing.encoders import LogMel
+from mert_hf.probing.features import Extraction
+from mert_hf.probing.runner import Judging
+from mert_hf.probing.suite import load_suite
+from mert_hf.tasks import SUITES, TASKS
+from mert_hf.threads import share_cores
+
+CELLS = Path(__file__).parent / "cells"
+SUITE = "synthetic"
+# the music of the quickstart
+PIECES, PIECE_S, SAMPLING_RATE = 120, 30.0, 24000
+
+logger = logging.getLogger("mert_hf.compare")
+
+
+def main() -> None:
+    """Cells to models to a table."""
+    arguments = parse_arguments()
+    processes = PartialState(timeout=timedelta(days=2)).num_processes  # the others wait while one renders or judges
+    music = arguments.data or arguments.output / "synthetic_music"
+    cells = read_cells(arguments.cells, CELLS, arguments.output, arguments.budget, arguments.seed, music, processes)
+    accelerator = Accelerator(mixed_precision=cells[0].settings.training.mixed_precision)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    if accelerator.device.type == "cpu":
+        share_cores()
+    with accelerator.main_process_first():
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        if arguments.data is None:
+            write_corpus(music, PIECES, PIECE_S, arguments.seed, SAMPLING_RATE)
+        loaded = load_suite([TASKS[name] for name in arguments.tasks], None, None)
+    extraction = Extraction(
+        arguments.cache / "features",
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        barrier=accelerator.wait_for_everyone,
+    )
+    bench = Bench(loaded, SUITE, extraction, Judging(seeds=arguments.seeds, device=str(accelerator.device)))
+    baselines = bench.judge(LogMel(), arguments.output / "baselines", baselines=True)
+    circumstances = {
+        "budget_s": arguments.budget,
+        "music": "synthetic, rendered by the package" if arguments.data is None else arguments.data.name,
+        "seed": arguments.seed,
+        "probe_seeds": arguments.seeds,
+        "processes": processes,
+    }
+    described = []
+    for place, cell in enumerate(cells):
+        logger.info("\nCell %d of %d: %s", place + 1, len(cells), cell.name)
+        described.append(run_cell(cell, bench))
+        if accelerator.is_main_process:  # after every cell, so that one can look while the others run
+            write_report(compile_results(described, baselines, circumstances), arguments.output)
+    PartialState().destroy_process_group()
+    failed = [cell["name"] for cell in described if "failed" in cell]
+    if failed:
+        raise InputError(f"{len(failed)} of {len(cells)} cells could not be trained: {', '.join(failed)}; why is said above.")
+
+
+def run_cell(cell: Cell, bench: Bench) -> dict:
+    """Train and judge; a training that diverges or collapses is a finding, and the others go on."""
+    try:
+        trained = train_cell(cell)
+    except TrainingFailedError as failure:
+        logger.warning("%s failed: %s", cell.name, failure)
+        return describe_failure(cell, str(failure))
+    judged = judge_cell(cell, bench)
+    logger.info("Judged in %.0f s", judged["judged_s"])
+    return describe_cell(cell, trained, judged)
+
+
+def write_report(results: dict, output: Path) -> None:
+    """`comparison.json`, the table and the picture."""
+    write_atomically(output / "comparison.json", json.dumps(results, indent=1) + "\n")
+    write_atomically(output / "comparison.md", markdown_table(results))
+    title = f"{results['budget_s']:g} s of audio a cell ({results['music']}), one seed; points with 95 % intervals of the test"
+    plot_comparison(results, title, output / "comparison.png")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = ", ".join(cell_names(CELLS))
+    parser.add_argument("--budget", type=float, required=True, help="seconds of audio each cell is trained on")
+    parser.add_argument("--cells", nargs="+", default=[], metavar="CELL", help=f"only these: YAML files, or {names}")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the comparison, such as results/comparison")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="music to train on (default: an hour of synthetic music)")
+    parser.add_argument("--seed", type=int, default=1337, help="of everything drawn in training (default: 1337)")
+    tasks = SUITES[SUITE]
+    parser.add_argument("--tasks", nargs="+", default=tasks, choices=tasks, help="only these (default: all)")
+    parser.add_argument("--seeds", type=int, default=1, help="of the probes (default: 1)")
+    cache = Path(constants.HF_HOME) / "mert_hf"
+    parser.add_argument("--cache", type=Path, default=cache, help=f"folder of features (default: {cache})")
+    arguments = parser.parse_args()
+    if arguments.budget <= 0 or arguments.seeds < 1 or arguments.seed < 0:
+        raise InputError("--budget must be more than 0, --seeds 1 or more, --seed 0 or more.")
+    if arguments.data is not None and not arguments.data.is_dir():
+        raise InputError(f"--data {arguments.data} is no folder.")
+    arguments.cells = [] if arguments.cells == ["all"] else arguments.cells
+    return arguments
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
