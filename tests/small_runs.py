@@ -3,13 +3,16 @@
 The processes are forked from a server that has imported everything, so each costs a fraction of a second.
 """
 
+import json
 import multiprocessing
 import os
 import socket
 from pathlib import Path
 
 import torch
+import yaml
 
+LAUNCH = Path(__file__).parents[1] / "training" / "launch"
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["small_runs", "mert_hf.engine.trainer", "mert_hf.teachers", "sklearn.cluster"])
 
@@ -88,7 +91,9 @@ def make_objective(seed: int = 0, teachers=None, codebooks_per_update: int = 0, 
     return MaskedPrediction(model, *(teachers or make_teachers()), SpanMasking(), mixture, codebooks_per_update)
 
 
-def train(music: Path, folder: Path, workers: int, stream: bool, settings: dict) -> None:
+def train(
+    music: Path, folder: Path, workers: int, stream: bool, settings: dict, model: dict | None = None, sharded: bool = False
+) -> None:
     """Train on a folder of music, or on shards of it, from the newest checkpoint on."""
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
@@ -104,7 +109,9 @@ def train(music: Path, folder: Path, workers: int, stream: bool, settings: dict)
     defaults = {"max_steps": 12, "batch_size": 2, "warmup_steps": 2, "log_every": 1, "checkpoint_every": 3, "seed": 5}
     settings = TrainingSettings(**{**defaults, "resume": True, **settings})
     accelerator = Accelerator(
-        mixed_precision=settings.mixed_precision, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
+        mixed_precision=settings.mixed_precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        fsdp_plugin=make_sharding() if sharded else None,
     )
     if stream:
         source = StreamClips(open_stream(str(music), "train", "audio"), "audio", str(music), 24000, block=2, seed=5)
@@ -112,9 +119,29 @@ def train(music: Path, folder: Path, workers: int, stream: bool, settings: dict)
         source = CorpusClips(RandomCrops(open_folder(music), 24000, seed=5))
     run = RunFolder(folder)
     run.folder.mkdir(exist_ok=True)
-    trainer = Trainer(make_objective(), source, settings, run, accelerator, workers, max_skipped=0.5)
+    trainer = Trainer(make_objective(**(model or {})), source, settings, run, accelerator, workers, max_skipped=0.5)
+    if sharded:
+        held = [parameter.to_local().numel() for parameter in trainer.updater.objective.parameters()]
+        (folder / f"held_{accelerator.process_index}.json").write_text(json.dumps(held))
     trainer.train()
     trainer.updater.save_model(run.model)
+
+
+def make_sharding():
+    """FSDP2 on CPUs, as `training/launch/fsdp2.yaml` asks for on GPUs; Accelerate gives it to GPUs alone, or so it believes."""
+    from accelerate import PartialState
+    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+    os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+    PartialState(cpu=True).distributed_type = DistributedType.MULTI_GPU
+    options = yaml.safe_load((LAUNCH / "fsdp2.yaml").read_text(encoding="utf-8"))["fsdp_config"]
+    return FullyShardedDataParallelPlugin(
+        fsdp_version=options["fsdp_version"],
+        auto_wrap_policy=options["fsdp_auto_wrap_policy"],
+        reshard_after_forward=options["fsdp_reshard_after_forward"],
+        cpu_ram_efficient_loading=options["fsdp_cpu_ram_efficient_loading"],
+        state_dict_type=options["fsdp_state_dict_type"],
+    )
 
 
 def save_global_gradient(batches: list[dict], file: Path, parts: int = 1, **model) -> None:

@@ -12,7 +12,7 @@ from mert_hf.errors import InputError
 
 CARDS = ROOT / "model_cards"
 REPO = "ada/mine"
-# smaller than small: what is tested is the end of it
+# smaller than small: what is tested is the beginning and the end of it
 SETTINGS = (
     "--recipe quickstart --model.hidden_size 32 --model.num_hidden_layers 1 --model.intermediate_size 32 --training.max_steps 1"
     " --model.conv_dim [8,8,8,8,8,8,8] --model.num_conv_pos_embeddings 8 --model.num_conv_pos_embedding_groups 4"

@@ -54,6 +54,19 @@ def test_fitting_is_a_function_of_clips_and_seed(teacher):
     assert not torch.equal(other.centroids_0, teacher.centroids_0)
 
 
+def test_thousands_of_codes():
+    """musicHuBERT's size: 2000 centroids of 39 numbers. All are used, and code better than 200 do."""
+    frames = torch.randn(12000, 39, generator=torch.Generator().manual_seed(0)) * torch.linspace(3, 0.3, 39)
+    errors = []
+    for size in (200, 2000):
+        teacher = ParallelKMeansTeacher([size], ["mfcc"])
+        teacher._fit_frames([frames], seed=0)
+        nearest = nearest_centroid(frames, teacher.centroids_0)
+        assert len(nearest.unique()) > 0.99 * size
+        errors.append((frames - teacher.centroids_0[nearest]).square().sum(-1).mean())
+    assert errors[1] < 0.75 * errors[0]
+
+
 def test_survives_saving_without_pickle(teacher, tmp_path):
     teacher.save_pretrained(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["teacher.json", "teacher.safetensors"]
