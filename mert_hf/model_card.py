@@ -175,12 +175,26 @@ def check_license(facts: CardFacts) -> None:
     """
     if not facts.license:
         raise InputError("no licence is stated for the weights; state one in the facts of the card, or with --license.")
-    original = facts.base_model and weights_licence(facts.base_model)
-    if original and "-nc" in original.lower() and facts.license != original:
-        raise InputError(
-            f"the weights come from {facts.base_model}, which is under {original}; what is made of them cannot be published"
-            f" under {facts.license}. State {original}."
-        )
+    if facts.base_model:
+        _check_allowed(facts.base_model, weights_licence(facts.base_model), facts.license)
+
+
+def inherit_base(facts: CardFacts, base: str | None, base_licence: str | None) -> CardFacts:
+    """The facts of what was trained from other weights: those are named on the page, and their licence holds on.
+
+    Args:
+        facts: as they were stated.
+        base: model that the training began with; None where it began with fresh weights.
+        base_licence: of that model, where it is known.
+
+    Raises:
+        InputError: a licence that the base's does not allow.
+    """
+    if base is None:
+        return facts
+    _check_allowed(base, base_licence, facts.license)
+    published = facts.base_model or (None if Path(base).exists() else base)
+    return dataclasses.replace(facts, base_model=published)
 
 
 def read_results(file: Path) -> dict[str, Any] | None:
@@ -195,6 +209,14 @@ def read_results(file: Path) -> dict[str, Any] | None:
         return json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise InputError(f"{file} is no JSON: {error}") from None
+
+
+def _check_allowed(base: str, base_licence: str | None, license: str | None) -> None:
+    if base_licence and "-nc" in base_licence.lower() and license != base_licence:
+        raise InputError(
+            f"the weights come from {base}, which is under {base_licence}; what is made of them cannot be published under"
+            f" {license}. State {base_licence}."
+        )
 
 
 def _eval_result(row: dict[str, Any]) -> EvalResult:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from mert_hf.errors import InputError
-from mert_hf.model_card import PICTURES, CardFacts, read_results, write_card
+from mert_hf.model_card import PICTURES, CardFacts, inherit_base, read_results, write_card
 from mert_hf.seeding import generator
 
 # What a published folder may hold: weights that are only numbers, settings, code that can be read, the page and its pictures.
@@ -86,13 +86,14 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     _check_without_package(staged.folder, waveform, features)
     staged.checks.append("loaded without mert_hf, from the files of the folder alone: equal features")
 
+    results = read_results(results_folder / "results.json") or {}
     card = write_card(
         template,
-        facts,
+        inherit_base(facts, results.get("base"), results.get("base_licence")),
         model.config,
         sum(parameter.numel() for parameter in model.base_model.parameters()),
         repo_id,
-        read_results(results_folder / "results.json"),
+        results,
         read_results(results_folder / "evaluation.json"),
         pictures,
     )

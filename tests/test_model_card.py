@@ -8,7 +8,8 @@ from transformers import Data2VecAudioConfig
 
 from mert_hf import MERTConfig, MultiViewConfig
 from mert_hf.errors import InputError
-from mert_hf.model_card import CardFacts, check_license, read_facts, write_card
+from mert_hf.licences import weights_licence
+from mert_hf.model_card import CardFacts, check_license, inherit_base, read_facts, write_card
 
 CARDS = Path(__file__).parents[1] / "model_cards"
 TEMPLATE = CARDS / "template.md"
@@ -129,6 +130,19 @@ def test_a_licence_is_needed_that_the_original_allows(facts, message):
         check_license(facts)
     with pytest.raises(InputError, match=message):
         render(facts=facts)
+
+
+def test_what_is_trained_from_other_weights_names_them_and_keeps_their_licence(tmp_path):
+    mine = CardFacts(license="apache-2.0")
+    assert inherit_base(mine, None, None) == mine
+    assert inherit_base(mine, "someone/free", "mit").base_model == "someone/free"
+    assert inherit_base(mine, str(tmp_path), None).base_model is None  # a folder of this machine is no address
+    with pytest.raises(InputError, match="come from m-a-p/MERT-v1-95M, which is under cc-by-nc-4.0; .* under apache-2.0"):
+        inherit_base(mine, "m-a-p/MERT-v1-95M", weights_licence("m-a-p/MERT-v1-95M"))
+    # also of what was trained from that, in a run of this machine
+    (tmp_path / "model").mkdir()
+    (tmp_path / "results.json").write_text('{"base": "m-a-p/MERT-v1-95M", "base_licence": "cc-by-nc-4.0"}')
+    assert weights_licence(tmp_path / "model") == "cc-by-nc-4.0"
 
 
 @pytest.mark.parametrize(

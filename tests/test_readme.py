@@ -18,10 +18,12 @@ from mert_hf.tasks.table import tasks_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {name: (ROOT / name / "README.md").read_text() for name in (".", "training", "training/cells", "mert_hf/tasks")}
+EVERYTHING = "\n".join(PAGES.values())
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, page: str = EVERYTHING) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 def test_numbers_come_from_the_results_of_the_quickstart():
@@ -40,7 +42,7 @@ def test_numbers_come_from_the_results_of_the_quickstart():
 
 def test_the_plan_is_what_the_formulas_give():
     rows = re.findall(
-        r"^\| `(\w+)` \| (\d+) K hours \| (\d+) \| ([\d.]+) hours \| ([\d.]+) \| ([\d.]+) \|$", README, re.MULTILINE
+        r"^\| `(\w+)` \| (\d+) K hours \| (\d+) \| ([\d.]+) hours \| ([\d.]+) \| ([\d.]+) \|$", PAGES["training"], re.MULTILINE
     )
     assert len(rows) == 4
     for recipe, hours, gpus, update, passes, days in rows:
@@ -50,7 +52,7 @@ def test_the_plan_is_what_the_formulas_give():
         assert (update, passes, days) == (f"{plan.update_audio_hours:.2f}", f"{plan.passes:.1f}", f"{plan.days:.1f}")
         if recipe == "mert_330m":
             sizes = f"take {plan.state_gib:.1f} GiB on each GPU, its corpus {plan.corpus_tib:.1f} TiB as FLAC, its codes"
-            assert f"{sizes} {plan.labels_gib:.0f} GiB" in README
+            assert f"{sizes} {plan.labels_gib:.0f} GiB" in PAGES["training"]
 
 
 def test_the_table_of_the_synthetic_suite_is_that_of_the_results():
@@ -69,7 +71,7 @@ def test_the_table_of_the_synthetic_suite_is_that_of_the_results():
 
 
 def test_the_two_commands_are_one_line_each():
-    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("pip install")]
+    lines = [line for block in blocks("bash", README) for line in block.splitlines() if line.startswith("pip install")]
     extras = [line for line in lines if "&&" not in line]
     assert extras == [f'pip install -e ".[{extra}]"' for extra in ("finetune", "onnx")]
     lines = [line for line in lines if line not in extras]
@@ -79,11 +81,18 @@ def test_the_two_commands_are_one_line_each():
 
 
 def test_paths_and_settings_exist():
-    for path in set(re.findall(r"(?:training|model_cards|tests|mert_hf)/[\w./]*\w", README)):
+    for path in set(re.findall(r"(?:training|model_cards|tests|mert_hf)/[\w./]*\w", EVERYTHING)):
         assert (ROOT / path).exists(), path
+    for folder, page in PAGES.items():
+        for link in re.findall(r"\]\(([^)#]+)\)", re.sub(r"```.*?```", "", page, flags=re.DOTALL)):
+            assert link.startswith("https://") or (ROOT / folder / link).exists(), f"{folder}: {link}"
     known = set(flatten(PretrainSettings())) | set(flatten(FinetuneSettings()))
-    probe = set(re.findall(r'"--(\w+)"', (ROOT / "training" / "probe.py").read_text()))
-    used = set(re.findall(r"--([a-z]+[._][\w.]+)", README))
+    probe = {
+        name
+        for script in ("probe.py", "compare.py")
+        for name in re.findall(r'"--(\w+)"', (ROOT / "training" / script).read_text())
+    }
+    used = set(re.findall(r"--([a-z]+[._][\w.]+)", EVERYTHING))
     used -= {"config_file", "section.key", "corpus_hours", "all_layers", *probe}
     assert used
     for name in used:
@@ -91,7 +100,7 @@ def test_paths_and_settings_exist():
 
 
 def test_the_table_of_tasks_is_that_of_the_registry():
-    assert tasks_table("marble") in README
+    assert tasks_table("marble") in PAGES["mert_hf/tasks"]
     assert {task.name for task in tasks_of("marble")} == set(re.findall(r"^\| `(\w+)` \|", tasks_table("marble"), re.MULTILINE))
 
 
@@ -113,5 +122,5 @@ def test_python_is_valid_and_its_imports_exist():
 
 
 def test_no_line_runs_off_the_page():
-    for line in README.splitlines():
+    for line in EVERYTHING.splitlines():
         assert len(line) <= 250 or line.startswith(("|", "--teacher")), line

@@ -1,7 +1,7 @@
 """Which objective suits your music? Train many on the same audio for the same budget, and judge them all alike.
 
     accelerate launch --quiet --config_file training/launch/one_device.yaml \\
-        training/compare.py --budget 10000 --data ~/Music --output results/comparison
+        training/compare.py --budget 10000 --music ~/Music --output results/comparison
 
 A cell is a recipe of training/cells, or a YAML file of yours; --cells names some of them. Each is trained on the budget
 (seconds of audio), then probed on the synthetic suite. Stopped at any moment, the same line goes on where it was.
@@ -44,7 +44,7 @@ def main() -> None:
     """Cells to models to a table."""
     arguments = parse_arguments()
     processes = PartialState(timeout=timedelta(days=2)).num_processes  # the others wait while one renders or judges
-    music = arguments.data or arguments.output / "synthetic_music"
+    music = arguments.music or arguments.output / "synthetic_music"
     cells = read_cells(arguments.cells, CELLS, arguments.output, arguments.budget, arguments.seed, music, processes)
     accelerator = Accelerator(mixed_precision=cells[0].settings.training.mixed_precision)
     logging.basicConfig(format="%(message)s")
@@ -53,9 +53,9 @@ def main() -> None:
         share_cores()
     with accelerator.main_process_first():
         arguments.output.mkdir(parents=True, exist_ok=True)
-        if arguments.data is None:
+        if arguments.music is None:
             write_corpus(music, PIECES, PIECE_S, arguments.seed, SAMPLING_RATE)
-        loaded = load_suite([TASKS[name] for name in arguments.tasks], None, None)
+        loaded = load_suite([TASKS[name] for name in arguments.tasks], arguments.cache, None)
     extraction = Extraction(
         arguments.cache / "features",
         rank=accelerator.process_index,
@@ -66,7 +66,7 @@ def main() -> None:
     baselines = bench.judge(LogMel(), arguments.output / "baselines", baselines=True)
     circumstances = {
         "budget_s": arguments.budget,
-        "music": "synthetic, rendered by the package" if arguments.data is None else arguments.data.name,
+        "music": "synthetic, rendered by the package" if arguments.music is None else arguments.music.name,
         "seed": arguments.seed,
         "probe_seeds": arguments.seeds,
         "processes": processes,
@@ -110,18 +110,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, required=True, help="seconds of audio each cell is trained on")
     parser.add_argument("--cells", nargs="+", default=[], metavar="CELL", help=f"only these: YAML files, or {names}")
     parser.add_argument("--output", type=Path, required=True, help="folder of the comparison, such as results/comparison")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="music to train on (default: an hour of synthetic music)")
+    parser.add_argument("--music", type=Path, metavar="FOLDER", help="music to train on (default: an hour of synthetic music)")
     parser.add_argument("--seed", type=int, default=1337, help="of everything drawn in training (default: 1337)")
     tasks = SUITES[SUITE]
     parser.add_argument("--tasks", nargs="+", default=tasks, choices=tasks, help="only these (default: all)")
     parser.add_argument("--seeds", type=int, default=1, help="of the probes (default: 1)")
     cache = Path(constants.HF_HOME) / "mert_hf"
-    parser.add_argument("--cache", type=Path, default=cache, help=f"folder of features (default: {cache})")
+    parser.add_argument(
+        "--cache", type=Path, default=cache, help=f"folder of the tasks' music and of features (default: {cache})"
+    )
     arguments = parser.parse_args()
     if arguments.budget <= 0 or arguments.seeds < 1 or arguments.seed < 0:
         raise InputError("--budget must be more than 0, --seeds 1 or more, --seed 0 or more.")
-    if arguments.data is not None and not arguments.data.is_dir():
-        raise InputError(f"--data {arguments.data} is no folder.")
+    if arguments.music is not None and not arguments.music.is_dir():
+        raise InputError(f"--music {arguments.music} is no folder.")
     arguments.cells = [] if arguments.cells == ["all"] else arguments.cells
     return arguments
 

@@ -91,14 +91,18 @@ def judge_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
     encoder = load_encoder(str(folder), device=bench.judging.device)
     clock = folder / JUDGED / "seconds.json"
     before_s = json.loads(clock.read_text())["seconds"] if clock.is_file() else 0.0
-    done = sum(1 for _ in (folder / JUDGED).rglob("*/*/*.json"))
+    done = _count_parts(folder)
     started = time.perf_counter()
     rows = bench.judge(encoder, folder / JUDGED)[encoder.title]
     spent_s = time.perf_counter() - started
     state = PartialState()
-    if sum(1 for _ in (folder / JUDGED).rglob("*/*/*.json")) > done:
+    if _count_parts(folder) > done:
         before_s += spent_s
         if state.is_main_process:
             write_atomically(clock, json.dumps({"seconds": before_s}))
     state.wait_for_everyone()
     return {"rows": rows, "judged_s": before_s}
+
+
+def _count_parts(folder: Path) -> int:
+    return sum(1 for _ in (folder / JUDGED).rglob("model.json"))

@@ -31,8 +31,9 @@ def plot_comparison(results: Mapping[str, Any], title: str, picture: str | os.Pa
             if value is None:
                 continue
             colour = "C0" if cell["steps"] else "0.4"  # grey: not trained
-            reach = [[value["value"] - value["low"]], [value["high"] - value["value"]]]
-            panel.errorbar(value["value"], place, xerr=reach, fmt="o", color=colour, markersize=4, capsize=2, linewidth=1.2)
+            # drawn apart: of a few test examples, an interval need not hold its point
+            panel.plot([value["low"], value["high"]], [place, place], "-|", color=colour, markersize=6, linewidth=1.2)
+            panel.plot(value["value"], place, "o", color=colour, markersize=4)
         for number, baseline in enumerate(results["baselines"]):
             if column in baseline["values"]:
                 line = panel.axvline(

@@ -4,21 +4,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mert_hf.comparison.cells import Cell
+from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import flatten
 from mert_hf.probing.results import number, versions
 
-# settings that differ between cells by their nature
+# settings that name places of the machine
 NOT_TOLD = ("output_dir", "data.folder")
 
 
 def describe_cell(cell: Cell, trained: Mapping[str, Any], judged: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell of `comparison.json`.
+    """A cell of `comparison.json`; of its settings, those that differ from the defaults.
 
     Args:
         cell: as it was run.
         trained: `results.json` of its run.
         judged: by `judge_cell`.
     """
+    defaults = flatten(PretrainSettings())
     kept = ("objective", "teacher", "parameters", "steps", "skipped_steps", "loss_start", "loss_end", "training_s", "device")
     return {
         "name": cell.name,
@@ -27,7 +29,11 @@ def describe_cell(cell: Cell, trained: Mapping[str, Any], judged: Mapping[str, A
         "validation": trained["validation"],
         "judged_s": judged["judged_s"],
         "values": {_column(row): _value(row) for row in judged["rows"]},
-        "settings": {name: value for name, value in flatten(cell.settings).items() if name not in NOT_TOLD},
+        "settings": {
+            name: value
+            for name, value in flatten(cell.settings).items()
+            if name not in NOT_TOLD and defaults.get(name, ...) != value
+        },
     }
 
 

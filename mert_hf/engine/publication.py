@@ -9,7 +9,8 @@ from pathlib import Path
 from mert_hf.engine.pretrain_settings import PretrainSettings, PublishSettings
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.hub import next_tag, require_write_access, upload
-from mert_hf.model_card import CardFacts, find_facts
+from mert_hf.licences import weights_licence
+from mert_hf.model_card import CardFacts, find_facts, inherit_base
 from mert_hf.staging import stage
 
 logger = logging.getLogger(__name__)
@@ -51,11 +52,14 @@ def plan_publication(settings: PretrainSettings, cards: Path) -> Publication | N
         cards: folder of the template and of the facts.
 
     Raises:
-        InputError: no licence, no token that may write there, or a tag that is taken.
+        InputError: no licence, or one that the licence of `init.model` does not allow; no token that may write there, or a tag
+            that is taken.
     """
     if settings.push_to_hub is None:
         return None
     facts = find_facts(cards, settings.publish.card, settings.publish.license)
+    base = settings.init.model
+    facts = inherit_base(facts, base, base and weights_licence(base))
     if int(os.environ.get("RANK", 0)) == 0:
         require_write_access(settings.push_to_hub)
         next_tag(settings.push_to_hub, settings.publish.tag)

@@ -13,6 +13,7 @@ from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.sources import Sources, open_sources
 from mert_hf.engine.trainer import Trainer
 from mert_hf.engine.validation import Validator
+from mert_hf.licences import note_licence
 from mert_hf.objectives import Objective
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
         return None
 
     job.make_extractor().save_pretrained(run.model)
-    facts = {**sources.facts, **job.facts()}
+    base = settings.init.model
+    facts = {**sources.facts, **job.facts(), "base": base, "base_licence": base and note_licence(base)}
     results = write_results(run, progress, facts, type(objective.export()), validation, accelerator.device)
     job.draw(run, objective, validator, validation, f"{run.folder.name}: {job.description}")
     return results

@@ -1,53 +1,17 @@
 """`training/probe.py`, run in this process: what it writes, that it goes on, and what it says to mistakes."""
 
 import json
-import runpy
-import sys
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from accelerate.state import AcceleratorState
 from PIL import Image
 
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
-from mert_hf.data.synthetic import benchmark
-from mert_hf.probing import runner
 from mert_hf.tasks import TASKS
 
-SCRIPT = Path(__file__).parents[2] / "training" / "probe.py"
-SIZES = {"train": 14, "validation": 6, "test": 8}
-
 
 @pytest.fixture
-def run(monkeypatch):
-    def start(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-        monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        finally:
-            AcceleratorState._reset_state(True)
-
-    return start
-
-
-@pytest.fixture
-def small(monkeypatch):
-    for name in ("notes", "pieces"):
-        monkeypatch.setitem(benchmark.SIZES, name, SIZES)
-    monkeypatch.setattr(benchmark, "PIECE_S", 4.0)
-    benchmark.make_score.cache_clear()
-    monkeypatch.setattr(runner, "BOOTSTRAP_DRAWS", 20)
-    monkeypatch.setattr(runner, "SLOW_BOOTSTRAP_DRAWS", 5)
-    monkeypatch.setattr(runner, "LIMITED_SHARES", (0.2,))
-    monkeypatch.setattr(runner, "LIMITED_DRAWS", 1)
-    for name, task in list(TASKS.items()):
-        if name.startswith("synthetic"):
-            protocol = replace(task.protocol, max_epochs=2, hidden_size=16)
-            monkeypatch.setitem(TASKS, name, replace(task, protocol=protocol))
-    yield
-    benchmark.make_score.cache_clear()
+def run(run_script):
+    return lambda *arguments: run_script("probe.py", *arguments)
 
 
 @pytest.fixture
@@ -57,7 +21,7 @@ def model(tiny_config, tmp_path):
     return tmp_path / "mine"
 
 
-def test_the_synthetic_suite_from_nothing_to_a_table(run, small, model, tmp_path, capsys):
+def test_the_synthetic_suite_from_nothing_to_a_table(run, small_suite, model, tmp_path, capsys):
     output = tmp_path / "results"
     common = ("--model", model, "--suite", "synthetic", "--output", output, "--data", tmp_path, "--cache", tmp_path / "cache")
     run(*common, "--seeds", 1, "--limited")

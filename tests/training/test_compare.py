@@ -1,0 +1,118 @@
+"""`training/compare.py`, run in this process: a table of cells, one of which collapses; it goes on where it was stopped."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from transformers import AutoModel
+
+from mert_hf.data.synthetic import write_corpus
+
+CELLS = Path(__file__).parents[2] / "training" / "cells"
+MODEL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embedding_groups": 4,
+}
+TEACHER = {"codebook_sizes": [8], "fit_s": 20}
+TINY = {
+    "tiny": {"base": "mert", "teacher": TEACHER},
+    "tiny_start": {"base": "mert", "teacher": TEACHER, "training": {"max_steps": 0}},
+    "tiny_resnet": {
+        "base": "contrastive_resnet",
+        "model": {"width": 4, "hidden_size": 32, "blocks": [1, 1, 1, 1], "num_attention_heads": 4},
+        "multiview": {"options": {"head": [16, 24]}},
+    },
+    # no targets are spread so far: it collapses at its first update
+    "collapsing": {"base": "music2vec", "data2vec": {"first_judged_step": 0, "min_target_std": 1000.0}},
+}
+
+
+@pytest.fixture
+def compare(run_script, small_suite, tmp_path, capsys):
+    """`compare(budget_s)` -> what was printed as the error, and `comparison.json`."""
+    music, files = tmp_path / "music", []
+    write_corpus(music, 5, 9.0, seed=2, sampling_rate=16000)
+    for name, cell in TINY.items():
+        cell = {"data": {"workers": 0}, "validation": {"share": 0.3, "clips": 4}, **cell}
+        cell["training"] = {"batch_size": 2, **cell.get("training", {})}
+        cell["model"] = cell.get("model", MODEL)
+        files.append(tmp_path / f"{name}.yaml")
+        files[-1].write_text(yaml.safe_dump({**cell, "base": str(CELLS / f"{cell['base']}.yaml")}))
+
+    def run(budget_s, *more):
+        given = ("--budget", budget_s, "--music", music, "--output", tmp_path / "out", "--cache", tmp_path / "cache")
+        with pytest.raises(SystemExit) as stopped:
+            run_script("compare.py", *given, "--cells", *files, "--tasks", "synthetic_instrument", "synthetic_beat", *more)
+        return stopped.value.code
+
+    return run
+
+
+def test_cells_are_trained_judged_and_put_into_a_table(compare, tmp_path):
+    output = tmp_path / "out"
+    assert compare(32) == "error: 1 of 4 cells could not be trained: collapsing; why is said above."
+    results = json.loads((output / "comparison.json").read_text())
+    cells = {cell["name"]: cell for cell in results["cells"]}
+    assert list(cells) == list(TINY)
+    assert {name: (cell["steps"], cell["audio_s"]) for name, cell in cells.items() if "failed" not in cell} == {
+        "tiny": (8, 32.0),
+        "tiny_start": (0, 0.0),
+        "tiny_resnet": (2, 32.0),
+    }
+    assert "data2vec has collapsed at update 1" in cells["collapsing"]["failed"]
+    measures = ["synthetic_instrument/accuracy", "synthetic_beat/beat_f1", "synthetic_beat/beat_f1_20ms"]
+    assert list(results["columns"]) == measures
+    assert set(cells["tiny"]["values"]) == set(measures)
+    # one vector in four seconds cannot tell beats
+    assert set(cells["tiny_resnet"]["values"]) == set(measures[:1])
+    for cell in (*cells.values(), *results["baselines"]):
+        assert all(value["low"] <= value["high"] for value in cell["values"].values())
+    assert [baseline["name"] for baseline in results["baselines"]] == [
+        "log-mel mean + std",
+        "majority",
+        "onset activation + HMM",
+    ]
+    table = (output / "comparison.md").read_text().splitlines()
+    assert len(table) == 2 + 4 + 3
+    assert table[5].startswith("| collapsing | failed |")
+    assert min(Image.open(output / "comparison.png").size) > 300
+    # the untrained cell is what the trained one began with
+    trained, start = (AutoModel.from_pretrained(output / "cells" / name / "model") for name in ("tiny", "tiny_start"))
+    moved = [(one - other).abs().max() for one, other in zip(trained.parameters(), start.parameters(), strict=True)]
+    assert 0 < max(moved) < 0.05
+
+    # what is there is not made again; what is lost is
+    def files():
+        return {file: file.stat().st_mtime_ns for part in ("model", "parts") for file in output.rglob(f"{part}/**/*.*")}
+
+    before = files()
+    (output / "comparison.json").unlink()
+    lost = next(file for file in before if file.name == "model.json" and "tiny_start" in str(file))
+    lost.unlink()
+    compare(32)
+    assert {file for file, time in files().items() if before[file] != time} == {lost}
+    again = json.loads((output / "comparison.json").read_text())
+    assert [cell["values"] for cell in again["cells"]] == [cell["values"] for cell in results["cells"]]
+    # another budget is another comparison
+    assert "started with other settings" in compare(64) and "training.max_steps (8 -> 16)" in compare(64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--budget", "0"), "--budget must be more than 0"),
+        (("--budget", "100", "--music", "nowhere"), "--music nowhere is no folder"),
+        (("--budget", "100", "--cells", "bylo"), "there is no cell 'bylo'; did you mean byol"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(run_script, tmp_path, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        run_script("compare.py", *arguments, "--output", tmp_path / "out")
+    assert str(stopped.value).startswith(f"error: {message}") and "\n" not in str(stopped.value)
+    assert not (tmp_path / "out").exists()
