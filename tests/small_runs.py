@@ -163,3 +163,21 @@ def save_global_gradient(batches: list[dict], file: Path, parts: int = 1, **mode
     logs = {name: accelerator.reduce(value) for name, value in logs.items()}
     if accelerator.is_main_process:
         torch.save({"gradient": gradient, "logs": logs}, file)
+
+
+def train_cells(names: list[str], cells: Path, output: Path, budget_s: float, music: Path, file: Path) -> None:
+    """Train cells of a comparison; what each process learns of them is written into `file` with its rank."""
+    from accelerate import PartialState
+
+    from mert_hf.comparison.bench import train_cell
+    from mert_hf.comparison.cells import Music, read_cells
+    from mert_hf.errors import TrainingFailedError
+
+    state = PartialState(cpu=True)
+    found = []
+    for cell in read_cells(names, cells, output, budget_s, 1, Music(music, 3.0, 0.0), state.num_processes):
+        try:
+            found.append(train_cell(cell)["audio_hours"] * 3600)
+        except TrainingFailedError as error:
+            found.append(str(error))
+    file.with_name(f"{file.name}_{state.process_index}").write_text(json.dumps(found))

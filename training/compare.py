@@ -16,13 +16,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator, PartialState
+from accelerate.utils import parse_flag_from_env
 from huggingface_hub import constants
 
 from mert_hf.comparison.bench import Bench, judge_cell, train_cell
-from mert_hf.comparison.cells import Cell, cell_names, read_cells
+from mert_hf.comparison.cells import Cell, Music, cell_names, read_cells
 from mert_hf.comparison.plots import plot_comparison
 from mert_hf.comparison.table import compile_results, describe_cell, describe_failure, markdown_table
 from mert_hf.data.synthetic import write_corpus
+from mert_hf.engine.trainer import Interrupted
 from mert_hf.errors import InputError, TrainingFailedError
 from mert_hf.files import write_atomically
 from mert_hf.probing.encoders import LogMel
@@ -43,9 +45,11 @@ logger = logging.getLogger("mert_hf.compare")
 def main() -> None:
     """Cells to models to a table."""
     arguments = parse_arguments()
-    processes = PartialState(timeout=timedelta(days=2)).num_processes  # the others wait while one renders or judges
-    music = arguments.music or arguments.output / "synthetic_music"
-    cells = read_cells(arguments.cells, CELLS, arguments.output, arguments.budget, arguments.seed, music, processes)
+    # the others wait while one renders or judges
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=2))
+    folder = arguments.music or arguments.output / "synthetic_music"
+    music = Music(folder, arguments.min_track_s, arguments.held_out)
+    cells = read_cells(arguments.cells, CELLS, arguments.output, arguments.budget, arguments.seed, music, state.num_processes)
     accelerator = Accelerator(mixed_precision=cells[0].settings.training.mixed_precision)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
@@ -54,10 +58,13 @@ def main() -> None:
     with accelerator.main_process_first():
         arguments.output.mkdir(parents=True, exist_ok=True)
         if arguments.music is None:
-            write_corpus(music, PIECES, PIECE_S, arguments.seed, SAMPLING_RATE)
+            write_corpus(folder, PIECES, PIECE_S, arguments.seed, SAMPLING_RATE)
+        if accelerator.is_main_process:
+            music.claim(arguments.output)
         loaded = load_suite([TASKS[name] for name in arguments.tasks], arguments.cache, None)
     extraction = Extraction(
         arguments.cache / "features",
+        arguments.dtype,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         barrier=accelerator.wait_for_everyone,
@@ -66,10 +73,12 @@ def main() -> None:
     baselines = bench.judge(LogMel(), arguments.output / "baselines", baselines=True)
     circumstances = {
         "budget_s": arguments.budget,
-        "music": "synthetic, rendered by the package" if arguments.music is None else arguments.music.name,
+        "music": "synthetic, rendered by the package" if arguments.music is None else arguments.music.resolve().name,
         "seed": arguments.seed,
         "probe_seeds": arguments.seeds,
-        "processes": processes,
+        "min_track_s": music.min_track_s,
+        "held_out": music.held_out,
+        "processes": state.num_processes,
     }
     described = []
     for place, cell in enumerate(cells):
@@ -77,9 +86,9 @@ def main() -> None:
         described.append(run_cell(cell, bench))
         if accelerator.is_main_process:  # after every cell, so that one can look while the others run
             write_report(compile_results(described, baselines, circumstances), arguments.output)
-    PartialState().destroy_process_group()
+    state.destroy_process_group()
     failed = [cell["name"] for cell in described if "failed" in cell]
-    if failed:
+    if failed and accelerator.is_main_process:
         raise InputError(f"{len(failed)} of {len(cells)} cells could not be trained: {', '.join(failed)}; why is said above.")
 
 
@@ -96,10 +105,10 @@ def run_cell(cell: Cell, bench: Bench) -> dict:
 
 
 def write_report(results: dict, output: Path) -> None:
-    """`comparison.json`, the table and the picture."""
-    write_atomically(output / "comparison.json", json.dumps(results, indent=1) + "\n")
+    """`results.json`, the table and the picture."""
+    write_atomically(output / "results.json", json.dumps(results, indent=1) + "\n")
     write_atomically(output / "comparison.md", markdown_table(results))
-    title = f"{results['budget_s']:g} s of audio a cell ({results['music']}), one seed; points with 95 % intervals of the test"
+    title = f"{results['budget_s']:g} s of audio a cell ({results['music']}), one training each; 95 % over test examples"
     plot_comparison(results, title, output / "comparison.png")
 
 
@@ -108,9 +117,19 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = ", ".join(cell_names(CELLS))
     parser.add_argument("--budget", type=float, required=True, help="seconds of audio each cell is trained on")
-    parser.add_argument("--cells", nargs="+", default=[], metavar="CELL", help=f"only these: YAML files, or {names}")
+    parser.add_argument(
+        "--cells",
+        nargs="+",
+        default=[],
+        metavar="CELL",
+        help=f"only these, in this order (default: all): YAML files, or {names}",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the comparison, such as results/comparison")
     parser.add_argument("--music", type=Path, metavar="FOLDER", help="music to train on (default: an hour of synthetic music)")
+    parser.add_argument("--min_track_s", type=float, default=8.0, help="shorter tracks are left out of all cells (default: 8)")
+    parser.add_argument(
+        "--held_out", type=float, default=0.05, help="share of the tracks that is not trained on (default: 0.05)"
+    )
     parser.add_argument("--seed", type=int, default=1337, help="of everything drawn in training (default: 1337)")
     tasks = SUITES[SUITE]
     parser.add_argument("--tasks", nargs="+", default=tasks, choices=tasks, help="only these (default: all)")
@@ -119,12 +138,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--cache", type=Path, default=cache, help=f"folder of the tasks' music and of features (default: {cache})"
     )
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of features on the disk")
     arguments = parser.parse_args()
     if arguments.budget <= 0 or arguments.seeds < 1 or arguments.seed < 0:
         raise InputError("--budget must be more than 0, --seeds 1 or more, --seed 0 or more.")
     if arguments.music is not None and not arguments.music.is_dir():
         raise InputError(f"--music {arguments.music} is no folder.")
-    arguments.cells = [] if arguments.cells == ["all"] else arguments.cells
     return arguments
 
 
@@ -132,5 +151,8 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         main()
+    except Interrupted:
+        print("Stopped; the same line goes on from there.", file=sys.stderr)
+        raise
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -14,17 +14,20 @@ from mert_hf.comparison.cells import Cell
 from mert_hf.engine.jobs import make_job
 from mert_hf.engine.run import pretrain
 from mert_hf.engine.run_folder import RunFolder
+from mert_hf.errors import TrainingFailedError
 from mert_hf.files import write_atomically
 from mert_hf.probing.encoders import Encoder, load_encoder
 from mert_hf.probing.features import Extraction
 from mert_hf.probing.results import result_rows
 from mert_hf.probing.runner import Judging
-from mert_hf.probing.suite import make_jobs, run_jobs, suited
+from mert_hf.probing.suite import make_jobs, run_jobs, suits
 from mert_hf.tasks.base import TaskData
 
 logger = logging.getLogger(__name__)
 
 JUDGED = "judged"
+# a cell that collapsed would only collapse again
+FAILURE = "failed.json"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Bench:
             folder: keeps what was found.
             baselines: take them in.
         """
-        jobs = make_jobs(suited(self.loaded, encoder), encoder, (), self.judging, folder, baselines)
+        fitting = [data for data in self.loaded if suits(encoder, data.task)]
+        jobs = make_jobs(fitting, encoder, (), self.judging, folder, baselines)
         run_jobs(jobs, self.extraction)
         rows: dict[str, list[dict[str, Any]]] = {}
         for job in jobs:
@@ -65,18 +69,27 @@ def train_cell(cell: Cell) -> dict[str, Any]:
 
     Raises:
         InputError: as in `pretrain`; also where the cell's folder holds a run with other settings.
-        TrainingFailedError, Interrupted: as in `pretrain`.
+        TrainingFailedError: as in `pretrain`, now or when it was tried before.
+        Interrupted: as in `pretrain`.
     """
     run = RunFolder(cell.settings.output_dir)
-    finished, begun = run.results.is_file(), run.recipe.is_file()
+    failure = run.folder / FAILURE
+    finished, failed, begun = run.results.is_file(), failure.is_file(), run.recipe.is_file()
     state = PartialState()
     state.wait_for_everyone()  # nobody writes before everybody has looked
-    if finished:
+    if finished or failed:
         run.require_settings(cell.settings)
-    else:
+    if failed:
+        raise TrainingFailedError(json.loads(failure.read_text(encoding="utf-8"))["reason"])
+    if not finished:
         settings = replace(cell.settings, training=replace(cell.settings.training, resume=begun))
-        with run.hold():
-            pretrain(settings, make_job(settings), run)
+        try:
+            with run.hold():
+                pretrain(settings, make_job(settings), run)
+        except TrainingFailedError as error:
+            if state.is_main_process:
+                write_atomically(failure, json.dumps({"reason": str(error)}))
+            raise
         state.wait_for_everyone()
     return json.loads(run.results.read_text(encoding="utf-8"))
 
@@ -93,7 +106,7 @@ def judge_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
     before_s = json.loads(clock.read_text())["seconds"] if clock.is_file() else 0.0
     done = _count_parts(folder)
     started = time.perf_counter()
-    rows = bench.judge(encoder, folder / JUDGED)[encoder.title]
+    rows = bench.judge(encoder, folder / JUDGED).get(encoder.title, [])
     spent_s = time.perf_counter() - started
     state = PartialState()
     if _count_parts(folder) > done:

@@ -1,5 +1,7 @@
 """Cells of a comparison: recipes, cut to a budget of audio."""
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +11,8 @@ from mert_hf.engine.jobs import make_job
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import read_settings, recipe_names, suggest
 from mert_hf.errors import InputError
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES
+from mert_hf.files import write_atomically
+from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES
 
 # A file whose name begins so is a base of cells, and none itself.
 BASE_MARK = "_"
@@ -35,6 +38,40 @@ class Cell:
         return self.settings.training.max_steps > 0
 
 
+@dataclass(frozen=True)
+class Music:
+    """The corpus of a comparison.
+
+    Attributes:
+        folder: of audio files.
+        min_track_s: shorter tracks are left out of all cells; 8 s hold two crops of the multi-view methods.
+        held_out: share of the tracks that no cell is trained on.
+    """
+
+    folder: str | os.PathLike
+    min_track_s: float = 8.0
+    held_out: float = 0.05
+
+    def claim(self, output: str | os.PathLike) -> None:
+        """Note in a comparison's folder which music it is made of, or see that it is this.
+
+        Raises:
+            InputError: it is other music.
+        """
+        folder, note = Path(self.folder), Path(output) / "music.json"
+        sizes = sorted((str(file.relative_to(folder)), file.stat().st_size) for file in folder.rglob("*") if file.is_file())
+        found = {"folder": str(folder), "files": hashlib.sha256(json.dumps(sizes).encode()).hexdigest()}
+        if not note.is_file():
+            write_atomically(note, json.dumps(found) + "\n")
+            return
+        before = json.loads(note.read_text(encoding="utf-8"))
+        if before["files"] != found["files"]:
+            raise InputError(
+                f"the comparison in {output} is made of {before['folder']} as it was then; that music, or {folder}, is not the"
+                " same. Choose another --output."
+            )
+
+
 def cell_names(folder: str | os.PathLike) -> list[str]:
     """Names of the cells in a folder of recipes."""
     return [name for name in recipe_names(folder) if not name.startswith(BASE_MARK)]
@@ -46,18 +83,18 @@ def read_cells(
     output: str | os.PathLike,
     budget_s: float,
     seed: int,
-    music: str | os.PathLike,
+    music: Music,
     processes: int = 1,
 ) -> list[Cell]:
-    """The cells by name, all on the same music, with the same seed and the same budget.
+    """The cells by name, all on the same tracks, with the same seed and the same budget.
 
     Args:
-        names: of cells in the folder, or YAML files of recipes; empty for all of the folder.
+        names: of cells in the folder, or YAML files of recipes; empty for all of the folder, untrained ones first.
         folder: of the cells.
         output: each cell runs in `output/cells/<name>`.
         budget_s: seconds of audio that each is trained on, by all processes; see `cut_to_budget`.
         seed: of everything drawn.
-        music: folder of the corpus.
+        music: what all hear, whatever their recipes say of it.
         processes: that train together.
 
     Raises:
@@ -75,11 +112,15 @@ def read_cells(
         own = replace(
             settings,
             output_dir=str(Path(output) / "cells" / file.stem),
-            data=replace(settings.data, folder=str(music), dataset=None, streaming=False),
+            data=replace(settings.data, folder=str(music.folder), dataset=None, streaming=False, min_track_s=music.min_track_s),
             training=replace(settings.training, seed=seed, tracker="none"),
+            validation=replace(settings.validation, share=music.held_out, folder=None),
         )
         make_job(own)  # a mistake is told before the first cell is trained
         cells.append(Cell(file.stem, own))
+    if not names:
+        objectives = list(OBJECTIVES)
+        cells.sort(key=lambda cell: (cell.trained, objectives.index(cell.settings.objective)))
     titles = [cell.name for cell in cells]
     doubled = sorted({title for title in titles if titles.count(title) > 1})
     if doubled:

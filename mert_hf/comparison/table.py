@@ -1,4 +1,4 @@
-"""What a comparison came to: `comparison.json`, from which the table and the plot are made."""
+"""What a comparison came to: `results.json`, from which the table and the plot are made."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ NOT_TOLD = ("output_dir", "data.folder")
 
 
 def describe_cell(cell: Cell, trained: Mapping[str, Any], judged: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell of `comparison.json`; of its settings, those that differ from the defaults.
+    """A cell of `results.json`; of its settings, those that differ from the defaults.
 
     Args:
         cell: as it was run.
@@ -38,7 +38,7 @@ def describe_cell(cell: Cell, trained: Mapping[str, Any], judged: Mapping[str, A
 
 
 def describe_failure(cell: Cell, reason: str) -> dict[str, Any]:
-    """A cell of `comparison.json` whose training could not be finished."""
+    """A cell of `results.json` whose training could not be finished."""
     return {"name": cell.name, "failed": reason, "values": {}}
 
 
@@ -47,7 +47,7 @@ def compile_results(
     baselines: Mapping[str, Sequence[Mapping[str, Any]]],
     circumstances: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """`comparison.json`.
+    """`results.json`.
 
     Args:
         cells: by `describe_cell` or `describe_failure`.
@@ -70,15 +70,24 @@ def compile_results(
 
 
 def markdown_table(results: Mapping[str, Any]) -> str:
-    """One line a cell, then one a baseline; values with 95 % intervals over the test examples."""
-    head = ["system", "updates", "training", *results["columns"].values()]
+    """What was done in a sentence; one line a cell, then one a baseline, values with 95 % intervals."""
+    head = ["system", "updates", *results["columns"].values()]
     lines = [head, ["---"] * len(head)]
     for cell in results["cells"]:
-        how = ["failed", ""] if "failed" in cell else [str(cell["steps"]), f"{cell['training_s']:.0f} s"]
-        lines.append([cell["name"], *how, *_cells(cell, results["columns"])])
+        how = "failed" if "failed" in cell else str(cell["steps"])
+        lines.append([cell["name"], how, *_cells(cell, results["columns"])])
     for baseline in results["baselines"]:
-        lines.append([f"*{baseline['name']}*", "", "", *_cells(baseline, results["columns"])])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+        lines.append([f"*{baseline['name']}*", "", *_cells(baseline, results["columns"])])
+    return caption(results) + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def caption(results: Mapping[str, Any]) -> str:
+    """What was compared, and what the intervals hold."""
+    return (
+        f"Each cell: {results['budget_s']:g} s of audio ({results['music']}), one training (seed {results['seed']}), probes of"
+        f" {results['probe_seeds']} seed(s). Intervals of 95 % are over the test examples alone; another seed of the training"
+        " would move the values too."
+    )
 
 
 def _cells(system: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:

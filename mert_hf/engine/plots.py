@@ -183,24 +183,26 @@ def plot_numbers(metrics: PathLike, picture: PathLike, title: str, validation: P
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 
-def plot_prototype_usage(metrics: PathLike, picture: PathLike, title: str, counts: np.ndarray) -> None:
+def plot_prototype_usage(metrics: PathLike, picture: PathLike, title: str, usage: np.ndarray) -> None:
     """Draw how a clustering uses its prototypes: over the updates, and which share of the crops each has in the end.
 
-    A partial collapse shows left as a share far below 100 %, and right as a curve that ends long before the last prototype.
+    A partial collapse shows left as a share far below 100 %, and right as a curve that falls far below the dashed line long
+    before the last prototype.
 
     Args:
         metrics: a `metrics.jsonl` with `prototypes_used`.
         picture: file to write.
         title: above the panels.
-        counts: (prototypes,) crops that are nearest to each, in validation.
+        usage: (prototypes,) mean assignment of crops to each over the last hundred updates; adds up to 1.
     """
     figure, (left, right) = _figure(title, 1, 2, (12, 4.5))
     steps, values = _series(read_metrics(metrics), "prototypes_used")
     left.plot(steps, 100 * values)
     left.set(title="prototypes in use, exp(entropy) (%)", xlabel="update", ylim=(0, 102))
-    shares = 100 * np.sort(counts)[::-1] / max(counts.sum(), 1)
+    shares = 100 * np.sort(usage)[::-1]
     ranks = np.arange(1, len(shares) + 1)
-    right.plot(ranks[shares > 0], shares[shares > 0], ".-", markersize=3, label=f"{(shares > 0).sum()} of {len(shares)} in use")
+    used = np.exp(-np.sum(usage[usage > 0] * np.log(usage[usage > 0])))
+    right.plot(ranks[shares > 0], shares[shares > 0], ".-", markersize=3, label=f"{used:.0f} of {len(shares)} in use")
     right.axhline(100 / len(shares), color="0.6", linestyle="--", linewidth=1, label="all alike")
     right.set(title="share of the crops (%)", xlabel="prototypes, most used first", xscale="log", yscale="log")
     right.set_xlim(0.9, 1.2 * len(shares))

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mert_hf.engine.objective_settings import Data2VecSettings, MultiViewSettings
-from mert_hf.engine.settings import require, section, setting
+from mert_hf.engine.settings import require, section, setting, suggest
+from mert_hf.objectives import OBJECTIVES
 
 DEFAULT_BATCH_SIZE = 16
 
@@ -207,9 +208,7 @@ class PretrainSettings:
     """Everything a pre-training run depends on."""
 
     output_dir: str = setting("runs/pretrain", "folder of the run: checkpoints, metrics, model")
-    objective: Literal["masked_prediction", "data2vec", "contrastive", "byol", "clustering", "barlow_twins", "vicreg"] = (
-        setting("masked_prediction", "what the model is trained to do")
-    )
+    objective: str = setting("masked_prediction", f"what the model is trained to do: {', '.join(OBJECTIVES)}")
     model: dict[str, Any] = setting({}, "fields of the model's configuration that differ from its defaults (MERT-v1-95M)")
     data: DataSettings = section(DataSettings, "corpus and crops")
     teacher: TeacherSettings = section(TeacherSettings, "acoustic teacher")
@@ -225,6 +224,10 @@ class PretrainSettings:
     publish: PublishSettings = section(PublishSettings, "publishing")
 
     def __post_init__(self):
+        require(
+            self.objective in OBJECTIVES,
+            f"there is no objective {self.objective!r}" + suggest(self.objective, list(OBJECTIVES)),
+        )
         if self.training.batch_s is not None:
             require(
                 self.training.batch_s >= self.data.crop_s,

@@ -1,7 +1,7 @@
 """Settings of a script: a dataclass, filled from a recipe (YAML) and then from the command line, every key checked.
 
-A recipe holds only what differs from its `base` recipe, or from the defaults of the dataclass. On the command line any key is
-`--section.key value`; an unknown key, wherever it stands, is an error that names near ones.
+A recipe holds only what differs from its `base` (a recipe beside it, or by name), or from the defaults of the dataclass. On the
+command line any key is `--section.key value`; an unknown key, wherever it stands, is an error that names near ones.
 """
 
 import argparse
@@ -182,7 +182,9 @@ def _recipe_chain(recipe: str, recipes: Path) -> list[Path]:
         base = _read_yaml(file).get("base")
         if base is None:
             return chain
-        recipe, file = base, file.parent / (base if base.endswith(".yaml") else f"{base}.yaml")
+        name = base if base.endswith((".yaml", ".yml")) else f"{base}.yaml"
+        # a recipe of one's own may lie anywhere and begin with one of ours
+        recipe, file = base, next((place for place in (file.parent / name, recipes / name) if place.is_file()), recipes / name)
 
 
 def _read_yaml(file: Path) -> dict:

@@ -4,6 +4,9 @@ Gradients are those of the sum of all processes' losses. A process that returns 
 gradient that one process with the whole batch would compute.
 """
 
+import functools
+from collections.abc import Callable
+
 import torch
 import torch.distributed as distributed
 import torch.nn as nn
@@ -29,6 +32,21 @@ def gather(values: torch.Tensor) -> torch.Tensor:
 def at_least_float32(values: torch.Tensor) -> torch.Tensor:
     """Half precision as float32, in which statistics over a batch are exact enough; float32 and float64 as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def in_float32(loss: Callable) -> Callable:
+    """A loss of two batches of vectors, computed in float32 also under autocast.
+
+    Its matrix products would be half precision there: in bfloat16 the gradients of NT-Xent and Barlow Twins are 2 % off
+    (measured with 64 vectors of 256).
+    """
+
+    @functools.wraps(loss)
+    def computed(first: torch.Tensor, second: torch.Tensor, *args, **kwargs):
+        with torch.autocast(first.device.type, enabled=False):
+            return loss(at_least_float32(first), at_least_float32(second), *args, **kwargs)
+
+    return computed
 
 
 def add_up(values: torch.Tensor) -> torch.Tensor:

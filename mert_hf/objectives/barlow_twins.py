@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import torch
 
+from mert_hf.objectives.across_processes import in_float32
 from mert_hf.objectives.heads import Head
 from mert_hf.objectives.health import Sign, measure_correlation
 from mert_hf.objectives.multiview import MultiView
 
 
+@in_float32
 def barlow_twins(first: torch.Tensor, second: torch.Tensor, off_diagonal_weight: float = 1.0) -> torch.Tensor:
     """Mean of (1 - C_ii)^2 + weight * mean of C_ij^2, with C the cross-correlation of two views (arXiv 2103.03230).
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from mert_hf.objectives.across_processes import in_float32
 from mert_hf.objectives.heads import Head
 from mert_hf.objectives.health import Sign, measure_spread
 from mert_hf.objectives.moving_average import MovingAverage
@@ -12,6 +13,7 @@ from mert_hf.objectives.multiview import MultiView
 from mert_hf.ramps import cosine_ramp
 
 
+@in_float32
 def byol(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Mean squared distance of predictions and targets scaled to length 1: 2 - 2 * cosine (arXiv 2006.07733, equation 2).
 

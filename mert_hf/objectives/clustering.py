@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from mert_hf.objectives.across_processes import in_float32
 from mert_hf.objectives.heads import Head
 from mert_hf.objectives.health import Sign
 from mert_hf.objectives.moving_average import MovingAverage
@@ -15,6 +16,7 @@ from mert_hf.ramps import cosine_ramp
 USAGE_MOMENTUM = 0.99
 
 
+@in_float32
 def clustering(
     student: torch.Tensor,
     teacher: torch.Tensor,
@@ -84,7 +86,7 @@ class Clustering(MultiView):
         """As in [`MultiView`]; also how many prototypes are in use, and how sure the teacher is.
 
         `prototypes_used` is exp(entropy) of the mean assignment of the last hundred updates over the number of prototypes: 1
-        where all are used alike. In `eval()`, `prototype_counts` (prototypes,) tells how many crops each is nearest to.
+        where all are used alike.
         """
         student = self.gather([self.head(embedding) for embedding in embeddings])
         teacher = self.gather([self.teacher(view) for view in views])
@@ -103,17 +105,11 @@ class Clustering(MultiView):
             "teacher_entropy": torch.special.entr(assigned).sum(-1).mean(),
             "ema_distance": self.teacher.measure_distance(),
         }
-        if not self.training:
-            numbers["prototype_counts"] = torch.bincount(assigned.argmax(-1), minlength=len(self.usage)).double()
         return sum(losses) / 2, numbers
 
     def teacher_temperature(self) -> float:
         """Of the update that comes next."""
         return cosine_ramp(int(self.steps), self.temperature_steps, *self.teacher_temperatures)
-
-    def summarise(self, logs):
-        """Validation's numbers without the counts, which are drawn."""
-        return {name: value for name, value in logs.items() if name != "prototype_counts"}
 
     def after_step(self, step: int) -> None:
         """Move the teacher."""

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from mert_hf.objectives.across_processes import in_float32
 from mert_hf.objectives.heads import Head
 from mert_hf.objectives.multiview import MultiView
 
 
+@in_float32
 def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float = 0.1) -> torch.Tensor:
     """Normalised temperature-scaled cross-entropy (SimCLR, arXiv 2002.05709, equation 1; section 2.3 of the comparison).
 

@@ -14,6 +14,7 @@ from mert_hf.errors import InputError, TrainingFailedError
 from mert_hf.masking import draw_span_mask
 from mert_hf.objectives.across_processes import add_up, at_least_float32
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
+from mert_hf.objectives.health import CollapseWatch, Sign
 from mert_hf.objectives.masked_prediction import SpanMasking
 from mert_hf.objectives.moving_average import MovingAverage
 from mert_hf.ramps import linear_ramp
@@ -95,6 +96,12 @@ class Data2Vec(Objective):
         self.limits = {"target_std": min_target_std, "prediction_std": min_prediction_std}
         self.first_judged_step = first_judged_step
         self._deviations: dict[str, torch.Tensor] = {}
+        remedy = "Lower training.learning_rate or raise data2vec.decay_start; the run stops at half of that."
+        signs = [
+            Sign("target_std", "the targets of masked frames hardly differ", remedy, 2 * min_target_std),
+            Sign("prediction_std", "the predictions of masked frames hardly differ", remedy, 2 * min_prediction_std),
+        ]
+        self._watch = CollapseWatch(type(self).__name__, signs, first_judged_step)
 
     def train(self, mode: bool = True) -> "Data2Vec":
         """The teacher stays in `eval()`: no dropout, no layer left out."""
@@ -171,6 +178,7 @@ class Data2Vec(Objective):
         convolutions.load_state_dict(self.model.encoder.pos_conv_embed.state_dict())
         if step + 1 <= self.first_judged_step:
             return
+        self._watch.look(self._deviations, step)
         for name, limit in self.limits.items():
             value = float(self._deviations.get(name, torch.inf))
             if value < limit:

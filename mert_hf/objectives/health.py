@@ -32,16 +32,23 @@ class Sign:
 
 
 class CollapseWatch:
-    """Warns, by name and once, when a number becomes a sign of collapse, and says when it no longer is."""
+    """Warns, by name and once, when a number becomes a sign of collapse, and says when it no longer is.
 
-    def __init__(self, objective: str, signs: Iterable[Sign]):
+    Args:
+        objective: its name, for the warnings.
+        signs: to look for.
+        first_judged_step: updates before which nothing is said.
+    """
+
+    def __init__(self, objective: str, signs: Iterable[Sign], first_judged_step: int = FIRST_JUDGED_STEP):
         self.objective = objective
+        self.first_judged_step = first_judged_step
         self.signs = {sign.name: sign for sign in signs}
         self._warned: set[str] = set()
 
     def look(self, numbers: Mapping[str, torch.Tensor], step: int) -> None:
         """Judge the numbers of an update."""
-        if step < FIRST_JUDGED_STEP:
+        if step < self.first_judged_step:
             return
         for name, sign in self.signs.items():
             if name not in numbers:
@@ -94,8 +101,9 @@ def measure_rank(embeddings: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def measure_correlation(features: torch.Tensor) -> torch.Tensor:
     """() mean absolute correlation of two different dimensions of features (clips, hidden): 0 unrelated, 1 all the same."""
-    standard = features.float() - features.float().mean(0)
+    # float64, which autocast leaves alone
+    standard = features.double() - features.double().mean(0)
     standard = standard / standard.norm(dim=0).clamp(min=1e-12)
-    correlation = standard.T @ standard
+    correlation = (standard.T @ standard).float()
     hidden = len(correlation)
     return (correlation.abs().sum() - correlation.diagonal().abs().sum()) / (hidden * (hidden - 1))

@@ -12,10 +12,21 @@ from mert_hf.masking import draw_span_mask
 from mert_hf.mixture import NoiseMixture, mix_in
 from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
+from mert_hf.objectives.health import CollapseWatch, Sign
 from mert_hf.seeding import Draws
 
 # Rows that a converted fairseq checkpoint may have behind the codes: its dictionary's special symbols.
 FAIRSEQ_SPECIALS = 4
+# A model that hears raw samples knows no more than how often codes occur for its first several hundred updates.
+FIRST_JUDGED_STEP = 1000
+SIGNS = (
+    Sign(
+        "predicted_perplexity",
+        "the model predicts one code for nearly all masked frames",
+        "Lower training.learning_rate or lengthen training.warmup_steps.",
+        low=1.5,
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,8 @@ class MaskedPrediction(Objective):
         self.masking = masking
         self.mixture = mixture
         self.codebooks_per_update = codebooks_per_update
+        self._steps = 0
+        self._watch = CollapseWatch(type(self).__name__, SIGNS, FIRST_JUDGED_STEP)
         # in a tuple, so that torch does not see them: teachers are no part of checkpoints or of the exchange between processes
         self._teachers = (code_teacher, cqt_teacher)
 
@@ -119,7 +132,13 @@ class MaskedPrediction(Objective):
         for name in ("label", "predicted"):
             if f"{name}_counts" in logs:
                 report[f"{name}_perplexity"] = perplexity(logs[f"{name}_counts"])
+        if "predicted_perplexity" in report:
+            self._watch.look({"predicted_perplexity": report["predicted_perplexity"].min()}, self._steps)
         return report
+
+    def after_step(self, step: int) -> None:
+        """Count, so that validation knows when to judge."""
+        self._steps = step + 1
 
     def state(self) -> dict[str, torch.Tensor]:
         """The temperatures, where they are learnt."""

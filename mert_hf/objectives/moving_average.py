@@ -19,6 +19,14 @@ class MovingAverage(nn.Module):
         # in a tuple, so that torch does not see them: they are part of the objective already
         self._followed = modules
 
+    def train(self, mode: bool = True) -> "MovingAverage":
+        """Batch normalisation takes the statistics of the batch while training; dropout and LayerDrop stay off."""
+        super().train(False)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(mode)
+        return self
+
     @torch.no_grad()
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Through the averages of all modules."""

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from mert_hf.objectives.across_processes import in_float32
 from mert_hf.objectives.heads import Head
 from mert_hf.objectives.health import Sign, measure_correlation
 from mert_hf.objectives.multiview import MultiView
 
 
+@in_float32
 def vicreg_terms(
     first: torch.Tensor, second: torch.Tensor, least_std: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

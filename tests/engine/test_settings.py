@@ -54,6 +54,8 @@ def test_a_recipe_can_be_a_file(parse, tmp_path):
     file = tmp_path / "elsewhere" / "mine.yaml"
     file.write_text("base: ../base.yaml\ninner:\n  rate: 2.0\n")
     assert parse("--recipe", str(file)).inner == Inner(steps=20, rate=2.0)
+    file.write_text("base: long\n")  # a name that is not beside the file is one of the recipes
+    assert parse("--recipe", str(file)).inner == Inner(steps=500, rate=1.0)
 
 
 @pytest.mark.parametrize(

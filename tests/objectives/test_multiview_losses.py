@@ -141,3 +141,12 @@ def test_vicreg_terms_see_what_they_are_for(views):
     torch.testing.assert_close(wide[2], plain[2], rtol=1e-3, atol=0)
     repeated = first[:, :1].expand(-1, 5)
     assert float(vicreg_terms(repeated, repeated)[2]) == pytest.approx((7 / 6) ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", [nt_xent, byol, barlow_twins, vicreg_terms, lambda a, b: clustering(a, b, torch.zeros(256))])
+def test_half_precision_does_not_reach_the_losses(loss):
+    first = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+    second = first + 0.5 * torch.randn(64, 256, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(first, second)
+    torch.testing.assert_close(found, loss(first, second), rtol=0, atol=0)

@@ -137,12 +137,16 @@ def test_clustering_centres_and_sharpens():
     assert torch.equal(objective.center, before)
 
 
-def test_validation_counts_the_prototypes():
-    objective = make_multiview("clustering").eval()
-    batch = objective.prepare(make_pairs(), Draws(0))
-    logs = objective(batch, objective.count(batch)).logs
-    assert logs["prototype_counts"].sum() == 10
-    assert "prototype_counts" not in objective.summarise(logs)
+def test_teachers_drop_nothing_out_but_take_the_statistics_of_their_batch():
+    for name in WITH_TEACHER:
+        teacher = make_multiview(name, "mert").teacher.train()
+        for module in teacher.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.5
+        clips = make_pairs()[:, 0]
+        torch.testing.assert_close(teacher(clips), teacher(clips), rtol=0, atol=0)
+        norms = [module for module in teacher.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+        assert norms and all(module.training for module in norms)
 
 
 @pytest.mark.parametrize("kind", ["resnet", "mert"])

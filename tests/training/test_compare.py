@@ -35,7 +35,7 @@ TINY = {
 
 @pytest.fixture
 def compare(run_script, small_suite, tmp_path, capsys):
-    """`compare(budget_s)` -> what was printed as the error, and `comparison.json`."""
+    """`compare(budget_s)` -> what was printed as the error, and `results.json`."""
     music, files = tmp_path / "music", []
     write_corpus(music, 5, 9.0, seed=2, sampling_rate=16000)
     for name, cell in TINY.items():
@@ -57,7 +57,7 @@ def compare(run_script, small_suite, tmp_path, capsys):
 def test_cells_are_trained_judged_and_put_into_a_table(compare, tmp_path):
     output = tmp_path / "out"
     assert compare(32) == "error: 1 of 4 cells could not be trained: collapsing; why is said above."
-    results = json.loads((output / "comparison.json").read_text())
+    results = json.loads((output / "results.json").read_text())
     cells = {cell["name"]: cell for cell in results["cells"]}
     assert list(cells) == list(TINY)
     assert {name: (cell["steps"], cell["audio_s"]) for name, cell in cells.items() if "failed" not in cell} == {
@@ -78,7 +78,8 @@ def test_cells_are_trained_judged_and_put_into_a_table(compare, tmp_path):
         "majority",
         "onset activation + HMM",
     ]
-    table = (output / "comparison.md").read_text().splitlines()
+    caption, _, *table = (output / "comparison.md").read_text().splitlines()
+    assert caption.startswith("Each cell: 32 s of audio (music), one training (seed 1337), probes of 1 seed(s).")
     assert len(table) == 2 + 4 + 3
     assert table[5].startswith("| collapsing | failed |")
     assert min(Image.open(output / "comparison.png").size) > 300
@@ -92,15 +93,18 @@ def test_cells_are_trained_judged_and_put_into_a_table(compare, tmp_path):
         return {file: file.stat().st_mtime_ns for part in ("model", "parts") for file in output.rglob(f"{part}/**/*.*")}
 
     before = files()
-    (output / "comparison.json").unlink()
+    (output / "results.json").unlink()
     lost = next(file for file in before if file.name == "model.json" and "tiny_start" in str(file))
     lost.unlink()
     compare(32)
     assert {file for file, time in files().items() if before[file] != time} == {lost}
-    again = json.loads((output / "comparison.json").read_text())
+    again = json.loads((output / "results.json").read_text())
     assert [cell["values"] for cell in again["cells"]] == [cell["values"] for cell in results["cells"]]
-    # another budget is another comparison
-    assert "started with other settings" in compare(64) and "training.max_steps (8 -> 16)" in compare(64)
+    # another budget, or other music, is another comparison
+    other = compare(64)
+    assert "started with other settings" in other and "training.max_steps (8 -> 16)" in other
+    (tmp_path / "music" / "one.flac").write_bytes(b"more")
+    assert "is made of" in compare(32)
 
 
 @pytest.mark.parametrize(

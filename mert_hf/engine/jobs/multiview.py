@@ -12,7 +12,7 @@ from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.modeling_mert import MERTModel
 from mert_hf.modeling_multiview import MultiViewModel
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES
+from mert_hf.objectives import MULTIVIEW_OBJECTIVES, Clustering
 from mert_hf.seeding import seed_torch
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,6 @@ class MultiViewJob(Job):
     def draw(self, run, objective, validator, validation, title):
         """Curves; of clustering also how often each prototype is used."""
         super().draw(run, objective, validator, validation, title)
-        if validation is not None and "prototype_counts" in validation.counts:
-            counts = validation.counts["prototype_counts"].numpy()
-            plots.plot_prototype_usage(run.metrics, run.report / "prototype_usage.png", title, counts)
+        if isinstance(objective, Clustering):
+            usage = objective.usage.cpu().numpy()
+            plots.plot_prototype_usage(run.metrics, run.report / "prototype_usage.png", title, usage)
