@@ -15,7 +15,7 @@ from mert_hf.probing.features import Extraction, extract_features
 from mert_hf.probing.metrics import METRICS, Scores
 from mert_hf.probing.probe_training import Feed, read_probes
 from mert_hf.probing.probes import ProbeBank
-from mert_hf.probing.readout import Readout, beat_targets, merge_scores
+from mert_hf.probing.readout import Readout, Scorer, beat_targets, merge_scores
 from mert_hf.tasks.base import SPLITS, TaskData
 
 # frames of the validation split that are asked after every epoch, evenly spread
@@ -31,7 +31,7 @@ class Bench(Protocol):
         hidden_size: of the features; a window's vector may be longer than a frame's.
         outputs: numbers a probe gives.
         examples: in the training split.
-        test_examples: in the test split.
+        test_groups: how many independent things the test split holds, such as files or pieces.
         layer_seeds: how many seeds are scored for every layer; None is all.
         notes: what a reader of the result should know.
     """
@@ -39,7 +39,7 @@ class Bench(Protocol):
     hidden_size: int
     outputs: int
     examples: int
-    test_examples: int
+    test_groups: int
     layer_seeds: int | None
     notes: tuple[str, ...]
 
@@ -59,11 +59,15 @@ class Bench(Protocol):
         """One head's answers as the measures take them."""
 
     def scores(self, predictions: Predictions, chosen: NDArray | None = None) -> Scores:
-        """All measures on the test split, or on the chosen examples of it (which may repeat)."""
+        """All measures on the test split, or on the chosen groups of it (which may repeat)."""
 
 
 class LabelBench:
-    """A task of one label an example; see [`Bench`]."""
+    """A task of one label an example; see [`Bench`].
+
+    Attributes:
+        test_references: (answers, ...) of the test split: one an example, or one a window.
+    """
 
     layer_seeds = None
 
@@ -75,7 +79,13 @@ class LabelBench:
         if data.task.aggregation == "mean_features":
             self._features = {split: _mean_features(features) for split, features in self._features.items()}
         self.hidden_size = self._features["train"].hidden_size
-        self.examples, self.test_examples = len(data.splits["train"]), len(data.splits["test"])
+        by_window = data.task.aggregation == "window"
+        self._scorers = {
+            split: Scorer(self.readout, split, self._features[split].owners if by_window else None)
+            for split in ("validation", "test")
+        }
+        self.examples, self.test_groups = len(data.splits["train"]), self._scorers["test"].groups
+        self.test_references = self._scorers["test"].references
 
     def feed(self, chosen=None) -> Feed:
         """See [`Bench`]."""
@@ -120,7 +130,7 @@ class LabelBench:
 
     def scores(self, predictions, chosen=None):
         """See [`Bench`]."""
-        return self.readout.scores("test", predictions, chosen)
+        return self._scorers["test"](predictions, chosen)
 
     def _answers(self, split: str, logits: NDArray) -> dict[str, NDArray]:
         return self.readout.answers(logits, self._features[split].owners, len(self.data.splits[split]))
@@ -129,7 +139,7 @@ class LabelBench:
         """The task's measure of every way to join windows."""
         joined = self._answers(split, logits)
         return {
-            name: self.readout.scores(split, self.readout.predictions(answers)).values[self.data.task.monitor]
+            name: self._scorers[split](self.readout.predictions(answers)).values[self.data.task.monitor]
             for name, answers in joined.items()
         }
 
@@ -157,7 +167,7 @@ class BeatBench:
         }
         self._tracker = BeatTracker(encoder.frame_rate)
         self.hidden_size = self._features["train"].hidden_size
-        self.examples, self.test_examples = len(self.beats["train"]), len(self.beats["test"])
+        self.examples, self.test_groups = len(self.beats["train"]), len(self.beats["test"])
 
     def feed(self, chosen=None) -> Feed:
         """See [`Bench`]."""

@@ -1,6 +1,7 @@
 """How each kind of task is put to a probe and its answer read: targets, loss, the answer of several windows, predictions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,8 +67,11 @@ class Readout:
             examples: how many.
 
         Returns:
-            (examples, outputs) by ensemble; "mean" is that of the logits, the others exist for "best_ensemble" alone.
+            (examples, outputs) by ensemble; "mean" is that of the logits, the others exist for "best_ensemble" alone. Where
+            every window is an example of its own, "window": (windows, outputs) as they are.
         """
+        if self.data.task.aggregation == "window":
+            return {"window": logits}
         counts = np.bincount(owners, minlength=examples)[:, None]
 
         def mean(values: NDArray) -> NDArray:
@@ -94,13 +98,6 @@ class Readout:
             return answers * self._deviation + self._mean
         return answers
 
-    def scores(self, split: str, predictions: NDArray, chosen: NDArray | None = None) -> Scores:
-        """All measures of the task; `chosen` are the examples that count, all by default."""
-        references = self.references[split]
-        if chosen is not None:
-            references, predictions = references[chosen], predictions[chosen]
-        return merge_scores(METRICS[name](references, predictions, self.data.labels) for name in self.data.task.metrics)
-
     def _missing_classes(self) -> tuple[str, ...]:
         train = self.targets["train"]
         if self.kind in ("multiclass", "key"):
@@ -111,6 +108,43 @@ class Readout:
             return ()
         missing = [label for label, count in zip(self.data.labels, counts, strict=True) if not count]
         return (f"no training example of {', '.join(missing)}",) if missing else ()
+
+
+class Scorer:
+    """Scores answers on a split, all or those of some groups.
+
+    Args:
+        readout: of the task.
+        split: that was asked.
+        owners: (answers,) the example of every answer: all its windows where each is an example of its own. By default every
+            example has one.
+
+    Attributes:
+        references: (answers, ...) what is right.
+        groups: how many things the split holds that are independent of each other, such as files or pieces (`Example.group`):
+            resampling takes all answers of one or none.
+    """
+
+    def __init__(self, readout: Readout, split: str, owners: NDArray[np.int64] | None = None):
+        examples = readout.data.splits[split]
+        owners = np.arange(len(examples)) if owners is None else owners
+        self.references = readout.references[split][owners]
+        self._data = readout.data
+        numbers: dict[Any, int] = {}
+        names = (place if example.group is None else example.group for place, example in enumerate(examples))
+        of_example = [numbers.setdefault(name, len(numbers)) for name in names]
+        of_answer = np.array(of_example)[owners]
+        self.groups = len(numbers)
+        order = np.argsort(of_answer, kind="stable")
+        self._rows = np.split(order, np.cumsum(np.bincount(of_answer, minlength=self.groups))[:-1])
+
+    def __call__(self, predictions: NDArray, chosen: NDArray[np.int64] | None = None) -> Scores:
+        """All measures of the task; `chosen` are the groups that count (which may repeat), all by default."""
+        references = self.references
+        if chosen is not None:
+            rows = np.concatenate([self._rows[group] for group in chosen])
+            references, predictions = references[rows], predictions[rows]
+        return merge_scores(METRICS[name](references, predictions, self._data.labels) for name in self._data.task.metrics)
 
 
 def merge_scores(several) -> Scores:

@@ -16,7 +16,7 @@ from mert_hf.probing.features import Extraction
 from mert_hf.probing.intervals import bootstrap_intervals, draw_share, resampled
 from mert_hf.probing.probe_training import train_probes
 from mert_hf.probing.probes import WEIGHTED_SUM, ProbeShape
-from mert_hf.probing.readout import Readout
+from mert_hf.probing.readout import Readout, Scorer
 from mert_hf.probing.separation import score_separation, train_separation_probe
 from mert_hf.tasks.base import TaskData
 
@@ -108,19 +108,28 @@ def judge(encoder: Encoder, data: TaskData, extraction: Extraction, judging: Jud
 def judge_baseline(data: TaskData, baseline: Callable[[TaskData], Predictions]) -> dict[str, Any]:
     """Score predictions that need no probe."""
     predictions = baseline(data)
+    groups = len(data.splits["test"])
     if data.task.kind == "beats":
         beats = [data.target(example) for example in data.splits["test"]]
         score = lambda chosen=None: beat_scores(data, beats, predictions, chosen)  # noqa: E731
     else:
-        readout = Readout(data)
-        score = lambda chosen=None: readout.scores("test", predictions, chosen)  # noqa: E731
+        owners = _window_owners(data) if data.task.aggregation == "window" else np.arange(groups)
+        scorer = Scorer(Readout(data), "test", owners)
+        groups = scorer.groups
+        score = lambda chosen=None: scorer(predictions[owners], chosen)  # noqa: E731
     scores = score()
-    intervals = bootstrap_intervals(lambda chosen: [score(chosen).values], len(data.splits["test"]), _draws(data))
+    intervals = bootstrap_intervals(lambda chosen: [score(chosen).values], groups, _draws(data))
     return {
         "values": {name: _value([value], intervals.get(name)) for name, value in scores.values.items()},
         "left_out": dict(scores.left_out),
         "notes": list(data.notes),
     }
+
+
+def _window_owners(data: TaskData) -> NDArray[np.int64]:
+    """(windows,) the test example of every window, by the lengths of the files: a baseline counts as often as a probe."""
+    counts = [len(data.task.windows.spans(example.duration_s())) for example in data.splits["test"]]
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 def _summary(bench: Bench, data: TaskData, heads: Sequence[str], best: int, answers: list[NDArray]) -> dict[str, Any]:
@@ -144,7 +153,7 @@ def _summary(bench: Bench, data: TaskData, heads: Sequence[str], best: int, answ
     def on(chosen: NDArray) -> list[dict[str, float]]:
         return [bench.scores(found, chosen).values for found in predictions]
 
-    intervals = bootstrap_intervals(on, bench.test_examples, _draws(data))
+    intervals = bootstrap_intervals(on, bench.test_groups, _draws(data))
     result = {
         "layer": heads[best],
         "values": {name: _value([scores.values[name] for scores in scored], intervals.get(name)) for name in scored[0].values},
@@ -155,13 +164,12 @@ def _summary(bench: Bench, data: TaskData, heads: Sequence[str], best: int, answ
     }
     protocol = data.task.protocol
     if protocol.test_resamples:
-        halves = resampled(on, bench.test_examples, protocol.test_resamples, protocol.test_share)
+        halves = resampled(on, bench.test_groups, protocol.test_resamples, protocol.test_share)
         for name, (mean, std) in halves.items():
             result["values"][name] |= {"resampled_mean": mean, "resampled_std": std}
     if data.task.kind in ("multiclass", "key"):
         confusion = np.zeros((len(data.labels), len(data.labels)), dtype=np.int64)
-        truths = [data.target(example) for example in data.splits["test"]]
-        np.add.at(confusion, (truths, predictions[0]), 1)
+        np.add.at(confusion, (bench.test_references, predictions[0]), 1)
         result["confusion"] = confusion.tolist()
     return result
 

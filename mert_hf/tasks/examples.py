@@ -26,6 +26,8 @@ class Example:
         audio: a path, the bytes of a file, or a [`Waveform`].
         label: see `Kind`.
         start_s, end_s: the part of the audio that is meant; None is its end.
+        group: examples of one group, such as parts of a piece, are not independent: intervals are drawn over groups. None: the
+            example is a group of its own.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Example:
     label: Any
     start_s: float = 0.0
     end_s: float | None = None
+    group: str | None = None
 
     def read(self, sampling_rate: int) -> np.ndarray:
         """The example's part of the audio, (samples,) float32 mono at `sampling_rate`.

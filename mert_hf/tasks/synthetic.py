@@ -112,6 +112,7 @@ def _chords(item: Item) -> list[Example]:
             f"{PITCH_CLASS_NAMES[span.root]}:{CHORD_FAMILIES[span.quality]}",
             span.start_s,
             span.start_s + CHORD_S,
+            group=item.name,
         )
         for span in kept
     ]

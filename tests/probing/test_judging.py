@@ -15,7 +15,7 @@ from mert_hf.probing.encoders import LogMel
 from mert_hf.probing.features import Extraction
 from mert_hf.probing.intervals import bootstrap_intervals, draw_share, resampled
 from mert_hf.probing.plots import circle_of_fifths
-from mert_hf.probing.readout import Readout, beat_targets
+from mert_hf.probing.readout import Readout, Scorer, beat_targets
 from mert_hf.probing.results import averages, markdown_table, result_rows
 from mert_hf.probing.runner import Judging, judge, judge_baseline
 from mert_hf.tasks import TASKS
@@ -85,7 +85,7 @@ def test_classes_without_positives_are_named():
     data = make_task(splits, "multilabel", "ab", ("roc_auc", "mean_average_precision"), "roc_auc").load()
     readout = Readout(data)
     assert readout.notes == ("no training example of b",)
-    scores = readout.scores("test", np.array([[0.9, 0.1], [0.1, 0.2]]))
+    scores = Scorer(readout, "test")(np.array([[0.9, 0.1], [0.1, 0.2]]))
     assert scores.values["roc_auc"] == 1.0 and scores.left_out == {"b": "has no positive example"}
 
 
@@ -116,6 +116,49 @@ def test_windows_become_one_answer():
     np.testing.assert_allclose(np.exp(ensembles["max"][0]), probabilities[:3].max(axis=0))
     assert {name: int(answer[0].argmax()) for name, answer in ensembles.items()}["vote"] == 1
     assert int(ensembles["max"][0].argmax()) == 0
+
+
+def test_windows_that_are_examples_of_their_own_are_scored_each_and_resampled_by_file(extraction):
+    data = pitch_task((24, 8, 12), seconds=1.0, windows=Windows(duration_s=0.25), aggregation="window").load()
+    logits = np.arange(8.0).reshape(4, 2)
+    assert (Readout(data).answers(logits, np.array([0, 0, 1, 1]), 2)["window"] == logits).all()
+    # the first half of every test clip sounds another pitch: every second window is wrong, which no mean would show
+    mixed = []
+    for place, example in enumerate(data.splits["test"]):
+        sound = example.audio.samples.copy()
+        sound[: RATE // 2] = tone(50 + 7 * ((place + 1) % 4), 0.5)
+        mixed.append(replace(example, audio=Waveform(sound, RATE)))
+    data = replace(data, splits={**data.splits, "test": mixed}, fingerprint="mixed")
+    result = judge(LogMel(RATE), data, extraction, ONE)
+    assert result["values"]["accuracy"]["value"] == pytest.approx(0.5, abs=0.1)
+    assert np.sum(result["confusion"]) == 48
+    assert np.trace(result["confusion"]) / 48 == result["values"]["accuracy"]["seeds"][0]
+    # the windows of a file come and go together, so resampling files leaves the half that is right
+    assert result["values"]["accuracy"]["high"] - result["values"]["accuracy"]["low"] < 0.2
+    bench = LabelBench(LogMel(RATE), data, extraction)
+    assert (bench.test_groups, len(bench.test_references)) == (12, 48)
+    right = bench.test_references.copy()
+    right[:4] = (right[:4] + 1) % 4  # the first file is wrong throughout
+    assert [bench.scores(right, np.array(files)).values["accuracy"] for files in ([0], [1], [0, 0, 1])] == [0, 1, 1 / 3]
+    guess = judge_baseline(data, lambda data: np.arange(12) % 4)  # right for every file
+    assert guess["values"]["accuracy"]["value"] == 1.0
+    uneven = [replace(example, end_s=0.25 if place == 0 else None) for place, example in enumerate(mixed)]
+    wrong = judge_baseline(
+        replace(data, splits={**data.splits, "test": uneven}), lambda data: np.array([1, *np.arange(1, 12) % 4])
+    )
+    assert wrong["values"]["accuracy"]["value"] == pytest.approx(44 / 45)  # the short file is one window of 45
+
+
+def test_examples_of_a_group_are_resampled_together():
+    rows = [Example(str(n), Waveform(np.zeros(8, np.float32), 8), "a", group=f"piece {n // 3}") for n in range(6)]
+    data = make_task(dict.fromkeys(("train", "validation", "test"), rows), "multiclass", "ab", ("accuracy",), "accuracy").load()
+    scorer = Scorer(Readout(data), "test")
+    assert scorer.groups == 2
+    answers = np.array([0, 0, 0, 1, 1, 0])
+    assert [scorer(answers, np.array(pieces)).values["accuracy"] for pieces in ([0], [1], [1, 1])] == [1, 1 / 3, 1 / 3]
+    assert scorer(answers).values["accuracy"] == pytest.approx(4 / 6)
+    values = judge_baseline(data, lambda data: answers)["values"]["accuracy"]
+    assert (values["low"], values["high"]) == (pytest.approx(1 / 3), 1.0)  # the four draws of two pieces
 
 
 @pytest.mark.parametrize("aggregation", ["mean_logits", "mean_features"])
