@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mert_hf.errors import InputError
 from mert_hf.probing.beat_tracking import BeatTracker
 from mert_hf.probing.onsets import onset_activation
 from mert_hf.spectra_mert import Chromagram
@@ -25,14 +26,21 @@ Predictions = NDArray | list[NDArray]
 
 
 def majority(data: TaskData) -> Predictions:
-    """The most frequent class, the shares of all labels, the mean, or beats in the median tempo of the training split."""
+    """The most frequent class, the shares of all labels, the mean, or beats in the median tempo of the training split.
+
+    Raises:
+        InputError: no training track has two beats.
+    """
     train = [data.target(example) for example in data.splits["train"]]
     test = data.splits["test"]
     if data.task.kind in ("multiclass", "key"):
         return np.full(len(test), np.bincount(train, minlength=len(data.labels)).argmax())
     if data.task.kind in ("multilabel", "regression"):
         return np.tile(np.mean(train, axis=0, dtype=np.float64), (len(test), 1))
-    period_s = float(np.median(np.concatenate([np.diff(beats) for beats in train if len(beats) > 1])))
+    periods = [np.diff(beats) for beats in train if len(beats) > 1]
+    if not periods:
+        raise InputError(f"{data.task.name}: no track of the training split has two beats; there is no tempo to guess.")
+    period_s = float(np.median(np.concatenate(periods)))
     return [np.arange(0.0, example.duration_s(), period_s) for example in test]
 
 
