@@ -60,7 +60,7 @@ def main() -> None:
         accelerator.wait_for_everyone,
     )
     judging = Judging(arguments.seeds, arguments.probe, arguments.first_summed, arguments.limited, str(accelerator.device))
-    jobs = make_jobs(loaded, model, [untrained, LogMel()], judging, arguments.output)
+    jobs = make_jobs(loaded, model, [untrained, LogMel()], judging, extraction.dtype, arguments.output)
     run_jobs(jobs, extraction)
     if accelerator.is_main_process:
         results = write_report(jobs, model, arguments.model, arguments.suite, arguments.output)

@@ -51,7 +51,7 @@ class Bench:
             folder: keeps what was found.
             baselines: take them in.
         """
-        jobs = make_jobs(suited(self.loaded, encoder), encoder, (), self.judging, folder, baselines)
+        jobs = make_jobs(suited(self.loaded, encoder), encoder, (), self.judging, self.extraction.dtype, folder, baselines)
         run_jobs(jobs, self.extraction)
         rows: dict[str, list[dict[str, Any]]] = {}
         for job in jobs:

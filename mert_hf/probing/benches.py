@@ -12,10 +12,9 @@ from mert_hf.probing.beat_tracking import BeatTracker
 from mert_hf.probing.cache import Features
 from mert_hf.probing.encoders import Encoder
 from mert_hf.probing.features import Extraction, extract_features
-from mert_hf.probing.metrics import METRICS, Scores
 from mert_hf.probing.probe_training import Feed, read_probes
 from mert_hf.probing.probes import ProbeBank
-from mert_hf.probing.readout import Readout, Scorer, beat_targets, merge_scores
+from mert_hf.probing.readout import PROBE_NOTES, Readout, Scorer, TaskScores, beat_targets, score_all
 from mert_hf.tasks.base import SPLITS, TaskData
 
 # frames of the validation split that are asked after every epoch, evenly spread
@@ -58,7 +57,7 @@ class Bench(Protocol):
     def predictions(self, answers: NDArray) -> Predictions:
         """One head's answers as the measures take them."""
 
-    def scores(self, predictions: Predictions, chosen: NDArray | None = None) -> Scores:
+    def scores(self, predictions: Predictions, chosen: NDArray | None = None) -> TaskScores:
         """All measures on the test split, or on the chosen groups of it (which may repeat)."""
 
 
@@ -155,6 +154,7 @@ class BeatBench:
     notes = (
         "epoch, learning rate and layer are chosen by the validation loss, not by F1",
         "training crops are cut from the features of whole windows; other layers than the chosen one are scored with one seed",
+        *PROBE_NOTES,
     )
 
     def __init__(self, encoder: Encoder, data: TaskData, extraction: Extraction):
@@ -220,12 +220,12 @@ class BeatBench:
         return beat_scores(self.data, self.beats["test"], predictions, chosen)
 
 
-def beat_scores(data: TaskData, beats: Sequence[NDArray], predictions: Sequence[NDArray], chosen: NDArray | None) -> Scores:
+def beat_scores(data: TaskData, beats: Sequence[NDArray], predictions: Sequence[NDArray], chosen: NDArray | None) -> TaskScores:
     """All measures of a beat task on the test split, or on chosen examples of it."""
     places = range(len(beats)) if chosen is None else chosen
     names = [f"{data.splits['test'][place].name} ({number})" for number, place in enumerate(places)]
     truths, guesses = [beats[place] for place in places], [predictions[place] for place in places]
-    return merge_scores(METRICS[metric](truths, guesses, names) for metric in data.task.metrics)
+    return score_all(data.task.metrics, truths, guesses, names)
 
 
 def make_bench(encoder: Encoder, data: TaskData, extraction: Extraction) -> LabelBench | BeatBench:

@@ -107,7 +107,8 @@ def cut_windows(waveform: NDArray[np.float32], windows: Windows, sampling_rate: 
     cut = [(start, waveform[round(start * sampling_rate) : round(end * sampling_rate)]) for start, end in spans]
     if windows.least_rms:
         loudness = [float(np.sqrt(np.mean(samples**2))) for _, samples in cut]
-        least = windows.least_rms * float(np.sqrt(np.mean(waveform**2)))
+        heard = waveform if windows.heard_s is None else waveform[: round(windows.heard_s * sampling_rate)]
+        least = windows.least_rms * float(np.sqrt(np.mean(heard**2)))
         cut = [pair for pair, rms in zip(cut, loudness, strict=True) if rms >= least] or [cut[int(np.argmax(loudness))]]
         if windows.most is not None and len(cut) > windows.most:
             cut = [cut[place * len(cut) // windows.most] for place in range(windows.most)]

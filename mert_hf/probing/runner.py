@@ -18,7 +18,7 @@ from mert_hf.probing.probe_training import train_probes
 from mert_hf.probing.probes import WEIGHTED_SUM, ProbeShape
 from mert_hf.probing.readout import Readout, Scorer
 from mert_hf.probing.separation import score_separation, train_separation_probe
-from mert_hf.tasks.base import TaskData
+from mert_hf.tasks.base import Task, TaskData
 
 # measures that take long are resampled less often
 BOOTSTRAP_DRAWS, SLOW_BOOTSTRAP_DRAWS = 1000, 200
@@ -57,7 +57,7 @@ def judge(encoder: Encoder, data: TaskData, extraction: Extraction, judging: Jud
     protocol = data.task.protocol
     if judging.head is not None:
         protocol = replace(protocol, head=judging.head)
-    summed = tuple(range(judging.first_summed, len(encoder.layers))) if len(encoder.layers) > 1 else ()
+    summed = _summed_places(encoder, judging)
     rates = protocol.learning_rates or (protocol.learning_rate,)
     shape = ProbeShape(
         len(encoder.layers),
@@ -105,6 +105,32 @@ def judge(encoder: Encoder, data: TaskData, extraction: Extraction, judging: Jud
     return result
 
 
+def require_suitable(judging: Judging, encoder: Encoder, task: Task) -> None:
+    """Refuse a judging that would have to pass over a part of what was asked.
+
+    Raises:
+        InputError: the weighted sum begins behind the last layer, or a separation is to use another probe or little data.
+    """
+    _summed_places(encoder, judging)
+    asked = [f"--{name}" for name, given in (("probe", judging.head), ("limited", judging.limited)) if given]
+    if task.kind == "separation" and asked:
+        raise InputError(
+            f"{task.name} has an LSTM as its probe and one run on all songs: {' and '.join(asked)} cannot be held; leave out"
+            " the one or the other, with --tasks."
+        )
+
+
+def _summed_places(encoder: Encoder, judging: Judging) -> tuple[int, ...]:
+    """Places of the layers in the weighted sum; none where there is one layer."""
+    if len(encoder.layers) < 2:
+        return ()
+    if judging.first_summed >= len(encoder.layers):
+        raise InputError(
+            f"first_summed {judging.first_summed} is no layer of {encoder.title}; layers: {', '.join(encoder.layers)}."
+        )
+    return tuple(range(judging.first_summed, len(encoder.layers)))
+
+
 def judge_baseline(data: TaskData, baseline: Callable[[TaskData], Predictions]) -> dict[str, Any]:
     """Score predictions that need no probe."""
     predictions = baseline(data)
@@ -137,7 +163,8 @@ def _summary(bench: Bench, data: TaskData, heads: Sequence[str], best: int, answ
 
     Returns:
         `layer` (the chosen head), `values` {name: value, std, low, high, seeds} of it, `layers` {head: {name: mean}},
-        `per_class`, `left_out` and `notes`; for classes also `confusion`, (classes, classes) counts of the first seed.
+        `per_class` by measure, `left_out` and `notes`; for classes also `confusion`, (classes, classes) counts of the first
+        seed.
     """
     predictions = [bench.predictions(found[best]) for found in answers]
     scored = [bench.scores(found) for found in predictions]

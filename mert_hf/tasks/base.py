@@ -63,8 +63,8 @@ class Windows:
         least_s: a last window shorter than this is left out; None is `duration_s` (only whole windows). Audio shorter than one
             window is always one window, however short.
         most: at most so many windows, spread evenly; None is all.
-        least_rms: windows whose RMS lies below this share of the whole audio's are to be left out; 0 keeps all. `spans` sees no
-            samples: whoever hears them holds this rule, and `most` where both are given.
+        least_rms: windows whose RMS lies below this share of that of all that is heard are to be left out; 0 keeps all. `spans`
+            sees no samples: whoever hears them holds this rule, and `most` where both are given.
         standardise: every window is brought to mean 0 and standard deviation 1 before the model.
     """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from mert_hf.errors import InputError
 from mert_hf.tasks.base import Task, Windows
 from mert_hf.tasks.examples import Example
-from mert_hf.tasks.protocols import DEEZER, DEEZER_WINDOWS, MARBLE
+from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS, MARBLE
 from mert_hf.tasks.sources import LocalFolder
 
 SPLIT_FOLDER = "data/splits/split-0"
@@ -67,6 +67,7 @@ def _for_deezer(task: Task) -> Task:
         protocol=DEEZER,
         windows=DEEZER_WINDOWS,
         aggregation="mean_features",
+        ours=DEEZER_OURS,
     )
 
 

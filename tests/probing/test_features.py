@@ -256,6 +256,9 @@ def test_windows_are_cut_as_the_task_says():
     assert [start for start, _ in cut] == [0.0, 2.0, 3.0]
     cut = cut_windows(waveform, Windows(duration_s=1.0, least_rms=0.1, most=2), RATE)
     assert [start for start, _ in cut] == [0.0, 2.0]
+    # what comes after the seconds heard does not count: beside it, all of them would be quiet
+    cut = cut_windows(np.concatenate([waveform, 9 * loud]), Windows(duration_s=1.0, least_rms=0.1, heard_s=4.0), RATE)
+    assert [start for start, _ in cut] == [0.0, 2.0, 3.0]
     assert len(cut_windows(np.zeros(4 * RATE, np.float32), Windows(duration_s=1.0, least_rms=0.1), RATE)) == 4
     ((_, samples),) = cut_windows(np.arange(RATE, dtype=np.float32), Windows(standardise=True), RATE)
     assert samples.mean() == pytest.approx(0, abs=1e-3) and samples.std() == pytest.approx(1, abs=1e-3)

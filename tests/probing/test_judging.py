@@ -16,7 +16,7 @@ from mert_hf.probing.features import Extraction
 from mert_hf.probing.intervals import bootstrap_intervals, draw_share, resampled
 from mert_hf.probing.plots import circle_of_fifths
 from mert_hf.probing.readout import Readout, Scorer, beat_targets
-from mert_hf.probing.results import averages, markdown_table, result_rows
+from mert_hf.probing.results import averages, markdown_table, number, result_rows
 from mert_hf.probing.runner import Judging, judge, judge_baseline
 from mert_hf.tasks import TASKS
 from mert_hf.tasks.base import KEYS, Windows
@@ -84,8 +84,9 @@ def test_classes_without_positives_are_named():
     splits = {"train": rows[:2], "validation": rows, "test": rows[:2]}
     data = make_task(splits, "multilabel", "ab", ("roc_auc", "mean_average_precision"), "roc_auc").load()
     readout = Readout(data)
-    assert readout.notes == ("no training example of b",)
+    assert readout.notes[0] == "no training example of b" and "standardised" in readout.notes[1]
     scores = Scorer(readout, "test")(np.array([[0.9, 0.1], [0.1, 0.2]]))
+    assert scores.per_class == {"roc_auc": {"a": 1.0}, "mean_average_precision": {"a": 1.0}}
     assert scores.values["roc_auc"] == 1.0 and scores.left_out == {"b": "has no positive example"}
 
 
@@ -247,6 +248,24 @@ def test_rows_carry_published_numbers_and_the_papers_average():
     assert table[0].startswith("| task | measure | layer | mine | random weights | Jukebox-5B |")
     assert "70.0 (60.0 to 80.0)" in table[2] and table[-1].startswith("| average of 2 tasks |  |  | 60.0 |")
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_rows_say_what_was_chosen_and_beats_are_scored_in_all_ways():
+    found = judged(0.5) | {"summed_layers": ["1"], "layer_shares": [1.0], "learning_rates": {"0": 1e-3, "1": 5e-3}}
+    found["epochs"] = {"0": 3, "1": 7}
+    names = ("beat_f1", "beat_f1_macro", "beat_f1_20ms", "beat_f1_macro_20ms")
+    found["values"] = {name: found["values"]["r2"] for name in names}
+    found["layers"] = {layer: dict.fromkeys(names, 0.5) for layer in ("0", "1")}
+    beats = beat_task((2, 1, 1)).load()
+    rows = result_rows(replace(beats, task=TASKS["gtzan_rhythm"]), "marble", found, {})
+    assert [row["metric"] for row in rows] == [*names] and averages(rows)["MERT-v1-95M"] == 88.3
+    assert [bool(row["published"]) for row in rows] == [True, False, False, False]
+    chosen = [rows[0][name] for name in ("learning_rate", "epoch", "summed_layers", "layer_shares")]
+    assert chosen == [5e-3, 7, ["1"], [1.0]]
+    synthetic = result_rows(replace(beats, task=TASKS["synthetic_beat"]), "synthetic", found, {})
+    assert [row["metric"] for row in synthetic] == ["beat_f1", "beat_f1_20ms"]
+    half = {"value": 41.2, "low": 40.0, "high": 42.0, "resampled_mean": 41.1, "resampled_std": 0.32}
+    assert number(half) == "41.2 (40.0 to 42.0); halves 41.1 ± 0.3"
 
 
 def test_keys_stand_by_fifths():

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mert_hf.probing.features import Extraction
 from mert_hf.probing.runner import Judging, judge
 from mert_hf.probing.suite import load_suite, make_jobs
 from mert_hf.tasks import TASKS
+from mert_hf.tasks.base import Windows
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ def test_commits_are_pinned_once_and_then_kept(tmp_path):
 def test_results_of_other_settings_or_data_are_not_taken(tmp_path):
     encoder = LogMel(RATE)
 
-    def keys(data, judging):
-        return {job.title: job.key for job in make_jobs([data], encoder, [], judging, tmp_path)}
+    def keys(data, judging, dtype="float16"):
+        return {job.title: job.key for job in make_jobs([data], encoder, [], judging, dtype, tmp_path)}
 
     data = pitch_task((8, 4, 4)).load()
     before = keys(data, Judging())
@@ -56,12 +58,38 @@ def test_results_of_other_settings_or_data_are_not_taken(tmp_path):
     assert keys(data, Judging(seeds=5)) != before
     assert keys(data, Judging(head="linear")) != before
     assert keys(pitch_task((8, 4, 4), version="2").load(), Judging()) != before
-    (job, *_) = make_jobs([data], encoder, [], Judging(seeds=1), tmp_path)
+    wide = keys(data, Judging(), "float32")
+    assert wide["majority"] == before["majority"] and wide["log-mel mean + std"] != before["log-mel mean + std"]
+    for change in (
+        dict(windows=Windows(duration_s=0.25)),
+        dict(train_windows=Windows(duration_s=0.25)),
+        dict(random_train_windows=True),
+        dict(metrics=("accuracy", "refined_key_accuracy")),
+        dict(monitor="loss"),
+        dict(aggregation="window"),
+    ):
+        assert not {*keys(replace(data, task=replace(data.task, **change)), Judging()).values()} & {*before.values()}, change
+    (job, *_) = make_jobs([data], encoder, [], Judging(seeds=1), "float16", tmp_path)
     assert job.result() is None
     job.run(Extraction(tmp_path))
     assert job.result()["values"]["accuracy"]["seeds"]
     job.file.write_text(json.dumps({"key": "another", "result": {}}))
     assert job.result() is None
+
+
+def test_what_cannot_be_held_is_refused_before_anything_is_made(tmp_path):
+    encoder = SimpleNamespace(title="mine", layers=("0", "1", "2"), frame_rate=75.0, fingerprint={})
+
+    def jobs(task, **judging):
+        return make_jobs(
+            [replace(pitch_task((2, 1, 1)).load(), task=task)], encoder, [], Judging(**judging), "float16", tmp_path
+        )
+
+    with pytest.raises(InputError, match="first_summed 3 is no layer of mine; layers: 0, 1, 2"):
+        jobs(pitch_task(), first_summed=3)
+    assert jobs(pitch_task(), first_summed=2)
+    with pytest.raises(InputError, match="musdb18 has an LSTM as its probe .*: --probe and --limited cannot be held"):
+        jobs(TASKS["musdb18"], head="linear", limited=True)
 
 
 def test_separation_is_judged_from_the_weighted_sum(tmp_path):
