@@ -20,7 +20,8 @@ from mert_hf.tasks.examples import Example
 
 # Raised whenever the same audio and model give other features than before.
 FEATURES_VERSION = 1
-EXAMPLES_PER_SHARD = 64
+# a clip of 30 s has 45 MB of frames of a 95M model in float16, 115 MB of a 330M model
+EXAMPLES_PER_SHARD = {"windows": 64, "frames": 4}
 READERS = 2
 
 Level = Literal["windows", "frames"]
@@ -62,6 +63,7 @@ def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level,
     """
     windows = windows_of(data, split)
     examples = data.splits[split]
+    size = EXAMPLES_PER_SHARD[level]
     key = {
         "features_version": FEATURES_VERSION,
         "package": __version__,
@@ -72,21 +74,23 @@ def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level,
         "sampling_rate": encoder.sampling_rate,
         "level": level,
         "dtype": extraction.dtype,
+        "examples_per_shard": size,
     }
     cache = FeatureCache(extraction.folder, key)
-    starts = range(0, len(examples), EXAMPLES_PER_SHARD)
+    starts = range(0, len(examples), size)
+    missing = [shard for shard in range(len(starts)) if not cache.has(shard)]
     # by number, not by what is missing: that changes while others write
-    mine = [shard for shard in range(len(starts))[extraction.rank :: extraction.world_size] if not cache.has(shard)]
+    mine = [shard for shard in missing if shard % extraction.world_size == extraction.rank]
     title = f"{data.task.title}, {split}: features of {encoder.title}"
     for shard in tqdm(mine, desc=title, unit="shard", disable=not mine):
-        chosen = range(starts[shard], min(starts[shard] + EXAMPLES_PER_SHARD, len(examples)))
+        chosen = range(starts[shard], min(starts[shard] + size, len(examples)))
         batch = [examples[place] for place in chosen]
         found, rows = _embed_examples(encoder, batch, windows, level, extraction)
+        if shard == mine[0]:
+            cache.require_room(rows.nbytes / len(batch) * size * len(missing), f"{title} need about")
         cache.write(shard, [example.name for example in batch], found, rows)
     extraction.barrier()
-    names = [
-        [examples[place].name for place in range(start, min(start + EXAMPLES_PER_SHARD, len(examples)))] for start in starts
-    ]
+    names = [[examples[place].name for place in range(start, min(start + size, len(examples)))] for start in starts]
     return cache.read(names)
 
 
