@@ -1,6 +1,6 @@
 """What a model must beat: guesses from the training labels, and the textbook's answers to key, tempo and beat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mert_hf.errors import InputError
 from mert_hf.probing.beat_tracking import BeatTracker
 from mert_hf.probing.onsets import onset_activation
+from mert_hf.probing.separation import share_of_mixture
 from mert_hf.spectra_mert import Chromagram
 from mert_hf.tasks.base import TaskData
 
@@ -22,7 +23,8 @@ SLOWEST_BPM, FASTEST_BPM = 55.0, 215.0
 # tempi that listeners prefer: a log-normal curve around 120 a minute, an octave wide (Ellis 2007 takes 0.9)
 PREFERRED_BPM, PREFERENCE_OCTAVES = 120.0, 1.0
 
-Predictions = NDArray | list[NDArray]
+Predictions = NDArray | list[NDArray] | Mapping[str, NDArray]
+"""(examples, ...) answers, the beats of every example, or of a separation the SDR of every track (its audio is too large)."""
 
 
 def majority(data: TaskData) -> Predictions:
@@ -79,11 +81,17 @@ def onset_beats(data: TaskData) -> Predictions:
     return [tracker(_onsets(example)) for example in data.splits["test"]]
 
 
+def mixture_share(data: TaskData) -> Predictions:
+    """The mixture by the number of sources for each of them, at 24 kHz."""
+    return share_of_mixture(data, "test", SAMPLING_RATE)
+
+
 def baselines_of(data: TaskData) -> dict[str, Callable[[TaskData], Predictions]]:
     """The baselines without a probe that a task has, by their title."""
     found: dict[str, Callable[[TaskData], Predictions]] = {}
-    if data.task.kind != "separation":
-        found["majority"] = majority
+    if data.task.kind == "separation":
+        return {f"mixture / {len(data.labels)}": mixture_share}
+    found["majority"] = majority
     if data.task.kind == "key":
         found["chroma + Krumhansl"] = krumhansl_keys
     if data.task.kind == "beats":

@@ -15,10 +15,8 @@ from mert_hf.probing.metrics import METRICS
 from mert_hf.tasks.base import TaskData
 
 # what no paper does, or does otherwise, on every bench
-PROBE_NOTES = (
-    "features are standardised layer by layer, by mean and deviation of the training split",
-    "the weighted sum begins with equal shares of all layers (MARBLE draws them at random)",
-)
+EQUAL_SHARES = "the weighted sum begins with equal shares of all layers (MARBLE draws them at random)"
+PROBE_NOTES = ("features are standardised layer by layer, by mean and deviation of the training split", EQUAL_SHARES)
 
 
 class Readout:

@@ -6,16 +6,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 from probing_tasks import RATE, Memory, pitch_task
 from task_layouts import BUILDERS
 
 from mert_hf.errors import InputError
+from mert_hf.probing.baselines import baselines_of
 from mert_hf.probing.encoders import LogMel
 from mert_hf.probing.features import Extraction
-from mert_hf.probing.runner import Judging, judge
+from mert_hf.probing.runner import Judging, judge, judge_baseline
 from mert_hf.probing.suite import load_suite, make_jobs
 from mert_hf.tasks import TASKS
 from mert_hf.tasks.base import Windows
+from mert_hf.tasks.examples import read_source
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,45 @@ def test_separation_is_judged_from_the_weighted_sum(tmp_path):
     data = TASKS["musdb18"].load(tmp_path)
     protocol = replace(data.task.protocol, max_epochs=1, hidden_size=8, batch_size=2)
     data = replace(data, task=replace(data.task, protocol=protocol))
-    result = judge(LogMel(), data, Extraction(tmp_path), Judging(seeds=1))
-    assert result["layer"] == "weighted sum" and result["probe"] == "lstm"
-    assert np.isfinite(result["values"]["sdr_vocals"]["value"]) and result["values"]["sdr_vocals"]["low"] is None
+
+    class TwoLayers(LogMel):  # of which the sum takes the second alone
+        layers = ("0", "1")
+
+        def __call__(self, waveforms):
+            found = super().__call__(waveforms)
+            return torch.cat([torch.full_like(found, 1e3), found], dim=1)
+
+    extraction = Extraction(tmp_path / "cache")
+    result = judge(TwoLayers(), data, extraction, Judging(seeds=1))
+    assert result["layer"] == "weighted sum" and result["probe"] == "lstm" and result["summed_layers"] == ["1"]
+    value = result["values"]["sdr_vocals"]
+    assert np.isfinite(value["value"]) and value["low"] <= value["value"] <= value["high"]
+    (one,) = judge(LogMel(), data, extraction, Judging(seeds=1))["values"]["sdr_vocals"]["seeds"]
+    assert value["seeds"] == [one]
+    # what was trained is kept by what it was trained on, and read again
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "separation").iterdir()}
+    assert len(kept) == 2
+    assert judge(TwoLayers(), data, extraction, Judging(seeds=1)) == result
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "separation").iterdir()} == kept
+
+
+def test_a_share_of_the_mixture_is_the_baseline_of_separation(tmp_path):
+    BUILDERS["musdb18"](tmp_path / "musdb18")
+    data = TASKS["musdb18"].load(tmp_path)
+    ((title, baseline),) = baselines_of(data).items()
+    assert title == "mixture / 4"
+    found = judge_baseline(data, baseline)["values"]
+    ratios = []
+    for song in data.splits["test"]:  # one frame of a second each
+        mixture, vocals = song.read(24000), read_source(data.target(song)[0], 24000)
+        ratios.append(10 * np.log10(np.sum(vocals.astype(float) ** 2) / np.sum((mixture / 4 - vocals).astype(float) ** 2)))
+    assert found["sdr_vocals"]["value"] == pytest.approx(np.median(ratios), abs=1e-4)
+    assert found["sdr_vocals"]["low"] == pytest.approx(min(ratios), abs=1e-4)
+    # a stem that is a fourth of the mixture: a perfect estimate, which JSON can hold
+    for song in ("C - Three", "D - Four"):
+        mixture, rate = soundfile.read(tmp_path / "musdb18" / "test" / song / "mixture.wav")
+        for stem, share in (("mixture", 1), ("bass", 0.25)):
+            soundfile.write(tmp_path / "musdb18" / "test" / song / f"{stem}.wav", share * mixture, rate, subtype="FLOAT")
+    perfect = judge_baseline(TASKS["musdb18"].load(tmp_path), baseline)["values"]
+    assert perfect["sdr_bass"]["value"] == 200.0
+    json.dumps(perfect, allow_nan=False)
