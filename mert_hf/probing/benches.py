@@ -1,6 +1,7 @@
 """A task on the features of one encoder, as a bank of probes meets it: what to learn from, and how good the answers are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ class Bench(Protocol):
     """What the runner asks of a task.
 
     Attributes:
+        data: of the task, without the examples that cannot be read; its notes name them.
         hidden_size: of the features; a window's vector may be longer than a frame's.
         outputs: numbers a probe gives.
         examples: in the training split.
@@ -35,6 +37,7 @@ class Bench(Protocol):
         notes: what a reader of the result should know.
     """
 
+    data: TaskData
     hidden_size: int
     outputs: int
     examples: int
@@ -71,10 +74,12 @@ class LabelBench:
     layer_seeds = None
 
     def __init__(self, encoder: Encoder, data: TaskData, extraction: Extraction):
-        self.data = data
-        self.readout = Readout(data)
+        self.readout = Readout(data)  # before hours of features: a label may be none of the task's
+        found = {split: extract_features(encoder, data, split, "windows", extraction) for split in SPLITS}
+        self.data, self._features = _readable(data, found)
+        if self.data is not data:
+            data, self.readout = self.data, Readout(self.data)
         self.outputs, self.notes = self.readout.outputs, self.readout.notes
-        self._features = {split: extract_features(encoder, data, split, "windows", extraction) for split in SPLITS}
         if data.task.aggregation == "mean_features":
             self._features = {split: _mean_features(features) for split, features in self._features.items()}
         self.hidden_size = self._features["train"].hidden_size
@@ -231,6 +236,20 @@ def beat_scores(data: TaskData, beats: Sequence[NDArray], predictions: Sequence[
 def make_bench(encoder: Encoder, data: TaskData, extraction: Extraction) -> LabelBench | BeatBench:
     """The bench of a task; features are made where the cache lacks them."""
     return (BeatBench if data.task.kind == "beats" else LabelBench)(encoder, data, extraction)
+
+
+def _readable(data: TaskData, features: dict[str, Features]) -> tuple[TaskData, dict[str, Features]]:
+    """Data and features without the examples that have no window."""
+    splits, kept, notes = dict(data.splits), dict(features), list(data.notes)
+    for split, found in features.items():
+        places = [place for place, windows in enumerate(found.windows) if windows]
+        if len(places) == len(found.windows):
+            continue
+        lost = [data.splits[split][place].name for place, windows in enumerate(found.windows) if not windows]
+        notes.append(f"left out of the {split} split, as their audio cannot be read: {', '.join(lost)}")
+        splits[split] = [data.splits[split][place] for place in places]
+        kept[split] = Features(found.shards, [found.windows[place] for place in places])
+    return (replace(data, splits=splits, notes=tuple(notes)), kept) if len(notes) > len(data.notes) else (data, kept)
 
 
 def _window_rows(features: Features) -> list[NDArray[np.int64]]:

@@ -58,6 +58,7 @@ def judge(encoder: Encoder, data: TaskData, extraction: Extraction, judging: Jud
     if data.task.kind == "separation":
         return _judge_separation(encoder, data, extraction, judging)
     bench = make_bench(encoder, data, extraction)
+    data = bench.data
     protocol = data.task.protocol
     if judging.head is not None:
         protocol = replace(protocol, head=judging.head)

@@ -7,7 +7,9 @@ import torch
 from probing_tasks import QUICK, RATE, beat_task, make_task, pitch_task, tone
 from sklearn.metrics import accuracy_score
 
+from mert_hf.audio import AudioError
 from mert_hf.errors import InputError
+from mert_hf.probing import features
 from mert_hf.probing.baselines import majority
 from mert_hf.probing.benches import BeatBench, LabelBench
 from mert_hf.probing.cache import Features, Window
@@ -73,8 +75,8 @@ def test_no_track_with_a_beat_is_an_error(extraction):
 
 
 def test_frames_beside_a_beat_are_targets_and_windows_have_their_own_times():
-    features = Features([np.zeros((12, 1, 2), np.float32)], [[Window(0.0, 6), Window(3.0, 4)], [Window(0.0, 2)]])
-    found = beat_targets(features, [np.array([0.0, 1.1, 3.5]), np.zeros(0)], 2.0, 0.0)
+    cached = Features([np.zeros((12, 1, 2), np.float32)], [[Window(0.0, 6), Window(3.0, 4)], [Window(0.0, 2)]])
+    found = beat_targets(cached, [np.array([0.0, 1.1, 3.5]), np.zeros(0)], 2.0, 0.0)
     # frames of half a second: beats at frames 0 and 2 of the first window, 1 of the second; neighbours count
     assert found[:, 0].tolist() == [1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0]
 
@@ -148,6 +150,32 @@ def test_windows_that_are_examples_of_their_own_are_scored_each_and_resampled_by
         replace(data, splits={**data.splits, "test": uneven}), lambda data: np.array([1, *np.arange(1, 12) % 4])
     )
     assert wrong["values"]["accuracy"]["value"] == pytest.approx(44 / 45)  # the short file is one window of 45
+
+
+def test_a_few_damaged_clips_are_left_out_by_name(extraction, monkeypatch):
+    monkeypatch.setattr(features, "LEAST_EXAMPLES", 12)
+    data = pitch_task((40, 16, 12)).load()
+    broken = {split: list(examples) for split, examples in data.splits.items()}
+    for split, place in (("train", 3), ("test", 0)):
+        broken[split][place] = replace(broken[split][place], audio=b"no audio at all")
+    damaged = replace(data, splits=broken, fingerprint="damaged")
+    judging = replace(ONE, limited=True)
+    result = judge(LogMel(RATE), damaged, extraction, judging)
+    assert [note for note in result["notes"] if "cannot be read" in note] == [
+        "left out of the train split, as their audio cannot be read: train 3",
+        "left out of the test split, as their audio cannot be read: test 0",
+    ]
+    # as if they had never been there
+    whole = {split: [example for example in broken[split] if example.audio != b"no audio at all"] for split in broken}
+    expected = judge(LogMel(RATE), replace(data, splits=whole, fingerprint="whole"), extraction, judging)
+    for name in ("values", "confusion", "limited", "epochs"):
+        assert result[name] == expected[name]
+    broken["train"][4] = replace(broken["train"][4], audio=b"")
+    with pytest.raises(AudioError, match="train 3"):
+        judge(LogMel(RATE), replace(damaged, fingerprint="more"), extraction, ONE)
+    assert [features.most_damaged(count) for count in (11, 12, 1000, 1001, 55_000)] == [0, 1, 1, 2, 55]
+    monkeypatch.undo()
+    assert features.most_damaged(99) == 0 and features.most_damaged(443) == 1
 
 
 def test_examples_of_a_group_are_resampled_together():
