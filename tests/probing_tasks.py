@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mert_hf.tasks.base import Loaded, Task, Windows
+from mert_hf.tasks.base import Check, Loaded, Task, Windows
 from mert_hf.tasks.examples import Example, Waveform
 from mert_hf.tasks.protocols import MARBLE
 
@@ -24,7 +24,7 @@ class Memory:
         return "examples in memory"
 
     def check(self, folder):
-        return []
+        return Check()
 
     def load(self, folder):
         names = [example.name for examples in self.splits.values() for example in examples]

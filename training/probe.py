@@ -60,7 +60,7 @@ def main() -> None:
         accelerator.wait_for_everyone,
     )
     judging = Judging(arguments.seeds, arguments.probe, arguments.first_summed, arguments.limited, str(accelerator.device))
-    jobs = make_jobs(loaded, model, [untrained, LogMel()], judging, arguments.output)
+    jobs = make_jobs(loaded, model, [untrained, LogMel()], judging, extraction.dtype, arguments.output)
     run_jobs(jobs, extraction)
     if accelerator.is_main_process:
         results = write_report(jobs, model, arguments.model, arguments.suite, arguments.output)
@@ -115,11 +115,12 @@ def check(tasks: list, data: Path | None) -> None:
     """Print what every task lacks."""
     lacking = 0
     for task in tasks:
-        problems = task.check(data)
-        lacking += bool(problems)
-        print(f"{task.name}:{'' if problems else ' ready'}")
-        for problem in problems:
-            print(f"    {problem.removeprefix(f'{task.name}: ')}")
+        found = task.check(data)
+        lacking += bool(found.problems)
+        if found.problems:
+            print("\n    ".join((f"{task.name}:", *found.problems)))
+        else:
+            print(f"{task.name}: ready" + (f", but: {'; '.join(found.notes)}" if found.notes else ""))
     if lacking:
         raise InputError(f"{lacking} of {len(tasks)} tasks cannot be run yet.")
 

@@ -55,7 +55,7 @@ class Bench:
             baselines: take them in.
         """
         fitting = [data for data in self.loaded if suits(encoder, data.task)]
-        jobs = make_jobs(fitting, encoder, (), self.judging, folder, baselines)
+        jobs = make_jobs(fitting, encoder, (), self.judging, self.extraction.dtype, folder, baselines)
         run_jobs(jobs, self.extraction)
         rows: dict[str, list[dict[str, Any]]] = {}
         for job in jobs:

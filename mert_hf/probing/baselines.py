@@ -1,13 +1,15 @@
 """What a model must beat: guesses from the training labels, and the textbook's answers to key, tempo and beat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mert_hf.errors import InputError
 from mert_hf.probing.beat_tracking import BeatTracker
 from mert_hf.probing.onsets import onset_activation
+from mert_hf.probing.separation import share_of_mixture
 from mert_hf.spectra_mert import Chromagram
 from mert_hf.tasks.base import TaskData
 
@@ -21,18 +23,26 @@ SLOWEST_BPM, FASTEST_BPM = 55.0, 215.0
 # tempi that listeners prefer: a log-normal curve around 120 a minute, an octave wide (Ellis 2007 takes 0.9)
 PREFERRED_BPM, PREFERENCE_OCTAVES = 120.0, 1.0
 
-Predictions = NDArray | list[NDArray]
+Predictions = NDArray | list[NDArray] | Mapping[str, NDArray]
+"""(examples, ...) answers, the beats of every example, or of a separation the SDR of every track (its audio is too large)."""
 
 
 def majority(data: TaskData) -> Predictions:
-    """The most frequent class, the shares of all labels, the mean, or beats in the median tempo of the training split."""
+    """The most frequent class, the shares of all labels, the mean, or beats in the median tempo of the training split.
+
+    Raises:
+        InputError: no training track has two beats.
+    """
     train = [data.target(example) for example in data.splits["train"]]
     test = data.splits["test"]
     if data.task.kind in ("multiclass", "key"):
         return np.full(len(test), np.bincount(train, minlength=len(data.labels)).argmax())
     if data.task.kind in ("multilabel", "regression"):
         return np.tile(np.mean(train, axis=0, dtype=np.float64), (len(test), 1))
-    period_s = float(np.median(np.concatenate([np.diff(beats) for beats in train if len(beats) > 1])))
+    periods = [np.diff(beats) for beats in train if len(beats) > 1]
+    if not periods:
+        raise InputError(f"{data.task.name}: no track of the training split has two beats; there is no tempo to guess.")
+    period_s = float(np.median(np.concatenate(periods)))
     return [np.arange(0.0, example.duration_s(), period_s) for example in test]
 
 
@@ -71,11 +81,17 @@ def onset_beats(data: TaskData) -> Predictions:
     return [tracker(_onsets(example)) for example in data.splits["test"]]
 
 
+def mixture_share(data: TaskData) -> Predictions:
+    """The mixture by the number of sources for each of them, at 24 kHz."""
+    return share_of_mixture(data, "test", SAMPLING_RATE)
+
+
 def baselines_of(data: TaskData) -> dict[str, Callable[[TaskData], Predictions]]:
     """The baselines without a probe that a task has, by their title."""
     found: dict[str, Callable[[TaskData], Predictions]] = {}
-    if data.task.kind != "separation":
-        found["majority"] = majority
+    if data.task.kind == "separation":
+        return {f"mixture / {len(data.labels)}": mixture_share}
+    found["majority"] = majority
     if data.task.kind == "key":
         found["chroma + Krumhansl"] = krumhansl_keys
     if data.task.kind == "beats":

@@ -1,6 +1,7 @@
 """A task on the features of one encoder, as a bank of probes meets it: what to learn from, and how good the answers are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -12,10 +13,9 @@ from mert_hf.probing.beat_tracking import BeatTracker
 from mert_hf.probing.cache import Features
 from mert_hf.probing.encoders import Encoder
 from mert_hf.probing.features import Extraction, extract_features
-from mert_hf.probing.metrics import METRICS, Scores
 from mert_hf.probing.probe_training import Feed, read_probes
 from mert_hf.probing.probes import ProbeBank
-from mert_hf.probing.readout import Readout, beat_targets, merge_scores
+from mert_hf.probing.readout import PROBE_NOTES, Readout, Scorer, TaskScores, beat_targets, score_all
 from mert_hf.tasks.base import SPLITS, TaskData
 
 # frames of the validation split that are asked after every epoch, evenly spread
@@ -28,18 +28,20 @@ class Bench(Protocol):
     """What the runner asks of a task.
 
     Attributes:
+        data: of the task, without the examples that cannot be read; its notes name them.
         hidden_size: of the features; a window's vector may be longer than a frame's.
         outputs: numbers a probe gives.
         examples: in the training split.
-        test_examples: in the test split.
+        test_groups: how many independent things the test split holds, such as files or pieces.
         layer_seeds: how many seeds are scored for every layer; None is all.
         notes: what a reader of the result should know.
     """
 
+    data: TaskData
     hidden_size: int
     outputs: int
     examples: int
-    test_examples: int
+    test_groups: int
     layer_seeds: int | None
     notes: tuple[str, ...]
 
@@ -58,24 +60,36 @@ class Bench(Protocol):
     def predictions(self, answers: NDArray) -> Predictions:
         """One head's answers as the measures take them."""
 
-    def scores(self, predictions: Predictions, chosen: NDArray | None = None) -> Scores:
-        """All measures on the test split, or on the chosen examples of it (which may repeat)."""
+    def scores(self, predictions: Predictions, chosen: NDArray | None = None) -> TaskScores:
+        """All measures on the test split, or on the chosen groups of it (which may repeat)."""
 
 
 class LabelBench:
-    """A task of one label an example; see [`Bench`]."""
+    """A task of one label an example; see [`Bench`].
+
+    Attributes:
+        test_references: (answers, ...) of the test split: one an example, or one a window.
+    """
 
     layer_seeds = None
 
     def __init__(self, encoder: Encoder, data: TaskData, extraction: Extraction):
-        self.data = data
-        self.readout = Readout(data)
+        self.readout = Readout(data)  # before hours of features: a label may be none of the task's
+        found = {split: extract_features(encoder, data, split, "windows", extraction) for split in SPLITS}
+        self.data, self._features = _readable(data, found)
+        if self.data is not data:
+            data, self.readout = self.data, Readout(self.data)
         self.outputs, self.notes = self.readout.outputs, self.readout.notes
-        self._features = {split: extract_features(encoder, data, split, "windows", extraction) for split in SPLITS}
         if data.task.aggregation == "mean_features":
             self._features = {split: _mean_features(features) for split, features in self._features.items()}
         self.hidden_size = self._features["train"].hidden_size
-        self.examples, self.test_examples = len(data.splits["train"]), len(data.splits["test"])
+        by_window = data.task.aggregation == "window"
+        self._scorers = {
+            split: Scorer(self.readout, split, self._features[split].owners if by_window else None)
+            for split in ("validation", "test")
+        }
+        self.examples, self.test_groups = len(data.splits["train"]), self._scorers["test"].groups
+        self.test_references = self._scorers["test"].references
 
     def feed(self, chosen=None) -> Feed:
         """See [`Bench`]."""
@@ -120,7 +134,7 @@ class LabelBench:
 
     def scores(self, predictions, chosen=None):
         """See [`Bench`]."""
-        return self.readout.scores("test", predictions, chosen)
+        return self._scorers["test"](predictions, chosen)
 
     def _answers(self, split: str, logits: NDArray) -> dict[str, NDArray]:
         return self.readout.answers(logits, self._features[split].owners, len(self.data.splits[split]))
@@ -129,7 +143,7 @@ class LabelBench:
         """The task's measure of every way to join windows."""
         joined = self._answers(split, logits)
         return {
-            name: self.readout.scores(split, self.readout.predictions(answers)).values[self.data.task.monitor]
+            name: self._scorers[split](self.readout.predictions(answers)).values[self.data.task.monitor]
             for name, answers in joined.items()
         }
 
@@ -145,6 +159,7 @@ class BeatBench:
     notes = (
         "epoch, learning rate and layer are chosen by the validation loss, not by F1",
         "training crops are cut from the features of whole windows; other layers than the chosen one are scored with one seed",
+        *PROBE_NOTES,
     )
 
     def __init__(self, encoder: Encoder, data: TaskData, extraction: Extraction):
@@ -157,7 +172,7 @@ class BeatBench:
         }
         self._tracker = BeatTracker(encoder.frame_rate)
         self.hidden_size = self._features["train"].hidden_size
-        self.examples, self.test_examples = len(self.beats["train"]), len(self.beats["test"])
+        self.examples, self.test_groups = len(self.beats["train"]), len(self.beats["test"])
 
     def feed(self, chosen=None) -> Feed:
         """See [`Bench`]."""
@@ -210,17 +225,31 @@ class BeatBench:
         return beat_scores(self.data, self.beats["test"], predictions, chosen)
 
 
-def beat_scores(data: TaskData, beats: Sequence[NDArray], predictions: Sequence[NDArray], chosen: NDArray | None) -> Scores:
+def beat_scores(data: TaskData, beats: Sequence[NDArray], predictions: Sequence[NDArray], chosen: NDArray | None) -> TaskScores:
     """All measures of a beat task on the test split, or on chosen examples of it."""
     places = range(len(beats)) if chosen is None else chosen
     names = [f"{data.splits['test'][place].name} ({number})" for number, place in enumerate(places)]
     truths, guesses = [beats[place] for place in places], [predictions[place] for place in places]
-    return merge_scores(METRICS[metric](truths, guesses, names) for metric in data.task.metrics)
+    return score_all(data.task.metrics, truths, guesses, names)
 
 
 def make_bench(encoder: Encoder, data: TaskData, extraction: Extraction) -> LabelBench | BeatBench:
     """The bench of a task; features are made where the cache lacks them."""
     return (BeatBench if data.task.kind == "beats" else LabelBench)(encoder, data, extraction)
+
+
+def _readable(data: TaskData, features: dict[str, Features]) -> tuple[TaskData, dict[str, Features]]:
+    """Data and features without the examples that have no window."""
+    splits, kept, notes = dict(data.splits), dict(features), list(data.notes)
+    for split, found in features.items():
+        places = [place for place, windows in enumerate(found.windows) if windows]
+        if len(places) == len(found.windows):
+            continue
+        lost = [data.splits[split][place].name for place, windows in enumerate(found.windows) if not windows]
+        notes.append(f"left out of the {split} split, as their audio cannot be read: {', '.join(lost)}")
+        splits[split] = [data.splits[split][place] for place in places]
+        kept[split] = Features(found.shards, [found.windows[place] for place in places])
+    return (replace(data, splits=splits, notes=tuple(notes)), kept) if len(notes) > len(data.notes) else (data, kept)
 
 
 def _window_rows(features: Features) -> list[NDArray[np.int64]]:

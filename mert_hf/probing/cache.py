@@ -1,7 +1,6 @@
 """Features on the disk, by what they were made from: shards of whole examples, written once and mapped into memory."""
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mert_hf.errors import InputError
-from mert_hf.files import write_atomically
+from mert_hf.files import open_atomically, write_atomically
 
 KEY_FILE = "key.json"
 # up to here, a split is read into memory at once
@@ -93,20 +92,29 @@ class FeatureCache:
         """Whether a shard is complete."""
         return self._description(shard).exists()
 
+    def require_room(self, needed_bytes: float, what: str) -> None:
+        """Refuse to begin what the disk has no room for.
+
+        Args:
+            needed_bytes: that are to be written.
+            what: what needs them, such as "a shard of features needs".
+
+        Raises:
+            InputError: the disk has less.
+        """
+        free = shutil.disk_usage(self.folder).free
+        if needed_bytes > free:
+            raise InputError(f"{self.folder} has {free / 1e9:.1f} GB left, {what} {needed_bytes / 1e9:.1f}.")
+
     def write(self, shard: int, names: Sequence[str], windows: Sequence[Sequence[Window]], features: NDArray) -> None:
         """Write the features (rows, layers, hidden) of some examples; the description comes last and marks completeness.
 
         Raises:
             InputError: the disk has no room for it.
         """
-        free = shutil.disk_usage(self.folder).free
-        if features.nbytes > free:
-            raise InputError(
-                f"{self.folder} has {free / 1e9:.1f} GB left, a shard of features needs {features.nbytes / 1e9:.1f}."
-            )
-        buffer = io.BytesIO()
-        np.save(buffer, features, allow_pickle=False)
-        write_atomically(self._array(shard), buffer.getvalue())
+        self.require_room(features.nbytes, "a shard of features needs")
+        with open_atomically(self._array(shard)) as file:
+            np.save(file, features, allow_pickle=False)
         listed = [[[window.start_s, window.rows] for window in found] for found in windows]
         write_atomically(self._description(shard), json.dumps({"names": list(names), "windows": listed}))
 

@@ -1,5 +1,6 @@
 """Features of the examples of a task: every window once through the frozen model, all layers in one pass, kept on the disk."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -12,16 +13,22 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mert_hf import __version__
+from mert_hf.audio import AudioError
 from mert_hf.errors import InputError
 from mert_hf.probing.cache import FeatureCache, Features, Window
 from mert_hf.probing.encoders import Encoder
 from mert_hf.tasks.base import TaskData, Windows
 from mert_hf.tasks.examples import Example
 
+logger = logging.getLogger(__name__)
+
 # Raised whenever the same audio and model give other features than before.
 FEATURES_VERSION = 1
-EXAMPLES_PER_SHARD = 64
+# a clip of 30 s has 45 MB of frames of a 95M model in float16, 115 MB of a 330M model
+EXAMPLES_PER_SHARD = {"windows": 64, "frames": 4}
 READERS = 2
+# damaged files that do not stop a run: one of so many examples, none in a smaller split than the second number (ours)
+EXAMPLES_PER_DAMAGED, LEAST_EXAMPLES = 1000, 100
 
 Level = Literal["windows", "frames"]
 Dtype = Literal["float16", "float32"]
@@ -57,11 +64,15 @@ def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level,
         level: one row a window (pooled over time), or one a frame.
         extraction: where and how.
 
+    Returns:
+        A few examples whose audio cannot be read may be without any window, at the level "windows" (`most_damaged`).
+
     Raises:
-        InputError: audio cannot be read, features are NaN or do not fit the dtype, the disk is full.
+        InputError: more audio than that cannot be read, features are NaN or do not fit the dtype, the disk is full.
     """
     windows = windows_of(data, split)
     examples = data.splits[split]
+    size = EXAMPLES_PER_SHARD[level]
     key = {
         "features_version": FEATURES_VERSION,
         "package": __version__,
@@ -72,22 +83,37 @@ def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level,
         "sampling_rate": encoder.sampling_rate,
         "level": level,
         "dtype": extraction.dtype,
+        "examples_per_shard": size,
     }
     cache = FeatureCache(extraction.folder, key)
-    starts = range(0, len(examples), EXAMPLES_PER_SHARD)
+    starts = range(0, len(examples), size)
+    missing = [shard for shard in range(len(starts)) if not cache.has(shard)]
     # by number, not by what is missing: that changes while others write
-    mine = [shard for shard in range(len(starts))[extraction.rank :: extraction.world_size] if not cache.has(shard)]
+    mine = [shard for shard in missing if shard % extraction.world_size == extraction.rank]
     title = f"{data.task.title}, {split}: features of {encoder.title}"
+    allowed = most_damaged(len(examples)) if level == "windows" else 0
     for shard in tqdm(mine, desc=title, unit="shard", disable=not mine):
-        chosen = range(starts[shard], min(starts[shard] + EXAMPLES_PER_SHARD, len(examples)))
+        chosen = range(starts[shard], min(starts[shard] + size, len(examples)))
         batch = [examples[place] for place in chosen]
-        found, rows = _embed_examples(encoder, batch, windows, level, extraction)
+        found, rows = _embed_examples(encoder, batch, windows, level, extraction, allowed)
+        if shard == mine[0]:
+            cache.require_room(rows.nbytes / len(batch) * size * len(missing), f"{title} need about")
         cache.write(shard, [example.name for example in batch], found, rows)
     extraction.barrier()
-    names = [
-        [examples[place].name for place in range(start, min(start + EXAMPLES_PER_SHARD, len(examples)))] for start in starts
-    ]
-    return cache.read(names)
+    names = [[examples[place].name for place in range(start, min(start + size, len(examples)))] for start in starts]
+    features = cache.read(names)
+    damaged = [examples[place].name for place, found in enumerate(features.windows) if not found]
+    if len(damaged) > allowed:
+        raise InputError(
+            f"{len(damaged)} of {len(examples)} clips of the {split} split of {data.task.name} cannot be read, such as"
+            f" {', '.join(damaged[:3])}; at most {allowed} are left out. Mend the dataset."
+        )
+    return features
+
+
+def most_damaged(examples: int) -> int:
+    """How many unreadable clips of a split are left out and named in place of stopping the run."""
+    return -(-examples // EXAMPLES_PER_DAMAGED) if examples >= LEAST_EXAMPLES else 0
 
 
 def windows_of(data: TaskData, split: str) -> Windows:
@@ -107,7 +133,8 @@ def cut_windows(waveform: NDArray[np.float32], windows: Windows, sampling_rate: 
     cut = [(start, waveform[round(start * sampling_rate) : round(end * sampling_rate)]) for start, end in spans]
     if windows.least_rms:
         loudness = [float(np.sqrt(np.mean(samples**2))) for _, samples in cut]
-        least = windows.least_rms * float(np.sqrt(np.mean(waveform**2)))
+        heard = waveform if windows.heard_s is None else waveform[: round(windows.heard_s * sampling_rate)]
+        least = windows.least_rms * float(np.sqrt(np.mean(heard**2)))
         cut = [pair for pair, rms in zip(cut, loudness, strict=True) if rms >= least] or [cut[int(np.argmax(loudness))]]
         if windows.most is not None and len(cut) > windows.most:
             cut = [cut[place * len(cut) // windows.most] for place in range(windows.most)]
@@ -117,11 +144,24 @@ def cut_windows(waveform: NDArray[np.float32], windows: Windows, sampling_rate: 
 
 
 def _embed_examples(
-    encoder: Encoder, examples: Sequence[Example], windows: Windows, level: Level, extraction: Extraction
+    encoder: Encoder, examples: Sequence[Example], windows: Windows, level: Level, extraction: Extraction, allowed: int
 ) -> tuple[list[list[Window]], NDArray]:
-    """Windows of every example, and (rows, layers, hidden) of all of them in order."""
+    """Windows of every example, none of up to `allowed` that cannot be read; (rows, layers, hidden) of all of them in order."""
+
+    def read(example: Example) -> list[tuple[float, NDArray]] | AudioError:
+        try:
+            return cut_windows(example.read(encoder.sampling_rate), windows, encoder.sampling_rate)
+        except AudioError as error:
+            return error
+
     with ThreadPoolExecutor(READERS) as pool:
-        cut = list(pool.map(lambda one: cut_windows(one.read(encoder.sampling_rate), windows, encoder.sampling_rate), examples))
+        cut = list(pool.map(read, examples))
+    damaged = [found for found in cut if isinstance(found, AudioError)]
+    if len(damaged) > allowed:
+        raise damaged[0]
+    for error in damaged:
+        logger.warning("%s; left out", error)
+    cut = [[] if isinstance(found, AudioError) else found for found in cut]
     flat = [(place, samples) for place, pairs in enumerate(cut) for _, samples in pairs]
     parts: dict[int, NDArray] = {}
     for batch in _batches([samples for _, samples in flat], extraction.batch_s * encoder.sampling_rate):
@@ -131,6 +171,9 @@ def _embed_examples(
             parts[place] = _fit(features, extraction.dtype, examples[flat[place][0]].name, encoder)
     ordered = iter([parts[place] for place in range(len(flat))])
     listed = [[Window(start, len(next(ordered))) for start, _ in pairs] for pairs in cut]
+    if not flat:
+        silence = [(0, np.zeros(encoder.sampling_rate, dtype=np.float32))]
+        return listed, _embed_batch(encoder, silence, examples, level)[0][:0].astype(extraction.dtype)
     return listed, np.concatenate([parts[place] for place in range(len(flat))])
 
 

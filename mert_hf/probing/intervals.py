@@ -1,4 +1,7 @@
-"""How sure a score is: bootstrap intervals, resampled halves, and training examples drawn for runs with little data."""
+"""How sure a score is: bootstrap intervals, resampled halves, and training examples drawn for runs with little data.
+
+Drawing with replacement repeats examples, which raises average precision: its intervals lie to the right of their points.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +21,8 @@ def bootstrap_intervals(
     """95 % intervals over test examples (percentiles of draws with replacement).
 
     Args:
-        scores: values of every seed on the given examples; their mean over seeds counts.
+        scores: values of every seed on the given examples; their mean over seeds counts. An example is whatever is independent
+            of the others: of several windows of a file, or parts of a piece, the file or the piece.
         examples: how many there are.
         draws: how many resamplings.
         seed: of the draws.

@@ -15,6 +15,8 @@ from mert_hf.tasks.base import ProbeProtocol
 
 # rows that go through the probes at once where nothing is learnt
 READ_ROWS = 4096
+# most that the inputs of all probes take at once; with what is kept for the gradient, training takes a few times as much
+INPUT_BYTES = 2**30
 # rows from which mean and deviation of the training split are taken
 STATISTICS_ROWS = 20_000
 
@@ -39,7 +41,7 @@ class Feed:
     crop_rows: int | None = None
 
     def epoch(self, draws: np.random.Generator, batch_size: int, steps: int | None) -> Iterator[tuple[NDArray, NDArray]]:
-        """Batches of features and targets in a fresh order: once through all windows, or `steps` batches."""
+        """Batches of rows of the features and their targets in a fresh order: once through all windows, or `steps` batches."""
         order = draws.permutation(len(self.rows))
         if steps is not None:
             rounds = -(-steps * batch_size // len(order))
@@ -47,7 +49,7 @@ class Feed:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             if self.crop_rows is None:
-                yield self.features.take(np.concatenate([self.rows[place] for place in chosen])), self.targets[chosen]
+                yield np.concatenate([self.rows[place] for place in chosen]), self.targets[chosen]
                 continue
             crops = []
             for place in chosen:
@@ -55,7 +57,7 @@ class Feed:
                 first = int(draws.integers(max(len(rows) - self.crop_rows, 0) + 1))
                 crops.append(rows[first : first + self.crop_rows])
             taken = np.concatenate(crops)
-            yield self.features.take(taken), self.targets[taken]
+            yield taken, self.targets[taken]
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,13 @@ def train_probes(
     for epoch in tqdm(range(1, protocol.max_epochs + 1), desc=title, unit="epoch", leave=False, disable=not title):
         bank.train()
         seed_torch(seed, "probe dropout", epoch)
-        for features, targets in feed.epoch(
-            generator(seed, "probe order", epoch), protocol.batch_size, protocol.steps_per_epoch
-        ):
-            logits = bank(torch.from_numpy(features).to(device))
-            losses(logits, torch.from_numpy(targets).to(device)).sum().backward()
+        draws = generator(seed, "probe order", epoch)
+        for rows, targets in feed.epoch(draws, protocol.batch_size, protocol.steps_per_epoch):
+            for part in _parts(len(rows), shape):
+                features = torch.from_numpy(feed.features.take(rows[part])).to(device)
+                loss = losses(bank(features), torch.from_numpy(targets[part]).to(device)).sum()
+                # the mean over the batch is that over its parts, each by its share
+                (loss * (len(features) / len(rows))).backward()
             optimizer.step()
         found = validate(bank)
         better = (found > best) & ~stopped
@@ -137,10 +141,17 @@ def read_probes(bank: ProbeBank, features: Features, rows: NDArray[np.int64]) ->
     bank.eval()
     device = bank.mean.device
     parts = []
-    for start in range(0, len(rows), READ_ROWS):
-        batch = torch.from_numpy(features.take(rows[start : start + READ_ROWS])).to(device)
+    for part in _parts(len(rows), bank.shape, READ_ROWS):
+        batch = torch.from_numpy(features.take(rows[part])).to(device)
         parts.append(bank(batch).cpu().numpy())
     return np.concatenate(parts, axis=2)
+
+
+def _parts(rows: int, shape: ProbeShape, most: int | None = None) -> Iterator[slice]:
+    """Parts of a batch, so large that the inputs of all probes keep to `INPUT_BYTES`."""
+    row_bytes = 4 * shape.rates * shape.heads * shape.hidden_size
+    size = max(1, min(INPUT_BYTES // row_bytes, most or rows))
+    return (slice(start, start + size) for start in range(0, rows, size))
 
 
 def _statistics(feed: Feed, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

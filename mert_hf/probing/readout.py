@@ -1,6 +1,8 @@
 """How each kind of task is put to a probe and its answer read: targets, loss, the answer of several windows, predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,10 +11,12 @@ from numpy.typing import NDArray
 
 from mert_hf.errors import InputError
 from mert_hf.probing.cache import Features
-from mert_hf.probing.metrics import METRICS, Scores
+from mert_hf.probing.metrics import METRICS
 from mert_hf.tasks.base import TaskData
 
-ENSEMBLES = ("mean", "gmean", "max", "vote")
+# what no paper does, or does otherwise, on every bench
+EQUAL_SHARES = "the weighted sum begins with equal shares of all layers (MARBLE draws them at random)"
+PROBE_NOTES = ("features are standardised layer by layer, by mean and deviation of the training split", EQUAL_SHARES)
 
 
 class Readout:
@@ -25,7 +29,7 @@ class Readout:
         outputs: numbers a probe gives.
         targets: of every split, (examples,) int64 or (examples, outputs) float32; regression in standard deviations of the
             training split around its mean.
-        notes: classes without a training example.
+        notes: classes without a training example, and what differs from the papers' probes.
 
     Raises:
         InputError: a label does not fit the task, or an output of a regression is the same for all training examples.
@@ -42,7 +46,7 @@ class Readout:
                 raise InputError(f"{data.task.name}: an output is the same in all training examples; nothing can be learnt.")
             raw = {split: ((values - self._mean) / self._deviation).astype(np.float32) for split, values in raw.items()}
         self.targets: dict[str, NDArray] = raw
-        self.notes = self._missing_classes()
+        self.notes = (*self._missing_classes(), *PROBE_NOTES)
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """(rates, heads, batch, outputs) and the targets of the batch -> mean loss (rates, heads)."""
@@ -66,8 +70,11 @@ class Readout:
             examples: how many.
 
         Returns:
-            (examples, outputs) by ensemble; "mean" is that of the logits, the others exist for "best_ensemble" alone.
+            (examples, outputs) by ensemble; "mean" is that of the logits, the others exist for "best_ensemble" alone. Where
+            every window is an example of its own, "window": (windows, outputs) as they are.
         """
+        if self.data.task.aggregation == "window":
+            return {"window": logits}
         counts = np.bincount(owners, minlength=examples)[:, None]
 
         def mean(values: NDArray) -> NDArray:
@@ -94,13 +101,6 @@ class Readout:
             return answers * self._deviation + self._mean
         return answers
 
-    def scores(self, split: str, predictions: NDArray, chosen: NDArray | None = None) -> Scores:
-        """All measures of the task; `chosen` are the examples that count, all by default."""
-        references = self.references[split]
-        if chosen is not None:
-            references, predictions = references[chosen], predictions[chosen]
-        return merge_scores(METRICS[name](references, predictions, self.data.labels) for name in self.data.task.metrics)
-
     def _missing_classes(self) -> tuple[str, ...]:
         train = self.targets["train"]
         if self.kind in ("multiclass", "key"):
@@ -113,14 +113,65 @@ class Readout:
         return (f"no training example of {', '.join(missing)}",) if missing else ()
 
 
-def merge_scores(several) -> Scores:
-    """Scores of several measures as one."""
-    values, per_class, left_out = {}, {}, {}
-    for scores in several:
-        values |= scores.values
-        per_class |= scores.per_class
-        left_out |= scores.left_out
-    return Scores(values, per_class, left_out)
+@dataclass(frozen=True)
+class TaskScores:
+    """Scores of all measures of a task.
+
+    Attributes:
+        values, left_out: as in [`Scores`], of all measures together.
+        per_class: by measure, as in [`Scores`]; without the measures that have none.
+    """
+
+    values: Mapping[str, float]
+    per_class: Mapping[str, Mapping[str, float]]
+    left_out: Mapping[str, str]
+
+
+class Scorer:
+    """Scores answers on a split, all or those of some groups.
+
+    Args:
+        readout: of the task.
+        split: that was asked.
+        owners: (answers,) the example of every answer: all its windows where each is an example of its own. By default every
+            example has one.
+
+    Attributes:
+        references: (answers, ...) what is right.
+        groups: how many things the split holds that are independent of each other, such as files or pieces (`Example.group`):
+            resampling takes all answers of one or none.
+    """
+
+    def __init__(self, readout: Readout, split: str, owners: NDArray[np.int64] | None = None):
+        examples = readout.data.splits[split]
+        owners = np.arange(len(examples)) if owners is None else owners
+        self.references = readout.references[split][owners]
+        self._data = readout.data
+        numbers: dict[Any, int] = {}
+        names = (place if example.group is None else example.group for place, example in enumerate(examples))
+        of_example = [numbers.setdefault(name, len(numbers)) for name in names]
+        of_answer = np.array(of_example)[owners]
+        self.groups = len(numbers)
+        order = np.argsort(of_answer, kind="stable")
+        self._rows = np.split(order, np.cumsum(np.bincount(of_answer, minlength=self.groups))[:-1])
+
+    def __call__(self, predictions: NDArray, chosen: NDArray[np.int64] | None = None) -> TaskScores:
+        """All measures of the task; `chosen` are the groups that count (which may repeat), all by default."""
+        references = self.references
+        if chosen is not None:
+            rows = np.concatenate([self._rows[group] for group in chosen])
+            references, predictions = references[rows], predictions[rows]
+        return score_all(self._data.task.metrics, references, predictions, self._data.labels)
+
+
+def score_all(metrics: Sequence[str], references, predictions, labels: Sequence[str]) -> TaskScores:
+    """All measures of a task (keys in `METRICS`); arguments and errors as theirs."""
+    scored = {name: METRICS[name](references, predictions, labels) for name in metrics}
+    return TaskScores(
+        {name: value for scores in scored.values() for name, value in scores.values.items()},
+        {name: dict(scores.per_class) for name, scores in scored.items() if scores.per_class},
+        {name: reason for scores in scored.values() for name, reason in scores.left_out.items()},
+    )
 
 
 def beat_targets(features: Features, times: Sequence[NDArray], frame_rate: float, first_frame_s: float) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What a judging came to: rows for `results.json` and model cards, and a table beside the published numbers."""
+"""What a judging came to: rows for `evaluation.json` and model cards, and a table beside the published numbers."""
 
 import importlib.metadata
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +12,8 @@ METRIC_TITLES = {
     "accuracy": "accuracy",
     "beat_f1": "beat F1 (70 ms)",
     "beat_f1_20ms": "beat F1 (20 ms)",
+    "beat_f1_macro": "beat F1 (70 ms), macro",
+    "beat_f1_macro_20ms": "beat F1 (20 ms), macro",
     "mean_average_precision": "mean average precision",
     "mean_average_precision_micro": "mean average precision, micro",
     "r2": "R2",
@@ -28,7 +30,9 @@ METRIC_TITLES = {
 DECIBELS = "sdr"
 # micro averages belong to Deezer's protocol alone
 MICRO_SUITES = ("deezer",)
-# of the published systems, those in the Markdown table; results.json has them all
+# beside a published value: the tolerance that the papers name, and the mean over tracks of beat papers
+BESIDE = ("beat_f1_macro", "beat_f1_20ms", "beat_f1_macro_20ms")
+# of the published systems, those in the Markdown table; evaluation.json has them all
 SHOWN_SYSTEMS = (
     "Jukebox-5B",
     "MULE",
@@ -46,6 +50,9 @@ def result_rows(
     data: TaskData, suite: str, judged: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """One row a value that tables print, shares in percent.
+
+    `learning_rate` and `epoch` are those of the first seed's probe on the chosen layer, `summed_layers` and `layer_shares`
+    those of the weighted sum.
 
     Args:
         data: the task.
@@ -76,6 +83,10 @@ def result_rows(
                 "layer": judged["layer"],
                 "probe": judged["probe"],
                 "protocol": judged["protocol"],
+                "learning_rate": judged.get("learning_rates", {}).get(judged["layer"]),
+                "epoch": judged.get("epochs", {}).get(judged["layer"]),
+                "summed_layers": judged.get("summed_layers", []),
+                "layer_shares": judged.get("layer_shares"),
                 "layers": {head: scale * values[name] for head, values in judged["layers"].items()},
                 "baselines": {
                     title: _scaled(found["values"][name], scale) | {"layer": found.get("layer")}
@@ -95,14 +106,16 @@ def result_rows(
 
 
 def row_values(task: Task, suite: str, values: Iterable[str]) -> list[str]:
-    """Of the values of a task, those that make rows: the published ones, or those of its measures."""
+    """Of the values of a task, those that make rows: the published ones and those beside them, or those of its measures."""
     printed = {name for system in task.published.values() for name in system}
     found = []
     for name in values:
         micro = name.endswith("_micro")
-        wanted = name in printed if printed and suite not in MICRO_SUITES else name in METRIC_TITLES
+        published = bool(printed) and suite not in MICRO_SUITES
+        wanted = name in printed or name in BESIDE if published else name in METRIC_TITLES
         # of keys, the refined accuracy is the measure of record
         hidden = (micro and suite not in MICRO_SUITES) or (name == "accuracy" and task.kind == "key")
+        hidden |= "macro" in name and not published
         if wanted and not hidden:
             found.append(name)
     return found
@@ -149,9 +162,13 @@ def markdown_table(results: Mapping[str, Any]) -> str:
 
 
 def number(found: Mapping[str, Any]) -> str:
-    """A value and its interval, such as "41.2 (38.0 to 44.1)"."""
+    """A value and its interval, such as "41.2 (38.0 to 44.1)"; with mean ± deviation of resampled halves where there are."""
     text = f"{found['value']:.1f}"
-    return text if found.get("low") is None else f"{text} ({found['low']:.1f} to {found['high']:.1f})"
+    if found.get("low") is not None:
+        text += f" ({found['low']:.1f} to {found['high']:.1f})"
+    if found.get("resampled_mean") is not None:
+        text += f"; halves {found['resampled_mean']:.1f} ± {found['resampled_std']:.1f}"
+    return text
 
 
 def _average(rows: Sequence[Mapping[str, Any]], value) -> float:

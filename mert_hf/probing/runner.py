@@ -1,7 +1,7 @@
 """Judging an encoder on a task: probes of all layers, several seeds, intervals, and runs with little data."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,19 @@ from mert_hf.probing.benches import BeatBench, Bench, beat_scores, make_bench
 from mert_hf.probing.encoders import Encoder
 from mert_hf.probing.features import Extraction
 from mert_hf.probing.intervals import bootstrap_intervals, draw_share, resampled
+from mert_hf.probing.metrics.separation import median_over_tracks
 from mert_hf.probing.probe_training import train_probes
 from mert_hf.probing.probes import WEIGHTED_SUM, ProbeShape
-from mert_hf.probing.readout import Readout
-from mert_hf.probing.separation import score_separation, train_separation_probe
-from mert_hf.tasks.base import TaskData
+from mert_hf.probing.readout import EQUAL_SHARES, Readout, Scorer
+from mert_hf.probing.separation import separate_tracks, train_separation_probe
+from mert_hf.tasks.base import Task, TaskData
+from mert_hf.tasks.sources import digest
 
 # measures that take long are resampled less often
 BOOTSTRAP_DRAWS, SLOW_BOOTSTRAP_DRAWS = 1000, 200
 SLOW_KINDS = ("multilabel", "beats")
+# folder of separation probes in the cache of features
+SEPARATION = "separation"
 LIMITED_SHARES, LIMITED_DRAWS = (0.01, 0.05, 0.1, 0.2), 4
 
 
@@ -52,12 +56,13 @@ def judge(encoder: Encoder, data: TaskData, extraction: Extraction, judging: Jud
         InputError: data or features that cannot be used.
     """
     if data.task.kind == "separation":
-        return _judge_separation(encoder, data, judging)
+        return _judge_separation(encoder, data, extraction, judging)
     bench = make_bench(encoder, data, extraction)
+    data = bench.data
     protocol = data.task.protocol
     if judging.head is not None:
         protocol = replace(protocol, head=judging.head)
-    summed = tuple(range(judging.first_summed, len(encoder.layers))) if len(encoder.layers) > 1 else ()
+    summed = _summed_places(encoder, judging)
     rates = protocol.learning_rates or (protocol.learning_rate,)
     shape = ProbeShape(
         len(encoder.layers),
@@ -105,17 +110,49 @@ def judge(encoder: Encoder, data: TaskData, extraction: Extraction, judging: Jud
     return result
 
 
+def require_suitable(judging: Judging, encoder: Encoder, task: Task) -> None:
+    """Refuse a judging that would have to pass over a part of what was asked.
+
+    Raises:
+        InputError: the weighted sum begins behind the last layer, or a separation is to use another probe or little data.
+    """
+    _summed_places(encoder, judging)
+    asked = [f"--{name}" for name, given in (("probe", judging.head), ("limited", judging.limited)) if given]
+    if task.kind == "separation" and asked:
+        raise InputError(
+            f"{task.name} has an LSTM as its probe and one run on all songs: {' and '.join(asked)} cannot be held; leave out"
+            " the one or the other, with --tasks."
+        )
+
+
+def _summed_places(encoder: Encoder, judging: Judging) -> tuple[int, ...]:
+    """Places of the layers in the weighted sum; none where there is one layer."""
+    if len(encoder.layers) < 2:
+        return ()
+    if judging.first_summed >= len(encoder.layers):
+        raise InputError(
+            f"first_summed {judging.first_summed} is no layer of {encoder.title}; layers: {', '.join(encoder.layers)}."
+        )
+    return tuple(range(judging.first_summed, len(encoder.layers)))
+
+
 def judge_baseline(data: TaskData, baseline: Callable[[TaskData], Predictions]) -> dict[str, Any]:
     """Score predictions that need no probe."""
     predictions = baseline(data)
+    if data.task.kind == "separation":
+        left_out = median_over_tracks(predictions, data.labels).left_out
+        return {"values": _separation_values(data, [predictions]), "left_out": dict(left_out), "notes": list(data.notes)}
+    groups = len(data.splits["test"])
     if data.task.kind == "beats":
         beats = [data.target(example) for example in data.splits["test"]]
         score = lambda chosen=None: beat_scores(data, beats, predictions, chosen)  # noqa: E731
     else:
-        readout = Readout(data)
-        score = lambda chosen=None: readout.scores("test", predictions, chosen)  # noqa: E731
+        owners = _window_owners(data) if data.task.aggregation == "window" else np.arange(groups)
+        scorer = Scorer(Readout(data), "test", owners)
+        groups = scorer.groups
+        score = lambda chosen=None: scorer(predictions[owners], chosen)  # noqa: E731
     scores = score()
-    intervals = bootstrap_intervals(lambda chosen: [score(chosen).values], len(data.splits["test"]), _draws(data))
+    intervals = bootstrap_intervals(lambda chosen: [score(chosen).values], groups, _draws(data))
     return {
         "values": {name: _value([value], intervals.get(name)) for name, value in scores.values.items()},
         "left_out": dict(scores.left_out),
@@ -123,12 +160,19 @@ def judge_baseline(data: TaskData, baseline: Callable[[TaskData], Predictions]) 
     }
 
 
+def _window_owners(data: TaskData) -> NDArray[np.int64]:
+    """(windows,) the test example of every window, by the lengths of the files: a baseline counts as often as a probe."""
+    counts = [len(data.task.windows.spans(example.duration_s())) for example in data.splits["test"]]
+    return np.repeat(np.arange(len(counts)), counts)
+
+
 def _summary(bench: Bench, data: TaskData, heads: Sequence[str], best: int, answers: list[NDArray]) -> dict[str, Any]:
     """Values of the head that validation chose, and of all heads.
 
     Returns:
         `layer` (the chosen head), `values` {name: value, std, low, high, seeds} of it, `layers` {head: {name: mean}},
-        `per_class`, `left_out` and `notes`; for classes also `confusion`, (classes, classes) counts of the first seed.
+        `per_class` by measure, `left_out` and `notes`; for classes also `confusion`, (classes, classes) counts of the first
+        seed.
     """
     predictions = [bench.predictions(found[best]) for found in answers]
     scored = [bench.scores(found) for found in predictions]
@@ -144,7 +188,7 @@ def _summary(bench: Bench, data: TaskData, heads: Sequence[str], best: int, answ
     def on(chosen: NDArray) -> list[dict[str, float]]:
         return [bench.scores(found, chosen).values for found in predictions]
 
-    intervals = bootstrap_intervals(on, bench.test_examples, _draws(data))
+    intervals = bootstrap_intervals(on, bench.test_groups, _draws(data))
     result = {
         "layer": heads[best],
         "values": {name: _value([scores.values[name] for scores in scored], intervals.get(name)) for name in scored[0].values},
@@ -155,13 +199,12 @@ def _summary(bench: Bench, data: TaskData, heads: Sequence[str], best: int, answ
     }
     protocol = data.task.protocol
     if protocol.test_resamples:
-        halves = resampled(on, bench.test_examples, protocol.test_resamples, protocol.test_share)
+        halves = resampled(on, bench.test_groups, protocol.test_resamples, protocol.test_share)
         for name, (mean, std) in halves.items():
             result["values"][name] |= {"resampled_mean": mean, "resampled_std": std}
     if data.task.kind in ("multiclass", "key"):
         confusion = np.zeros((len(data.labels), len(data.labels)), dtype=np.int64)
-        truths = [data.target(example) for example in data.splits["test"]]
-        np.add.at(confusion, (truths, predictions[0]), 1)
+        np.add.at(confusion, (bench.test_references, predictions[0]), 1)
         result["confusion"] = confusion.tolist()
     return result
 
@@ -180,25 +223,54 @@ def _limited(bench: Bench, data: TaskData, shares, draws: int, run: Callable[[ND
     return found
 
 
-def _judge_separation(encoder: Encoder, data: TaskData, judging: Judging) -> dict[str, Any]:
-    """A mask of all stems from the weighted sum of all layers; the learning rate is the protocol's (MARBLE's for one run)."""
+def _judge_separation(encoder: Encoder, data: TaskData, extraction: Extraction, judging: Judging) -> dict[str, Any]:
+    """A mask of all stems from the weighted sum of layers; the learning rate is the protocol's (MARBLE's for one run)."""
     hop_samples = round(encoder.sampling_rate / encoder.frame_rate)
-    scored = []
+    summed = list(_summed_places(encoder, judging)) or [0]
+    embed = lambda waveforms: encoder(waveforms)[:, summed]  # noqa: E731
+    model = {**encoder.fingerprint, "summed_layers": summed}
+    protocol = data.task.protocol
+    kept = digest([model, data.fingerprint, asdict(protocol), encoder.sampling_rate])[:20]
+    seeds, trained = [], []
     for seed in range(judging.seeds):
-        trained = train_separation_probe(encoder, data, encoder.sampling_rate, hop_samples, None, seed, judging.device)
-        scored.append(score_separation(encoder, trained.probe, data, "test", encoder.sampling_rate, judging.device))
-    values = {name: _value([scores.values[name] for scores in scored], None) for name in scored[0].values}
+        # every epoch of hours of training is kept, so that a killed run goes on
+        checkpoint = extraction.folder / SEPARATION / f"{kept}_{seed}.safetensors"
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        trained.append(
+            train_separation_probe(
+                embed, data, encoder.sampling_rate, hop_samples, None, seed, judging.device, checkpoint, model
+            )
+        )
+        seeds.append(separate_tracks(embed, trained[-1].probe, data, "test", encoder.sampling_rate, judging.device))
+    scored = [median_over_tracks(tracks, data.labels) for tracks in seeds]
+    values = _separation_values(data, seeds)
     return {
         "layer": WEIGHTED_SUM,
         "probe": "lstm",
-        "protocol": data.task.protocol.name,
+        "protocol": protocol.name,
         "values": values,
         "layers": {WEIGHTED_SUM: {name: value["value"] for name, value in values.items()}},
-        "per_class": dict(scored[0].per_class),
+        "learning_rates": {WEIGHTED_SUM: protocol.learning_rate},
+        "epochs": {WEIGHTED_SUM: trained[0].best_epoch},
+        "per_class": {"sdr": dict(scored[0].per_class)},
         "left_out": dict(scored[0].left_out),
-        "summed_layers": list(encoder.layers),
-        "notes": [*data.notes, *data.task.ours, "one learning rate, no bootstrap interval: the spread is that over seeds"],
+        "summed_layers": [encoder.layers[place] for place in summed],
+        "layer_shares": trained[0].probe.layer_weights.detach().softmax(dim=0).tolist(),
+        "notes": [*data.notes, *data.task.ours, "one learning rate, that of the protocol", EQUAL_SHARES],
     }
+
+
+def _separation_values(data: TaskData, seeds: Sequence[Mapping[str, NDArray]]) -> dict[str, Any]:
+    """Values with intervals over tracks, from the SDR of every track by seed."""
+    scored = [median_over_tracks(tracks, data.labels) for tracks in seeds]
+    names = [*seeds[0]]
+
+    def on(chosen: NDArray) -> list[dict[str, float]]:
+        drawn = [(f"{names[place]} ({number})", names[place]) for number, place in enumerate(chosen)]
+        return [median_over_tracks({new: tracks[name] for new, name in drawn}, data.labels).values for tracks in seeds]
+
+    intervals = bootstrap_intervals(on, len(names), _draws(data))
+    return {name: _value([scores.values[name] for scores in scored], intervals[name]) for name in scored[0].values}
 
 
 def _example_activation(bench: BeatBench, answers: NDArray) -> dict[str, Any]:

@@ -6,14 +6,16 @@ From the papers: the backbone is frozen, the probe is a three-layer LSTM of 512 
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save
 from tqdm import tqdm
@@ -137,6 +139,7 @@ def train_separation_probe(
     seed: int = 0,
     device: str | torch.device = "cpu",
     checkpoint: str | os.PathLike | None = None,
+    model: Mapping[str, Any] | None = None,
 ) -> SeparationResult:
     """Train on random crops; the epoch with the best SDR on the validation split is kept.
 
@@ -148,7 +151,8 @@ def train_separation_probe(
         seed: of weights, crops and dropout.
         device: where the probe and the model are.
         checkpoint: safetensors file, written after every epoch; where it exists, training goes on from it and comes to the same
-            weights as without a stop. Give every model a file of its own: what the model is cannot be seen from here.
+            weights as without a stop.
+        model: what the features depend on (`Encoder.fingerprint`), for the checkpoint: one of another model is refused.
 
     Raises:
         InputError: the task is no separation, features are NaN, or the checkpoint is of other data or settings.
@@ -158,7 +162,7 @@ def train_separation_probe(
         raise InputError(f"{task.name} is a {task.kind} task; separation probes need one of kind 'separation'.")
     protocol = task.protocol
     probe = _make_probe(embed, data, sampling_rate, hop_samples, seed, device).to(device)
-    settings = dict(data=data.fingerprint, sampling_rate=sampling_rate, seed=seed, learning_rate=learning_rate)
+    settings = dict(data=data.fingerprint, sampling_rate=sampling_rate, seed=seed, learning_rate=learning_rate, model=model)
     run = _Run(probe, learning_rate or protocol.learning_rate, protocol.plateau_patience, settings)
     if checkpoint is not None and Path(checkpoint).is_file():
         run.load(Path(checkpoint))
@@ -260,12 +264,29 @@ def score_separation(
     embed: Embed, probe: SeparationProbe, data: TaskData, split: str, sampling_rate: int, device: str | torch.device = "cpu"
 ) -> Scores:
     """Separate every song of a split, window by window, and score it; frames of one second at the model's rate."""
+    return median_over_tracks(separate_tracks(embed, probe, data, split, sampling_rate, device), data.labels)
+
+
+def separate_tracks(
+    embed: Embed, probe: SeparationProbe, data: TaskData, split: str, sampling_rate: int, device: str | torch.device = "cpu"
+) -> dict[str, NDArray[np.float64]]:
+    """(sources,) SDR in dB of every song of a split by its name, as `median_over_tracks` takes them."""
     tracks = {}
     for song in data.splits[split]:
         mixture, *sources = _read_song(data, song, sampling_rate)
         estimate = separate_song(embed, probe, mixture, data, sampling_rate, device)
         tracks[song.name] = track_sdr(np.stack(sources), estimate, sampling_rate, song.name)
-    return median_over_tracks(tracks, data.labels)
+    return tracks
+
+
+def share_of_mixture(data: TaskData, split: str, sampling_rate: int) -> dict[str, NDArray[np.float64]]:
+    """As `separate_tracks`, of one who takes the mixture by the number of sources for each of them."""
+    tracks = {}
+    for song in data.splits[split]:
+        mixture, *sources = _read_song(data, song, sampling_rate)
+        estimate = np.tile(mixture / len(sources), (len(sources), 1))
+        tracks[song.name] = track_sdr(np.stack(sources), estimate, sampling_rate, song.name)
+    return tracks
 
 
 @torch.no_grad()

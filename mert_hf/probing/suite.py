@@ -16,20 +16,24 @@ from mert_hf.files import write_atomically
 from mert_hf.probing.baselines import Predictions, baselines_of
 from mert_hf.probing.benches import make_bench
 from mert_hf.probing.encoders import Encoder, FrozenModel, LogMel
-from mert_hf.probing.features import Extraction
+from mert_hf.probing.features import Dtype, Extraction
 from mert_hf.probing.plots import plot_beats, plot_confusion, plot_layer_heat_map, plot_limited_data
 from mert_hf.probing.results import averages, markdown_table, result_rows, versions
-from mert_hf.probing.runner import Judging, judge, judge_baseline
+from mert_hf.probing.runner import Judging, judge, judge_baseline, require_suitable
 from mert_hf.tasks.base import Task, TaskData
 from mert_hf.tasks.sources import digest
 
 logger = logging.getLogger(__name__)
 
 # Raised whenever the same features give other numbers than before.
-JUDGING_VERSION = 1
+JUDGING_VERSION = 2
 # Kinds that are answered frame by frame; with fewer frames a second, a beat of a fast track falls between them.
 FRAME_KINDS = ("beats", "separation")
 LEAST_FRAME_RATE = 10.0
+# of a task, what its results depend on beside its data
+JUDGED_FIELDS = (
+    *("name", "kind", "metrics", "monitor", "protocol", "windows", "train_windows", "random_train_windows", "aggregation"),
+)
 PARTS = "parts"
 RESULTS, TABLE, HEAT_MAP = "evaluation.json", "evaluation.md", "layer_heat_map.png"
 
@@ -102,6 +106,7 @@ def make_jobs(
     model: Encoder,
     rivals: Sequence[Encoder],
     judging: Judging,
+    dtype: Dtype,
     output: Path,
     baselines: bool = True,
 ) -> list[Job]:
@@ -112,11 +117,16 @@ def make_jobs(
         model: to be judged.
         rivals: what it is compared with.
         judging: how.
+        dtype: of the features on the disk.
         output: folder of the results.
         baselines: False leaves out those that need no probe.
+
+    Raises:
+        InputError: what is asked of the judging does not go with the model or a task.
     """
     jobs = []
     for data in loaded:
+        require_suitable(judging, model, data.task)
         systems = [(encoder.title, encoder, None) for encoder in (model, *rivals) if suits(encoder, data.task)]
         systems += [(title, None, baseline) for title, baseline in (baselines_of(data) if baselines else {}).items()]
         for title, encoder, baseline in systems:
@@ -126,8 +136,10 @@ def make_jobs(
                 "package": __version__,
                 "title": title,
                 "encoder": encoder.fingerprint if encoder else None,
+                "dtype": dtype if encoder else None,
                 "dataset": data.fingerprint,
-                "task": [data.task.name, data.task.kind, data.labels, asdict(data.task.protocol), data.task.aggregation],
+                "labels": data.labels,
+                "task": {name: asdict(data.task)[name] for name in JUDGED_FIELDS},
                 "judging": {name: value for name, value in asdict(own).items() if name != "device"},
             }
             role = "model" if encoder is model else re.sub(r"\W+", "_", title)

@@ -63,8 +63,8 @@ class Windows:
         least_s: a last window shorter than this is left out; None is `duration_s` (only whole windows). Audio shorter than one
             window is always one window, however short.
         most: at most so many windows, spread evenly; None is all.
-        least_rms: windows whose RMS lies below this share of the whole audio's are to be left out; 0 keeps all. `spans` sees no
-            samples: whoever hears them holds this rule, and `most` where both are given.
+        least_rms: windows whose RMS lies below this share of that of all that is heard are to be left out; 0 keeps all. `spans`
+            sees no samples: whoever hears them holds this rule, and `most` where both are given.
         standardise: every window is brought to mean 0 and standard deviation 1 before the model.
     """
 
@@ -159,6 +159,19 @@ class Loaded:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class Check:
+    """What was found about the data of a task before it is loaded, one sentence each.
+
+    Attributes:
+        problems: why the task cannot be run; empty where it can.
+        notes: what else is to be known: sizes of splits that are not the official ones, what is only seen at loading.
+    """
+
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Source(Protocol):
     """Where the examples of a task come from."""
 
@@ -172,8 +185,8 @@ class Source(Protocol):
     def needs_download(self, folder: Path | None) -> bool:
         """Whether loading fetches data from the Hub, unless it is in the cache."""
 
-    def check(self, folder: Path | None) -> list[str]:
-        """What is missing, one complete sentence each; empty where the task can be run.
+    def check(self, folder: Path | None) -> Check:
+        """What is missing, and what is not known before loading.
 
         Args:
             folder: the dataset's folder; None or a folder that does not exist asks the Hub where the source is there.
@@ -205,7 +218,6 @@ class Task:
         random_train_windows: a window of `train_windows` starts anywhere, another place every epoch.
         aggregation: how windows become one answer.
         split_sizes: examples of the official splits; another number is noted in the results.
-        layer: entry of `hidden_states` that MARBLE uses for MERT-95M by default; None is the weighted sum of all.
         ours: choices that no paper states.
     """
 
@@ -224,7 +236,6 @@ class Task:
     random_train_windows: bool = False
     aggregation: Aggregation = "mean_logits"
     split_sizes: Mapping[str, int] = field(default_factory=dict)
-    layer: int | None = None
     ours: tuple[str, ...] = ()
 
     def folder(self, data_folder: str | Path | None) -> Path | None:
@@ -236,16 +247,16 @@ class Task:
         """Published values by model and value name, in the unit of the tables (points of 100; dB for separation)."""
         return published_values(self.name)
 
-    def check(self, data_folder: str | Path | None = None) -> list[str]:
-        """What is missing where, one sentence each; empty where the task can be run. Decodes and downloads no audio."""
+    def check(self, data_folder: str | Path | None = None) -> Check:
+        """What is missing where, and what differs from the official dataset. Decodes and downloads no audio."""
         folder = self.folder(data_folder)
-        problems = self.source.check(folder)
-        if problems or self.source.needs_download(folder):
-            return [f"{self.name}: {problem}" for problem in problems]
+        found = self.source.check(folder)
+        if found.problems or self.source.needs_download(folder):
+            return found
         try:
-            return [f"{self.name}: {note}" for note in self.load(data_folder).notes]
+            return Check(notes=found.notes + self.load(data_folder).notes)
         except InputError as error:
-            return [f"{self.name}: {error}"]
+            return Check((str(error).removeprefix(f"{self.name}: "),))
 
     def pinned(self, revisions: Mapping[str, str]) -> Self:
         """The same task on these commits, by repository id, as an earlier result stored them (`TaskData.revisions`)."""

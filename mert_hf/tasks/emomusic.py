@@ -57,7 +57,6 @@ EMOMUSIC = Task(
     protocol=replace(MARBLE, plateau_patience=5, stop_patience=20),
     windows=Windows(duration_s=5.0, heard_s=30.0),
     split_sizes={"train": 504, "validation": 115, "test": 125},
-    layer=5,
     ours=(
         "labels are standardised by the training split while the probe learns, and scored in their own unit; R2 is the same",
     ),

@@ -18,21 +18,38 @@ class Waveform:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """Audio in a table, fetched when it is read: `row` and `column` of a `datasets.Dataset` whose audio is not decoded."""
+
+    table: Any
+    row: int
+    column: str
+
+    def source(self) -> AudioSource:
+        """Bytes or path; empty bytes, which no reader accepts, where there is none."""
+        value = self.table[self.row][self.column] or {}
+        return value.get("bytes") or value.get("path") or b""
+
+
+@dataclass(frozen=True)
 class Example:
     """One labelled piece of audio.
 
     Attributes:
         name: unique within its split; a file below the dataset's folder, or a row.
-        audio: a path, the bytes of a file, or a [`Waveform`].
+        audio: a path, the bytes of a file, a [`Cell`], or a [`Waveform`].
         label: see `Kind`.
         start_s, end_s: the part of the audio that is meant; None is its end.
+        group: examples of one group, such as parts of a piece, are not independent: intervals are drawn over groups. None: the
+            example is a group of its own.
     """
 
     name: str
-    audio: AudioSource | Waveform
+    audio: AudioSource | Cell | Waveform
     label: Any
     start_s: float = 0.0
     end_s: float | None = None
+    group: str | None = None
 
     def read(self, sampling_rate: int) -> np.ndarray:
         """The example's part of the audio, (samples,) float32 mono at `sampling_rate`.
@@ -52,20 +69,22 @@ class Example:
             whole_s = len(self.audio.samples) / self.audio.sampling_rate
         else:
             try:
-                whole_s = read_info(self.audio).duration_s
+                audio = self.audio.source() if isinstance(self.audio, Cell) else self.audio
+                whole_s = read_info(audio).duration_s
             except AudioError as error:
                 raise AudioError(f"{self.name}: {error}") from None
         return (whole_s if self.end_s is None else min(self.end_s, whole_s)) - self.start_s
 
 
 def read_source(
-    source: AudioSource | Waveform, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None, name: str = ""
+    source: AudioSource | Cell | Waveform, sampling_rate: int, start_s: float = 0.0, end_s: float | None = None, name: str = ""
 ) -> np.ndarray:
     """(samples,) float32 mono at `sampling_rate` of a part of a file or waveform; ends where the audio does.
 
     Raises:
         AudioError: it cannot be decoded, holds NaN, or ends before `start_s`.
     """
+    source = source.source() if isinstance(source, Cell) else source
     try:
         if isinstance(source, Waveform):
             whole = np.asarray(source.samples, dtype=np.float32)

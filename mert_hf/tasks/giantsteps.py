@@ -93,5 +93,4 @@ GIANTSTEPS_KEY = Task(
     windows=Windows(duration_s=30.0),
     aggregation="best_ensemble",
     split_sizes={"train": 923, "validation": 236, "test": 604},
-    layer=8,
 )

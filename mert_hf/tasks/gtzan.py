@@ -1,16 +1,16 @@
 """GTZAN: ten genres, and beats (GTZAN-Rhythm), on the fault-filtered split (443 / 197 / 290 clips of 30 seconds)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from mert_hf.errors import InputError
-from mert_hf.tasks.base import SPLITS, Loaded, Task, Windows
-from mert_hf.tasks.examples import Example
+from mert_hf.tasks.base import SPLITS, Check, Loaded, Task, Windows
+from mert_hf.tasks.examples import Cell, Example
 from mert_hf.tasks.protocols import MARBLE
-from mert_hf.tasks.sources import HubTable, audio_of, digest
+from mert_hf.tasks.sources import HubTable, digest
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 SIZES = {"train": 443, "validation": 197, "test": 290}
@@ -28,7 +28,6 @@ GTZAN_GENRE = Task(
     monitor="accuracy",
     protocol=replace(MARBLE, learning_rate=5e-3, plateau_patience=6, stop_patience=20),
     split_sizes=SIZES,
-    layer=7,
 )
 
 
@@ -39,15 +38,13 @@ class GtzanRhythm:
     In a data folder, copies of the repositories are `gtzan_rhythm/audio` and `gtzan_rhythm/annotations`.
 
     Attributes:
-        audio: has a column `file` beside the audio.
-        annotations: its column `path` names the clip, and the label column holds times in seconds.
-        split: its column whose value is one of `split_names` or another (values never verified; others are named if a split
-            stays empty).
+        audio: the label column names the file.
+        annotations: the label column holds times in seconds; two others name the clip and its split.
+        split_names: our splits by the values of that column (never verified; others are named if a split stays empty).
     """
 
     audio: HubTable
     annotations: HubTable
-    split: str = "fault_filtered_split"
     split_names: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -57,16 +54,17 @@ class GtzanRhythm:
 
     def describe(self) -> str:
         """Both repositories."""
-        return f"{self.audio.describe()}; {self.annotations.describe()}, {self.split}"
+        return f"{self.audio.describe()}; {self.annotations.describe()}"
 
     def needs_download(self, folder: Path | None) -> bool:
         """See [`Source`]."""
         parts = ((self.audio, "audio"), (self.annotations, "annotations"))
         return any(table.needs_download(_below(folder, name)) for table, name in parts)
 
-    def check(self, folder: Path | None) -> list[str]:
+    def check(self, folder: Path | None) -> Check:
         """See [`Source`]."""
-        return self.audio.check(_below(folder, "audio")) + self.annotations.check(_below(folder, "annotations"))
+        audio, notes = self.audio.check(_below(folder, "audio")), self.annotations.check(_below(folder, "annotations"))
+        return Check(audio.problems + notes.problems, audio.notes + notes.notes)
 
     def pinned(self, revisions: Mapping[str, str]) -> Self:
         """See [`Source`]."""
@@ -74,17 +72,17 @@ class GtzanRhythm:
 
     def load(self, folder: Path | None) -> Loaded:
         """See [`Source`]."""
-        audio, audio_revisions = self.audio.open(_below(folder, "audio"))
-        notes, revisions = self.annotations.open(_below(folder, "annotations"))
-        rows: dict[str, tuple[Any, int]] = {}
+        audio, audio_revisions, audio_print = self.audio.open(_below(folder, "audio"))
+        notes, revisions, notes_print = self.annotations.open(_below(folder, "annotations"))
+        cells: dict[str, Cell] = {}
         for table in audio.values():
-            self.audio.require_columns(table.column_names, "file")
-            rows.update({_clip(name): (table, row) for row, name in enumerate(table["file"])})
-        splits: dict[str, list] = {split: [] for split in SPLITS}
+            names = enumerate(table[self.audio.label])
+            cells.update({_clip(name): Cell(table, row, self.audio.audio) for row, name in names})
+        splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
+        clip_column, split_column = self.annotations.others
         missing, others = [], set()
         for table in notes.values():
-            self.annotations.require_columns(table.column_names, "path", self.split)
-            columns = (table["path"], table[self.split], table[self.annotations.label])
+            columns = (table[clip_column], table[split_column], table[self.annotations.label])
             for path, split, beats in zip(*columns, strict=True):
                 if split not in self.split_names:
                     others.add(split)  # clips that the fault filter left out
@@ -92,8 +90,10 @@ class GtzanRhythm:
                 clip = _clip(path)
                 if clip == DAMAGED:
                     continue
-                if clip in rows:
-                    splits[self.split_names[split]].append((clip, *rows[clip], tuple(beats)))
+                if beats is None:
+                    raise InputError(f"{self.annotations.repo_id} has nothing in column {self.annotations.label!r} for {clip}.")
+                if clip in cells:
+                    splits[self.split_names[split]].append(Example(clip, cells[clip], tuple(beats)))
                 else:
                     missing.append(clip)
         if missing:
@@ -103,25 +103,14 @@ class GtzanRhythm:
         for split, clips in splits.items():
             if not clips:
                 raise InputError(
-                    f"{self.annotations.repo_id} has no clips of the {split} split; {self.split} is one of"
+                    f"{self.annotations.repo_id} has no clips of the {split} split; {split_column} is one of"
                     f" {', '.join(map(repr, sorted(map(str, others))))} beside {', '.join(self.split_names)}."
                 )
-        content = [[(clip, beats) for clip, _, _, beats in splits[split]] for split in SPLITS]
+        content = [[(example.name, example.label) for example in splits[split]] for split in SPLITS]
         origin = f"{self.audio.origin(_below(folder, 'audio'))} and {self.annotations.origin(_below(folder, 'annotations'))}"
-        lazy = {split: _Clips(found, self.audio.audio) for split, found in splits.items()}
-        return Loaded(lazy, (), origin, {**audio_revisions, **revisions}, digest(content))
-
-
-class _Clips(Sequence):
-    def __init__(self, clips: list[tuple[str, Any, int, tuple[float, ...]]], column: str):
-        self._clips, self._column = clips, column
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def __getitem__(self, index: int) -> Example:
-        clip, table, row, beats = self._clips[index]
-        return Example(clip, audio_of(table[row][self._column]), beats)
+        # without the print of the audio, another recording of the same clips would be taken for these
+        fingerprint = digest([audio_print, notes_print, content])
+        return Loaded(splits, (), origin, {**audio_revisions, **revisions}, fingerprint)
 
 
 def _below(folder: Path | None, name: str) -> Path | None:
@@ -147,6 +136,8 @@ GTZAN_RHYTHM = Task(
             audio="",
             label="beat",
             splits={"train": "gtzan_bind_v1"},
+            others=("path", "fault_filtered_split"),
+            unverified=("path", "gtzan_bind_v1"),
         ),
         split_names={"train": "train", "valid": "validation", "validation": "validation", "test": "test"},
     ),
@@ -157,6 +148,5 @@ GTZAN_RHYTHM = Task(
     random_train_windows=True,
     aggregation="window",
     split_sizes={**SIZES, "train": 442},
-    layer=None,
     ours=("validation and test hear the whole clip of 30 s; the times of beats are not rounded to frames",),
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from mert_hf.errors import InputError
 from mert_hf.tasks.base import Task, Windows
 from mert_hf.tasks.examples import Example
-from mert_hf.tasks.protocols import DEEZER, DEEZER_WINDOWS, MARBLE
+from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS, MARBLE
 from mert_hf.tasks.sources import LocalFolder
 
 SPLIT_FOLDER = "data/splits/split-0"
@@ -41,7 +41,7 @@ def _read(folder: Path, subset: str) -> tuple[dict[str, list[Example]], tuple[st
     return splits, tuple(sorted(found))
 
 
-def _task(name: str, subset: str, title: str, num_labels: int, layer: int | None, sizes: dict[str, int]) -> Task:
+def _task(name: str, subset: str, title: str, num_labels: int, sizes: dict[str, int]) -> Task:
     files = tuple(f"{SPLIT_FOLDER}/autotagging_{subset}-{split}.tsv" for split in ("train", "validation", "test"))
     layout = f"a clone of MTG/mtg-jamendo-dataset with the tracks in audio/; {SPLIT_FOLDER}/autotagging_{subset}-*.tsv is read"
     return Task(
@@ -55,7 +55,6 @@ def _task(name: str, subset: str, title: str, num_labels: int, layer: int | None
         monitor="roc_auc",
         protocol=MARBLE,
         windows=Windows(duration_s=30.0, least_s=1.0),
-        layer=layer,
         split_sizes=sizes,
     )
 
@@ -68,15 +67,15 @@ def _for_deezer(task: Task) -> Task:
         protocol=DEEZER,
         windows=DEEZER_WINDOWS,
         aggregation="mean_features",
-        layer=None,
+        ours=DEEZER_OURS,
     )
 
 
 # sizes of the splits: Table 1 of Deezer's comparison, which uses the same split-0. The numbers of labels are those of the
 # split files (the music2vec paper's text says 41 instruments and 59 moods).
-TOP50 = _task("top50", "top50tags", "top 50", 50, 6, {"train": 32136, "validation": 10888, "test": 11356})
-GENRE = _task("genre", "genre", "genre", 87, 7, {})
-INSTRUMENT = _task("instrument", "instrument", "instrument", 40, None, {"train": 14395, "validation": 5466, "test": 5115})
-MOOD = _task("mood", "moodtheme", "mood/theme", 56, 6, {"train": 9949, "validation": 3802, "test": 4231})
+TOP50 = _task("top50", "top50tags", "top 50", 50, {"train": 32136, "validation": 10888, "test": 11356})
+GENRE = _task("genre", "genre", "genre", 87, {})
+INSTRUMENT = _task("instrument", "instrument", "instrument", 40, {"train": 14395, "validation": 5466, "test": 5115})
+MOOD = _task("mood", "moodtheme", "mood/theme", 56, {"train": 9949, "validation": 3802, "test": 4231})
 
 DEEZER_TOP50, DEEZER_INSTRUMENT, DEEZER_MOOD = map(_for_deezer, (TOP50, INSTRUMENT, MOOD))

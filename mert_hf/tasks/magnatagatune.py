@@ -12,7 +12,7 @@ from pathlib import Path
 from mert_hf.errors import InputError
 from mert_hf.tasks.base import Task
 from mert_hf.tasks.examples import Example
-from mert_hf.tasks.protocols import DEEZER, DEEZER_WINDOWS, MARBLE
+from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS, MARBLE
 from mert_hf.tasks.sources import LocalFolder
 
 NUM_TAGS = 50
@@ -77,5 +77,8 @@ DEEZER_MAGNATAGATUNE = replace(
     windows=DEEZER_WINDOWS,
     aggregation="mean_features",
     split_sizes={"train": 15244, "validation": 1529, "test": 4332},
-    ours=("clips without tags are left out of the 12:1:3 split; the number of clips agrees with the split files used there",),
+    ours=(
+        *DEEZER_OURS,
+        "clips without tags are left out of the 12:1:3 split; the number of clips agrees with the split files used there",
+    ),
 )

@@ -12,7 +12,7 @@ import numpy as np
 from mert_hf.errors import InputError
 from mert_hf.tasks.base import Task
 from mert_hf.tasks.examples import Example
-from mert_hf.tasks.protocols import DEEZER, DEEZER_WINDOWS
+from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS
 from mert_hf.tasks.sources import LocalFolder
 
 NUM_TAGS = 100
@@ -61,4 +61,5 @@ MSD100 = Task(
     windows=DEEZER_WINDOWS,
     aggregation="mean_features",
     split_sizes={"train": 71388, "validation": 15618, "test": 15281},
+    ours=DEEZER_OURS,
 )

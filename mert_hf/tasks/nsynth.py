@@ -19,7 +19,6 @@ NSYNTH_INSTRUMENT = Task(
     monitor="accuracy",
     protocol=replace(MARBLE, max_epochs=50),
     split_sizes={"train": 289205, "validation": 12678, "test": 4096},
-    layer=6,
 )
 
 # MIDI numbers as they are: MARBLE subtracts 1 or 9, which changes nothing but the numbers of the classes
@@ -29,5 +28,4 @@ NSYNTH_PITCH = replace(
     title="NSynth pitch",
     source=HubTable(REPOSITORY, config="pitch", label="pitch", unverified=("pitch",)),
     labels=tuple(str(pitch) for pitch in range(128)),
-    layer=1,
 )

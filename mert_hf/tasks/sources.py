@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from mert_hf.errors import InputError
-from mert_hf.tasks.base import SPLITS, Loaded
-from mert_hf.tasks.examples import Example
+from mert_hf.tasks.base import SPLITS, Check, Loaded
+from mert_hf.tasks.examples import Cell, Example
 
 # Missing audio files that a check names before it only counts them.
 NAMED_FILES = 3
@@ -26,6 +26,7 @@ class HubTable:
         repo_id, config, revision: on the Hub; revision None is the newest commit, and the commit found is stored with results.
         audio, label: columns; several label columns give a tuple.
         splits: the repository's names of our splits.
+        others: further columns that whoever reads the table needs.
         unverified: columns and split names that nobody here has seen yet; errors about them say so.
     """
 
@@ -35,6 +36,7 @@ class HubTable:
     config: str | None = None
     revision: str | None = None
     splits: Mapping[str, str] = field(default_factory=lambda: dict(zip(SPLITS, SPLITS, strict=True)))
+    others: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
 
     @property
@@ -46,39 +48,42 @@ class HubTable:
         """The repository and its columns."""
         labels = (self.label,) if isinstance(self.label, str) else self.label
         config = f" ({self.config})" if self.config else ""
-        return f"dataset {self.repo_id}{config} on the Hub, columns {', '.join((self.audio, *labels))}"
+        columns = [column for column in (self.audio, *labels, *self.others) if column]
+        return f"dataset {self.repo_id}{config} on the Hub, columns {', '.join(columns)}"
 
     def needs_download(self, folder: Path | None) -> bool:
         """Whether no copy of the repository is there."""
         return self._local(folder) is None
 
-    def check(self, folder: Path | None) -> list[str]:
+    def check(self, folder: Path | None) -> Check:
         """Whether the repository can be reached and has the columns and splits, without downloading its data."""
         try:
-            builder = self._builder(folder)
-            known = builder.info.splits, builder.info.features
-            if known[0] is not None:
-                self._require_splits(list(known[0]))
-            if known[1] is not None:
-                self.require_columns(list(known[1]))
+            info = self._builder(folder).info
+            if info.splits is not None:
+                self._require_splits(list(info.splits))
+            if info.features is not None:
+                self._require_columns(list(info.features))
         except InputError as error:
-            return [str(error)]
-        return []
+            return Check((str(error),))
+        unseen = [what for what, known in (("splits", info.splits), ("columns", info.features)) if known is None]
+        # a copy in a folder is loaded by the check itself
+        if not unseen or self._local(folder):
+            return Check()
+        return Check(
+            notes=(f"{' and '.join(unseen)} of {self.repo_id} are checked at loading: the Hub does not tell them before",)
+        )
 
     def load(self, folder: Path | None) -> Loaded:
         """All splits; downloads the data where it is not in the cache."""
-        tables, revisions = self.open(folder)
-        self._require_splits(list(tables))
-        rows = {split: _Rows(tables[name], self) for split, name in self.splits.items()}
-        prints = [rows[split].table._fingerprint for split in SPLITS]
-        fingerprint = digest([self.repo_id, self.config, revisions, prints])
+        tables, revisions, fingerprint = self.open(folder)
+        rows = {split: _Rows(tables[split], self) for split in SPLITS}
         return Loaded(rows, (), self.origin(folder), revisions, fingerprint)
 
-    def open(self, folder: Path | None) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-        """The `datasets.Dataset` of every split of the repository, audio not decoded, and its commit by repository id.
+    def open(self, folder: Path | None) -> tuple[Mapping[str, Any], Mapping[str, str], str]:
+        """The `datasets.Dataset` of every split, audio not decoded; the commit by repository id; a fingerprint of both.
 
         Raises:
-            InputError: it cannot be reached or read, or lacks a column.
+            InputError: it cannot be reached or read, or lacks a column or a split.
         """
         from datasets import Audio
         from datasets.exceptions import DatasetsError
@@ -89,26 +94,22 @@ class HubTable:
             tables = builder.as_dataset()
         except (OSError, ValueError, DatasetsError) as error:
             raise InputError(f"{self.origin(folder)} cannot be read: {' '.join(str(error).split())}") from None
+        self._require_splits(list(tables))
         opened = {}
-        for name, table in tables.items():
-            self.require_columns(table.column_names)
-            if self.audio in table.column_names:
-                table = table.cast_column(self.audio, Audio(decode=False))
-            opened[name] = table
-        return opened, {} if self._local(folder) else {self.repo_id: builder.hash}
+        for split, name in self.splits.items():
+            self._require_columns(tables[name].column_names)
+            opened[split] = tables[name].cast_column(self.audio, Audio(decode=False)) if self.audio else tables[name]
+        revisions = {} if self._local(folder) else {self.repo_id: builder.hash}
+        prints = [opened[split]._fingerprint for split in self.splits]
+        return opened, revisions, digest([self.repo_id, self.config, revisions, prints])
 
     def pinned(self, revisions: Mapping[str, str]) -> Self:
         """See [`Source`]."""
         return replace(self, revision=revisions.get(self.repo_id, self.revision))
 
-    def require_columns(self, found: Sequence[str], *more: str) -> None:
-        """Refuse a table that lacks one of the columns.
-
-        Raises:
-            InputError: names the missing column and those found.
-        """
+    def _require_columns(self, found: Sequence[str]) -> None:
         labels = (self.label,) if isinstance(self.label, str) else self.label
-        for column in (self.audio, *labels, *more):
+        for column in (self.audio, *labels, *self.others):
             if column and column not in found:
                 raise InputError(self._lacks("column", column, found))
 
@@ -135,11 +136,15 @@ class HubTable:
         return str(self._local(folder) or self.repo_id)
 
     def _builder(self, folder: Path | None):
-        from datasets import load_dataset_builder
+        from datasets import get_dataset_config_names, load_dataset_builder
         from datasets.exceptions import DatasetsError
 
         local = self._local(folder)
         try:
+            # a copy with its card is read as the card says, wherever that keeps the files of a configuration
+            card = local and self.config and (folder / "README.md").is_file()
+            if card and self.config in get_dataset_config_names(str(folder)):
+                return load_dataset_builder(str(folder), self.config)
             if local:
                 return load_dataset_builder(str(local))
             return load_dataset_builder(self.repo_id, self.config, revision=self.revision)
@@ -162,24 +167,21 @@ class _Rows(Sequence):
         self._audio, self._label = source.audio, source.label
         feature = table.features.get(source.label) if isinstance(source.label, str) else None
         self._names = feature.names if isinstance(feature, ClassLabel) else None
+        # a row holds the audio's bytes as well: labels are read without them
+        self._labels = table.select_columns([source.label] if isinstance(source.label, str) else [*source.label])
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, row: int) -> Example:
-        values = self.table[row]
+        values = self._labels[row]
         if isinstance(self._label, tuple):
             label = tuple(values[column] for column in self._label)
         else:
             label = values[self._label]
             # int2str is not used: it refuses the -1 of a row without label, which is to be named as an unknown label
             label = self._names[label] if self._names and 0 <= label < len(self._names) else label
-        return Example(f"row {row}", audio_of(values[self._audio]), label)
-
-
-def audio_of(value: Mapping[str, Any] | None) -> bytes | str:
-    """Bytes or path in a cell of an audio column that is not decoded; empty bytes, which no reader accepts, for none."""
-    return (value or {}).get("bytes") or (value or {}).get("path") or b""
+        return Example(f"row {row}", Cell(self.table, row, self._audio), label)
 
 
 @dataclass(frozen=True)
@@ -209,15 +211,15 @@ class LocalFolder:
         """Never."""
         return False
 
-    def check(self, folder: Path | None) -> list[str]:
+    def check(self, folder: Path | None) -> Check:
         """Whether the folder, the files of the layout and the audio files are there."""
         problems = self._missing(folder)
         if problems:
-            return problems
+            return Check(tuple(problems))
         try:
             splits, _ = self.read(folder)
         except InputError as error:
-            return [str(error)]
+            return Check((str(error),))
         for split, examples in splits.items():
             absent = [example.name for example in examples if not _exists(example)]
             if absent:
@@ -226,16 +228,19 @@ class LocalFolder:
                     f"{len(absent)} of {len(examples)} audio files of the {split} split are missing in {folder}: {named}"
                     f"{' ...' if len(absent) > NAMED_FILES else ''}"
                 )
-        return problems
+        return Check(tuple(problems))
 
     def load(self, folder: Path | None) -> Loaded:
-        """The examples of every split."""
+        """The examples of every split. The fingerprint holds the size and the time of change of every audio file."""
         problems = self._missing(folder)
         if problems:
             raise InputError(problems[0])
         splits, labels = self.read(folder)
-        named = [[(example.name, repr(example.label)) for example in splits.get(split, ())] for split in SPLITS]
-        return Loaded(splits, labels, str(folder), {}, digest(named))
+        content = [
+            [(example.name, _state(example.audio, folder), _state(example.label, folder)) for example in splits.get(split, ())]
+            for split in SPLITS
+        ]
+        return Loaded(splits, labels, str(folder), {}, digest(content))
 
     def pinned(self, revisions: Mapping[str, str]) -> Self:
         """The same: a folder has no commit."""
@@ -270,6 +275,19 @@ def keyed_rows(path: Path, key: str, columns: Sequence[str], delimiter: str = ",
                 raise InputError(f"{path}, line {reader.line_num}: {values[key]!r} in column {key!r} is no number.")
             rows[int(values[key])] = values
     return rows
+
+
+def _state(value: Any, folder: Path) -> Any:
+    """What tells a file from another one that took its place, wherever the folder lies; anything else as it is."""
+    if isinstance(value, tuple):
+        return [_state(part, folder) for part in value]
+    if not isinstance(value, Path):
+        return repr(value)
+    try:
+        found = value.stat()
+    except OSError:
+        return [value.relative_to(folder).as_posix()]
+    return [value.relative_to(folder).as_posix(), found.st_size, found.st_mtime_ns]
 
 
 def _exists(example: Example) -> bool:

@@ -25,7 +25,7 @@ from mert_hf.data.synthetic.instruments import DRUMS, INSTRUMENTS
 from mert_hf.data.synthetic.labels import PieceLabels
 from mert_hf.data.synthetic.theory import PITCH_CLASS_NAMES
 from mert_hf.errors import InputError
-from mert_hf.tasks.base import KEYS, SPLITS, Loaded, Task, Windows
+from mert_hf.tasks.base import KEYS, SPLITS, Check, Loaded, Task, Windows
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import MARBLE
 from mert_hf.tasks.sources import digest
@@ -66,13 +66,13 @@ class SyntheticSource:
         """Nothing is fetched, but rendering takes a minute too: a check leaves it out."""
         return True
 
-    def check(self, folder: Path | None) -> list[str]:
+    def check(self, folder: Path | None) -> Check:
         """Whether the renderer is there."""
         try:
             benchmark_version(self.renderer)
         except InputError as error:
-            return [str(error)]
-        return []
+            return Check((str(error),))
+        return Check()
 
     def load(self, folder: Path | None) -> Loaded:
         """Render what is missing into the folder (by default below the Hub's home) and label it."""
@@ -112,6 +112,7 @@ def _chords(item: Item) -> list[Example]:
             f"{PITCH_CLASS_NAMES[span.root]}:{CHORD_FAMILIES[span.quality]}",
             span.start_s,
             span.start_s + CHORD_S,
+            group=item.name,
         )
         for span in kept
     ]

@@ -92,7 +92,6 @@ VOCALSET_TECHNIQUE = Task(
     protocol=replace(MARBLE, plateau_patience=5, stop_patience=10),
     windows=Windows(duration_s=3.0, standardise=True),
     aggregation="window",
-    layer=9,
     ours=("silence at the beginning is not trimmed, and files under 3 s are heard as they are: the drawn groups may differ",),
 )
 
@@ -103,5 +102,4 @@ VOCALSET_SINGER = replace(
     source=LocalFolder(LAYOUT, ("FULL",), partial(_read, by="singer")),
     labels=SINGERS,
     protocol=replace(MARBLE, plateau_patience=5, stop_patience=20),
-    layer=2,
 )

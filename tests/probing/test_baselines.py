@@ -3,6 +3,7 @@ import pytest
 from probing_tasks import RATE, beat_task, clicks, make_task, pitch_task
 
 from mert_hf.data.synthetic import generate_piece
+from mert_hf.errors import InputError
 from mert_hf.probing.baselines import (
     baselines_of,
     estimate_key,
@@ -35,6 +36,8 @@ def test_majority_beats_keep_the_median_tempo():
     data = beat_task((3, 1, 2)).load()
     for beats in majority(data):
         np.testing.assert_allclose(np.diff(beats), 0.45)
+    with pytest.raises(InputError, match="test_beats: no track of the training split has two beats"):
+        majority(beat_task((2, 1, 2), silent_tracks=2).load())
 
 
 @pytest.mark.parametrize("key", ["C major", "Gb major", "A minor", "Eb minor"])

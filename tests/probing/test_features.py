@@ -138,7 +138,7 @@ def test_audio_of_another_rate_is_brought_to_the_models(encoder, tmp_path):
 
 
 def test_nothing_is_made_twice_and_a_killed_run_goes_on(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(features_module, "EXAMPLES_PER_SHARD", 4)
+    monkeypatch.setitem(features_module.EXAMPLES_PER_SHARD, "windows", 4)
     data = pitch_task((10, 2, 2)).load()
     extraction = Extraction(tmp_path)
     heard = []
@@ -165,7 +165,7 @@ def test_nothing_is_made_twice_and_a_killed_run_goes_on(encoder, tmp_path, monke
 
 
 def test_processes_take_turns_at_shards(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(features_module, "EXAMPLES_PER_SHARD", 3)
+    monkeypatch.setitem(features_module.EXAMPLES_PER_SHARD, "windows", 3)
     data = pitch_task((10, 2, 2)).load()
     whole = extract_features(encoder, data, "train", "windows", Extraction(tmp_path / "one"))
     with pytest.raises(InputError, match="shard 0 of .* is missing"):  # the other has not come yet
@@ -256,13 +256,16 @@ def test_windows_are_cut_as_the_task_says():
     assert [start for start, _ in cut] == [0.0, 2.0, 3.0]
     cut = cut_windows(waveform, Windows(duration_s=1.0, least_rms=0.1, most=2), RATE)
     assert [start for start, _ in cut] == [0.0, 2.0]
+    # what comes after the seconds heard does not count: beside it, all of them would be quiet
+    cut = cut_windows(np.concatenate([waveform, 9 * loud]), Windows(duration_s=1.0, least_rms=0.1, heard_s=4.0), RATE)
+    assert [start for start, _ in cut] == [0.0, 2.0, 3.0]
     assert len(cut_windows(np.zeros(4 * RATE, np.float32), Windows(duration_s=1.0, least_rms=0.1), RATE)) == 4
     ((_, samples),) = cut_windows(np.arange(RATE, dtype=np.float32), Windows(standardise=True), RATE)
     assert samples.mean() == pytest.approx(0, abs=1e-3) and samples.std() == pytest.approx(1, abs=1e-3)
 
 
 def test_memory_maps_give_the_same_rows_in_any_order(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(features_module, "EXAMPLES_PER_SHARD", 3)
+    monkeypatch.setitem(features_module.EXAMPLES_PER_SHARD, "windows", 3)
     monkeypatch.setattr("mert_hf.probing.cache.MEMORY_BYTES", 0)
     data = pitch_task((10, 2, 2)).load()
     mapped = extract_features(encoder, data, "train", "windows", Extraction(tmp_path))
@@ -282,7 +285,20 @@ def test_log_mel_baseline_is_the_spectrums_mean_and_deviation():
     torch.testing.assert_close(pooled[0, 0, :64], spectrum.mean(dim=0), atol=0.1, rtol=0.05)
 
 
-def test_a_full_disk_is_said(tmp_path, monkeypatch):
+def test_a_full_disk_is_said_before_it_is_full(encoder, tmp_path, monkeypatch):
+    monkeypatch.setitem(features_module.EXAMPLES_PER_SHARD, "frames", 2)
+    data = pitch_task((20, 2, 2)).load()
+    whole = 20 * 24 * 3 * 32 * 2  # examples, frames, layers, numbers, bytes
+    for free in (whole - 1, whole):
+        monkeypatch.setattr("shutil.disk_usage", lambda folder, free=free: type("usage", (), {"free": free})())
+        if free < whole:
+            with pytest.raises(InputError, match="train: features of small need about 0.0"):
+                extract_features(encoder, data, "train", "frames", Extraction(tmp_path))
+            assert not [*tmp_path.rglob("*.npy")]
+        else:
+            extract_features(encoder, data, "train", "frames", Extraction(tmp_path))
+            sizes = [path.stat().st_size for path in tmp_path.rglob("*.npy")]
+            assert len(sizes) == 10 and max(sizes) < whole / 10 + 200
     cache = FeatureCache(tmp_path, {"a": 1})
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("usage", (), {"free": 10})())
     with pytest.raises(InputError, match="GB left, a shard of features needs"):

@@ -7,7 +7,9 @@ import torch
 from probing_tasks import QUICK, RATE, beat_task, make_task, pitch_task, tone
 from sklearn.metrics import accuracy_score
 
+from mert_hf.audio import AudioError
 from mert_hf.errors import InputError
+from mert_hf.probing import features
 from mert_hf.probing.baselines import majority
 from mert_hf.probing.benches import BeatBench, LabelBench
 from mert_hf.probing.cache import Features, Window
@@ -15,8 +17,8 @@ from mert_hf.probing.encoders import LogMel
 from mert_hf.probing.features import Extraction
 from mert_hf.probing.intervals import bootstrap_intervals, draw_share, resampled
 from mert_hf.probing.plots import circle_of_fifths
-from mert_hf.probing.readout import Readout, beat_targets
-from mert_hf.probing.results import averages, markdown_table, result_rows
+from mert_hf.probing.readout import Readout, Scorer, beat_targets
+from mert_hf.probing.results import averages, markdown_table, number, result_rows
 from mert_hf.probing.runner import Judging, judge, judge_baseline
 from mert_hf.tasks import TASKS
 from mert_hf.tasks.base import KEYS, Windows
@@ -73,8 +75,8 @@ def test_no_track_with_a_beat_is_an_error(extraction):
 
 
 def test_frames_beside_a_beat_are_targets_and_windows_have_their_own_times():
-    features = Features([np.zeros((12, 1, 2), np.float32)], [[Window(0.0, 6), Window(3.0, 4)], [Window(0.0, 2)]])
-    found = beat_targets(features, [np.array([0.0, 1.1, 3.5]), np.zeros(0)], 2.0, 0.0)
+    cached = Features([np.zeros((12, 1, 2), np.float32)], [[Window(0.0, 6), Window(3.0, 4)], [Window(0.0, 2)]])
+    found = beat_targets(cached, [np.array([0.0, 1.1, 3.5]), np.zeros(0)], 2.0, 0.0)
     # frames of half a second: beats at frames 0 and 2 of the first window, 1 of the second; neighbours count
     assert found[:, 0].tolist() == [1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0]
 
@@ -84,8 +86,9 @@ def test_classes_without_positives_are_named():
     splits = {"train": rows[:2], "validation": rows, "test": rows[:2]}
     data = make_task(splits, "multilabel", "ab", ("roc_auc", "mean_average_precision"), "roc_auc").load()
     readout = Readout(data)
-    assert readout.notes == ("no training example of b",)
-    scores = readout.scores("test", np.array([[0.9, 0.1], [0.1, 0.2]]))
+    assert readout.notes[0] == "no training example of b" and "standardised" in readout.notes[1]
+    scores = Scorer(readout, "test")(np.array([[0.9, 0.1], [0.1, 0.2]]))
+    assert scores.per_class == {"roc_auc": {"a": 1.0}, "mean_average_precision": {"a": 1.0}}
     assert scores.values["roc_auc"] == 1.0 and scores.left_out == {"b": "has no positive example"}
 
 
@@ -116,6 +119,75 @@ def test_windows_become_one_answer():
     np.testing.assert_allclose(np.exp(ensembles["max"][0]), probabilities[:3].max(axis=0))
     assert {name: int(answer[0].argmax()) for name, answer in ensembles.items()}["vote"] == 1
     assert int(ensembles["max"][0].argmax()) == 0
+
+
+def test_windows_that_are_examples_of_their_own_are_scored_each_and_resampled_by_file(extraction):
+    data = pitch_task((24, 8, 12), seconds=1.0, windows=Windows(duration_s=0.25), aggregation="window").load()
+    logits = np.arange(8.0).reshape(4, 2)
+    assert (Readout(data).answers(logits, np.array([0, 0, 1, 1]), 2)["window"] == logits).all()
+    # the first half of every test clip sounds another pitch: every second window is wrong, which no mean would show
+    mixed = []
+    for place, example in enumerate(data.splits["test"]):
+        sound = example.audio.samples.copy()
+        sound[: RATE // 2] = tone(50 + 7 * ((place + 1) % 4), 0.5)
+        mixed.append(replace(example, audio=Waveform(sound, RATE)))
+    data = replace(data, splits={**data.splits, "test": mixed}, fingerprint="mixed")
+    result = judge(LogMel(RATE), data, extraction, ONE)
+    assert result["values"]["accuracy"]["value"] == pytest.approx(0.5, abs=0.1)
+    assert np.sum(result["confusion"]) == 48
+    assert np.trace(result["confusion"]) / 48 == result["values"]["accuracy"]["seeds"][0]
+    # the windows of a file come and go together, so resampling files leaves the half that is right
+    assert result["values"]["accuracy"]["high"] - result["values"]["accuracy"]["low"] < 0.2
+    bench = LabelBench(LogMel(RATE), data, extraction)
+    assert (bench.test_groups, len(bench.test_references)) == (12, 48)
+    right = bench.test_references.copy()
+    right[:4] = (right[:4] + 1) % 4  # the first file is wrong throughout
+    assert [bench.scores(right, np.array(files)).values["accuracy"] for files in ([0], [1], [0, 0, 1])] == [0, 1, 1 / 3]
+    guess = judge_baseline(data, lambda data: np.arange(12) % 4)  # right for every file
+    assert guess["values"]["accuracy"]["value"] == 1.0
+    uneven = [replace(example, end_s=0.25 if place == 0 else None) for place, example in enumerate(mixed)]
+    wrong = judge_baseline(
+        replace(data, splits={**data.splits, "test": uneven}), lambda data: np.array([1, *np.arange(1, 12) % 4])
+    )
+    assert wrong["values"]["accuracy"]["value"] == pytest.approx(44 / 45)  # the short file is one window of 45
+
+
+def test_a_few_damaged_clips_are_left_out_by_name(extraction, monkeypatch):
+    monkeypatch.setattr(features, "LEAST_EXAMPLES", 12)
+    data = pitch_task((40, 16, 12)).load()
+    broken = {split: list(examples) for split, examples in data.splits.items()}
+    for split, place in (("train", 3), ("test", 0)):
+        broken[split][place] = replace(broken[split][place], audio=b"no audio at all")
+    damaged = replace(data, splits=broken, fingerprint="damaged")
+    judging = replace(ONE, limited=True)
+    result = judge(LogMel(RATE), damaged, extraction, judging)
+    assert [note for note in result["notes"] if "cannot be read" in note] == [
+        "left out of the train split, as their audio cannot be read: train 3",
+        "left out of the test split, as their audio cannot be read: test 0",
+    ]
+    # as if they had never been there
+    whole = {split: [example for example in broken[split] if example.audio != b"no audio at all"] for split in broken}
+    expected = judge(LogMel(RATE), replace(data, splits=whole, fingerprint="whole"), extraction, judging)
+    for name in ("values", "confusion", "limited", "epochs"):
+        assert result[name] == expected[name]
+    broken["train"][4] = replace(broken["train"][4], audio=b"")
+    with pytest.raises(AudioError, match="train 3"):
+        judge(LogMel(RATE), replace(damaged, fingerprint="more"), extraction, ONE)
+    assert [features.most_damaged(count) for count in (11, 12, 1000, 1001, 55_000)] == [0, 1, 1, 2, 55]
+    monkeypatch.undo()
+    assert features.most_damaged(99) == 0 and features.most_damaged(443) == 1
+
+
+def test_examples_of_a_group_are_resampled_together():
+    rows = [Example(str(n), Waveform(np.zeros(8, np.float32), 8), "a", group=f"piece {n // 3}") for n in range(6)]
+    data = make_task(dict.fromkeys(("train", "validation", "test"), rows), "multiclass", "ab", ("accuracy",), "accuracy").load()
+    scorer = Scorer(Readout(data), "test")
+    assert scorer.groups == 2
+    answers = np.array([0, 0, 0, 1, 1, 0])
+    assert [scorer(answers, np.array(pieces)).values["accuracy"] for pieces in ([0], [1], [1, 1])] == [1, 1 / 3, 1 / 3]
+    assert scorer(answers).values["accuracy"] == pytest.approx(4 / 6)
+    values = judge_baseline(data, lambda data: answers)["values"]["accuracy"]
+    assert (values["low"], values["high"]) == (pytest.approx(1 / 3), 1.0)  # the four draws of two pieces
 
 
 @pytest.mark.parametrize("aggregation", ["mean_logits", "mean_features"])
@@ -204,6 +276,24 @@ def test_rows_carry_published_numbers_and_the_papers_average():
     assert table[0].startswith("| task | measure | layer | mine | random weights | Jukebox-5B |")
     assert "70.0 (60.0 to 80.0)" in table[2] and table[-1].startswith("| average of 2 tasks |  |  | 60.0 |")
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_rows_say_what_was_chosen_and_beats_are_scored_in_all_ways():
+    found = judged(0.5) | {"summed_layers": ["1"], "layer_shares": [1.0], "learning_rates": {"0": 1e-3, "1": 5e-3}}
+    found["epochs"] = {"0": 3, "1": 7}
+    names = ("beat_f1", "beat_f1_macro", "beat_f1_20ms", "beat_f1_macro_20ms")
+    found["values"] = {name: found["values"]["r2"] for name in names}
+    found["layers"] = {layer: dict.fromkeys(names, 0.5) for layer in ("0", "1")}
+    beats = beat_task((2, 1, 1)).load()
+    rows = result_rows(replace(beats, task=TASKS["gtzan_rhythm"]), "marble", found, {})
+    assert [row["metric"] for row in rows] == [*names] and averages(rows)["MERT-v1-95M"] == 88.3
+    assert [bool(row["published"]) for row in rows] == [True, False, False, False]
+    chosen = [rows[0][name] for name in ("learning_rate", "epoch", "summed_layers", "layer_shares")]
+    assert chosen == [5e-3, 7, ["1"], [1.0]]
+    synthetic = result_rows(replace(beats, task=TASKS["synthetic_beat"]), "synthetic", found, {})
+    assert [row["metric"] for row in synthetic] == ["beat_f1", "beat_f1_20ms"]
+    half = {"value": 41.2, "low": 40.0, "high": 42.0, "resampled_mean": 41.1, "resampled_std": 0.32}
+    assert number(half) == "41.2 (40.0 to 42.0); halves 41.1 ± 0.3"
 
 
 def test_keys_stand_by_fifths():

@@ -5,6 +5,7 @@ import torch.nn as nn
 from probing_tasks import QUICK
 
 from mert_hf.errors import InputError
+from mert_hf.probing import probe_training
 from mert_hf.probing.cache import Features, Window
 from mert_hf.probing.probe_training import Feed, read_probes, train_probes
 from mert_hf.probing.probes import AdamPerProbe, ProbeBank, ProbeShape
@@ -128,6 +129,32 @@ def test_training_is_repeatable_and_seeds_differ():
     assert np.abs(first - other).max() > 0.1
 
 
+def test_a_batch_in_parts_teaches_what_it_teaches_in_one_piece(monkeypatch):
+    feed, _ = separable_feed()
+    shape = ProbeShape(3, 8, 2, 1, "mlp", 6, 0.0, True, (1, 2))
+    parts = []
+
+    def counting(logits, targets):
+        parts.append(logits.shape[2])
+        return cross_entropy(logits, targets)
+
+    def train():
+        found = train_probes(feed, counting, lambda bank: np.zeros((1, 4)) + next(counter), shape, RATES, QUICK, 0, DEVICE)
+        return [parameter.detach() for parameter in found.bank.parameters()], read_probes(
+            found.bank, feed.features, np.arange(200)
+        )
+
+    whole, answers = train()
+    assert {*parts} == {16, 8}
+    parts.clear()
+    monkeypatch.setattr(probe_training, "INPUT_BYTES", 7 * 4 * shape.heads * 8)  # seven rows: the last part is smaller
+    cut, again = train()
+    assert {*parts} == {7, 2, 1}
+    for one, other in zip(whole, cut, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    np.testing.assert_allclose(answers, again, atol=1e-4)
+
+
 def test_only_the_layer_that_knows_answers():
     feed, _ = separable_feed(layer=1)
     test, targets = separable_feed(layer=1, seed=1)
@@ -143,12 +170,13 @@ def test_crops_and_steps_of_a_feed():
     feed = Feed(features, [np.arange(10), np.arange(10, 20)], np.arange(20)[:, None], crop_rows=4)
     starts = set()
     for epoch in range(20):
-        for values, targets in feed.epoch(np.random.default_rng(epoch), 2, None):
+        for rows, targets in feed.epoch(np.random.default_rng(epoch), 2, None):
+            values = features.take(rows)
             assert values.shape == (8, 1, 1) and (values[:, 0, 0] == targets[:, 0]).all()
             assert (np.diff(values[:4, 0, 0]) == 1).all()
             starts.add(int(values[0, 0, 0]))
     assert len(starts) > 8
-    batches = [len(values) for values, _ in feed.epoch(np.random.default_rng(0), 2, 3)]
+    batches = [len(rows) for rows, _ in feed.epoch(np.random.default_rng(0), 2, 3)]
     assert batches == [8, 8, 8]
 
 

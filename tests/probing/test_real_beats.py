@@ -1,5 +1,5 @@
-"""Beats of real tracks. `MERT_HF_MUSIC` names a folder with audio and `annotations/<track>.beats` (time and place in the bar a
-line); without it there is nothing to test, and nothing else depends on it."""
+"""Beats of real tracks: `MERT_HF_MUSIC`, or `shared/music` beside the repository, is a folder with audio and
+`annotations/<track>.beats` (time and place in the bar a line); without one there is nothing to test."""
 
 import os
 from pathlib import Path
@@ -12,14 +12,14 @@ from mert_hf.probing.beat_tracking import BeatTracker
 from mert_hf.probing.metrics import METRICS
 from mert_hf.probing.onsets import onset_activation
 
-MUSIC = os.environ.get("MERT_HF_MUSIC")
+MUSIC = Path(os.environ.get("MERT_HF_MUSIC") or Path(__file__).parents[3] / "shared" / "music")
 
 
-@pytest.mark.skipif(not MUSIC, reason="MERT_HF_MUSIC names no folder of annotated tracks")
+@pytest.mark.skipif(not MUSIC.is_dir(), reason="there is no folder of annotated tracks")
 def test_spectral_flux_follows_the_beats_of_real_tracks():
     truths, estimates, names = [], [], []
-    for beats in sorted(Path(MUSIC).glob("annotations/*.beats")):
-        (audio,) = Path(MUSIC).glob(f"{beats.stem}.*")
+    for beats in sorted(MUSIC.glob("annotations/*.beats")):
+        (audio,) = MUSIC.glob(f"{beats.stem}.*")
         waveform = read_audio(audio, 24000)
         times = np.loadtxt(beats, usecols=0)
         truths.append(times[times <= len(waveform) / 24000])

@@ -148,6 +148,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(embed, data, tmp_path):
     assert again.validation == straight.validation
     with pytest.raises(InputError, match=r"probe\.safetensors is no checkpoint of this run: .*'seed': 3.*'seed': 4"):
         train_separation_probe(embed, data, RATE, 320, seed=4, checkpoint=file)
+    with pytest.raises(InputError, match="no checkpoint of this run: .*'model': {'weights': 'abc'}"):
+        train_separation_probe(embed, data, RATE, 320, seed=3, checkpoint=file, model={"weights": "abc"})
 
 
 def test_mistakes_are_named(embed, data, tmp_path):

@@ -2,18 +2,24 @@
 
 import json
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 from probing_tasks import RATE, Memory, pitch_task
 from task_layouts import BUILDERS
 
 from mert_hf.errors import InputError
+from mert_hf.probing.baselines import baselines_of
 from mert_hf.probing.encoders import LogMel
 from mert_hf.probing.features import Extraction
-from mert_hf.probing.runner import Judging, judge
+from mert_hf.probing.runner import Judging, judge, judge_baseline
 from mert_hf.probing.suite import load_suite, make_jobs
 from mert_hf.tasks import TASKS
+from mert_hf.tasks.base import Windows
+from mert_hf.tasks.examples import read_source
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,8 @@ def test_commits_are_pinned_once_and_then_kept(tmp_path):
 def test_results_of_other_settings_or_data_are_not_taken(tmp_path):
     encoder = LogMel(RATE)
 
-    def keys(data, judging):
-        return {job.title: job.key for job in make_jobs([data], encoder, [], judging, tmp_path)}
+    def keys(data, judging, dtype="float16"):
+        return {job.title: job.key for job in make_jobs([data], encoder, [], judging, dtype, tmp_path)}
 
     data = pitch_task((8, 4, 4)).load()
     before = keys(data, Judging())
@@ -56,7 +62,18 @@ def test_results_of_other_settings_or_data_are_not_taken(tmp_path):
     assert keys(data, Judging(seeds=5)) != before
     assert keys(data, Judging(head="linear")) != before
     assert keys(pitch_task((8, 4, 4), version="2").load(), Judging()) != before
-    (job, *_) = make_jobs([data], encoder, [], Judging(seeds=1), tmp_path)
+    wide = keys(data, Judging(), "float32")
+    assert wide["majority"] == before["majority"] and wide["log-mel mean + std"] != before["log-mel mean + std"]
+    for change in (
+        dict(windows=Windows(duration_s=0.25)),
+        dict(train_windows=Windows(duration_s=0.25)),
+        dict(random_train_windows=True),
+        dict(metrics=("accuracy", "refined_key_accuracy")),
+        dict(monitor="loss"),
+        dict(aggregation="window"),
+    ):
+        assert not {*keys(replace(data, task=replace(data.task, **change)), Judging()).values()} & {*before.values()}, change
+    (job, *_) = make_jobs([data], encoder, [], Judging(seeds=1), "float16", tmp_path)
     assert job.result() is None
     job.run(Extraction(tmp_path))
     assert job.result()["values"]["accuracy"]["seeds"]
@@ -64,11 +81,65 @@ def test_results_of_other_settings_or_data_are_not_taken(tmp_path):
     assert job.result() is None
 
 
+def test_what_cannot_be_held_is_refused_before_anything_is_made(tmp_path):
+    encoder = SimpleNamespace(title="mine", layers=("0", "1", "2"), frame_rate=75.0, fingerprint={})
+
+    def jobs(task, **judging):
+        return make_jobs(
+            [replace(pitch_task((2, 1, 1)).load(), task=task)], encoder, [], Judging(**judging), "float16", tmp_path
+        )
+
+    with pytest.raises(InputError, match="first_summed 3 is no layer of mine; layers: 0, 1, 2"):
+        jobs(pitch_task(), first_summed=3)
+    assert jobs(pitch_task(), first_summed=2)
+    with pytest.raises(InputError, match="musdb18 has an LSTM as its probe .*: --probe and --limited cannot be held"):
+        jobs(TASKS["musdb18"], head="linear", limited=True)
+
+
 def test_separation_is_judged_from_the_weighted_sum(tmp_path):
     BUILDERS["musdb18"](tmp_path / "musdb18")
     data = TASKS["musdb18"].load(tmp_path)
     protocol = replace(data.task.protocol, max_epochs=1, hidden_size=8, batch_size=2)
     data = replace(data, task=replace(data.task, protocol=protocol))
-    result = judge(LogMel(), data, Extraction(tmp_path), Judging(seeds=1))
-    assert result["layer"] == "weighted sum" and result["probe"] == "lstm"
-    assert np.isfinite(result["values"]["sdr_vocals"]["value"]) and result["values"]["sdr_vocals"]["low"] is None
+
+    class TwoLayers(LogMel):  # of which the sum takes the second alone
+        layers = ("0", "1")
+
+        def __call__(self, waveforms):
+            found = super().__call__(waveforms)
+            return torch.cat([torch.full_like(found, 1e3), found], dim=1)
+
+    extraction = Extraction(tmp_path / "cache")
+    result = judge(TwoLayers(), data, extraction, Judging(seeds=1))
+    assert result["layer"] == "weighted sum" and result["probe"] == "lstm" and result["summed_layers"] == ["1"]
+    value = result["values"]["sdr_vocals"]
+    assert np.isfinite(value["value"]) and value["low"] <= value["value"] <= value["high"]
+    (one,) = judge(LogMel(), data, extraction, Judging(seeds=1))["values"]["sdr_vocals"]["seeds"]
+    assert value["seeds"] == [one]
+    # what was trained is kept by what it was trained on, and read again
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "separation").iterdir()}
+    assert len(kept) == 2
+    assert judge(TwoLayers(), data, extraction, Judging(seeds=1)) == result
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "separation").iterdir()} == kept
+
+
+def test_a_share_of_the_mixture_is_the_baseline_of_separation(tmp_path):
+    BUILDERS["musdb18"](tmp_path / "musdb18")
+    data = TASKS["musdb18"].load(tmp_path)
+    ((title, baseline),) = baselines_of(data).items()
+    assert title == "mixture / 4"
+    found = judge_baseline(data, baseline)["values"]
+    ratios = []
+    for song in data.splits["test"]:  # one frame of a second each
+        mixture, vocals = song.read(24000), read_source(data.target(song)[0], 24000)
+        ratios.append(10 * np.log10(np.sum(vocals.astype(float) ** 2) / np.sum((mixture / 4 - vocals).astype(float) ** 2)))
+    assert found["sdr_vocals"]["value"] == pytest.approx(np.median(ratios), abs=1e-4)
+    assert found["sdr_vocals"]["low"] == pytest.approx(min(ratios), abs=1e-4)
+    # a stem that is a fourth of the mixture: a perfect estimate, which JSON can hold
+    for song in ("C - Three", "D - Four"):
+        mixture, rate = soundfile.read(tmp_path / "musdb18" / "test" / song / "mixture.wav")
+        for stem, share in (("mixture", 1), ("bass", 0.25)):
+            soundfile.write(tmp_path / "musdb18" / "test" / song / f"{stem}.wav", share * mixture, rate, subtype="FLOAT")
+    perfect = judge_baseline(TASKS["musdb18"].load(tmp_path), baseline)["values"]
+    assert perfect["sdr_bass"]["value"] == 200.0
+    json.dumps(perfect, allow_nan=False)

@@ -7,7 +7,7 @@ from mert_hf.data.synthetic import benchmark
 from mert_hf.data.synthetic.benchmark import make_score
 from mert_hf.errors import InputError
 from mert_hf.tasks import tasks_of
-from mert_hf.tasks.base import SPLITS
+from mert_hf.tasks.base import SPLITS, Check
 from mert_hf.tasks.synthetic import CHORD, PITCH, SYNTHETIC, TAGS, TEMPO, piece_tags, with_renderer
 
 SIZES = {"train": 4, "validation": 2, "test": 3}
@@ -31,7 +31,7 @@ def test_every_task_is_ready_without_a_download_and_reads_its_audio(small, tmp_p
     ]
     fingerprints = {}
     for task in SYNTHETIC:
-        assert task.source.check(None) == []
+        assert task.check(None) == Check()
         data = task.load(tmp_path)
         fingerprints[task.name] = data.fingerprint
         if task is not CHORD:
@@ -52,7 +52,8 @@ def test_every_task_is_ready_without_a_download_and_reads_its_audio(small, tmp_p
 def test_chords_are_those_that_sound(small, tmp_path):
     data = CHORD.load(tmp_path)
     for example in data.splits["test"]:
-        index = int(example.name.split("@")[0][-5:])
+        assert example.group == example.name.split("@")[0]  # chords of a piece are no independent examples
+        index = int(example.group[-5:])
         labels = make_score("pieces", "test", index)
         (span,) = [span for span in labels.chords if span.start_s == example.start_s]
         assert example.end_s == span.start_s + 1.0 <= span.end_s
@@ -82,7 +83,7 @@ def test_no_class_lacks_training_examples():
 def test_another_renderer_is_another_dataset(monkeypatch, tmp_path):
     task = with_renderer(PITCH, "fluidsynth")
     monkeypatch.setenv("PATH", str(tmp_path))
-    (problem,) = task.check(tmp_path)
-    assert problem.startswith("synthetic_pitch: the program fluidsynth is not installed")
+    (problem,) = task.check(tmp_path).problems
+    assert problem.startswith("the program fluidsynth is not installed")
     with pytest.raises(InputError, match="fluidsynth is not installed"):
         task.load(tmp_path)

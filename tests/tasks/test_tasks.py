@@ -1,6 +1,8 @@
 import dataclasses
 import hashlib
+import os
 import shutil
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -13,8 +15,8 @@ from task_layouts import BUILDERS, MP3, SIZES, WAV, artist_word, cell, put, put_
 from mert_hf.audio import AudioError
 from mert_hf.errors import InputError
 from mert_hf.tasks import SUITES, TASKS, tasks_of
-from mert_hf.tasks.base import KEYS, SPLITS, Windows
-from mert_hf.tasks.examples import Example, Waveform
+from mert_hf.tasks.base import KEYS, SPLITS, Check, Windows
+from mert_hf.tasks.examples import Cell, Example, Waveform
 
 # those whose data comes from elsewhere; the synthetic ones are tested in test_synthetic.py
 FOREIGN = {task.name: task for suite in ("marble", "deezer") for task in tasks_of(suite)}
@@ -57,8 +59,8 @@ def test_a_task_finds_and_reads_its_dataset(task, data_folder):
         assert len(waveform) == pytest.approx(12000, abs=1500)
         assert first.duration_s() == pytest.approx(len(waveform) / 12000, abs=1e-3)
     assert data.fingerprint == task.load(data_folder).fingerprint
-    # sizes that differ from the official dataset's are said, and nothing else is wrong
-    assert task.check(data_folder) == [f"{task.name}: {note}" for note in data.notes]
+    # sizes that differ from the official dataset's are said, and nothing is wrong
+    assert task.check(data_folder) == Check(notes=data.notes)
     assert len(data.notes) == len(task.split_sizes)
 
 
@@ -79,8 +81,7 @@ def check_target(task, data, example):
 
 @pytest.mark.parametrize("task", FOREIGN.values(), ids=FOREIGN)
 def test_check_says_what_is_missing_where(task, tmp_path):
-    (problem, *_) = task.check(tmp_path)
-    assert problem.startswith(f"{task.name}: ")
+    (problem, *_) = task.check(tmp_path).problems
     expected = "cannot be opened" if "Hub" in task.source.describe() else f"{tmp_path / task.dataset} is not there; expected"
     assert expected in problem
     with pytest.raises(InputError):
@@ -91,23 +92,23 @@ def test_check_names_missing_files_of_a_folder(tmp_path):
     BUILDERS["emomusic"](tmp_path / "emomusic")
     (tmp_path / "emomusic" / "clips_45seconds" / "5.mp3").unlink()
     (tmp_path / "emomusic" / "clips_45seconds" / "10.mp3").unlink()
-    assert TASKS["emomusic"].check(tmp_path) == [
-        f"emomusic: 2 of 8 audio files of the test split are missing in {tmp_path / 'emomusic'}: 5, 10"
-    ]
+    assert TASKS["emomusic"].check(tmp_path) == Check(
+        (f"2 of 8 audio files of the test split are missing in {tmp_path / 'emomusic'}: 5, 10",)
+    )
     BUILDERS["musdb18"](tmp_path / "musdb18")
     (tmp_path / "musdb18" / "train" / "B - Two" / "bass.wav").unlink()
-    (problem,) = TASKS["musdb18"].check(tmp_path)
+    (problem,) = TASKS["musdb18"].check(tmp_path).problems
     assert "1 of 2 audio files of the train split are missing" in problem
     (tmp_path / "emomusic" / "songs_info.csv").unlink()
-    (problem,) = TASKS["emomusic"].check(tmp_path)
-    assert problem.startswith(f"emomusic: {tmp_path / 'emomusic' / 'songs_info.csv'} is missing; expected songs_info.csv")
-    assert "none was given" in TASKS["emomusic"].check(None)[0]
+    (problem,) = TASKS["emomusic"].check(tmp_path).problems
+    assert problem.startswith(f"{tmp_path / 'emomusic' / 'songs_info.csv'} is missing; expected songs_info.csv")
+    assert "none was given" in TASKS["emomusic"].check(None).problems[0]
 
 
 def test_columns_of_other_names_are_listed(tmp_path):
     for split in SPLITS:
         put_table(tmp_path / "gtzan" / "data" / f"{split}-0.parquet", {"audio": [cell("a.wav")], "style": ["rock"]})
-    (problem,) = TASKS["gtzan_genre"].check(tmp_path)
+    (problem,) = TASKS["gtzan_genre"].check(tmp_path).problems
     expected = "confit/gtzan-parquet has no column 'genre'; columns found: audio, style."
     assert expected in problem
     with pytest.raises(InputError, match=expected):
@@ -203,7 +204,11 @@ def test_the_commit_of_a_hub_dataset_is_kept_and_can_be_pinned(tmp_path, monkeyp
     assert pinned.fingerprint != data.fingerprint
     assert asked == [("confit/gtzan-parquet", None, None), ("confit/gtzan-parquet", None, "abc123")]
     monkeypatch.setattr(datasets.DatasetBuilder, "download_and_prepare", None)  # a check of what is on the Hub fetches nothing
-    assert task.check() == []
+    assert task.check() == Check()
+    builder = SimpleNamespace(info=SimpleNamespace(splits=dict.fromkeys(SPLITS), features=None))
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: builder)
+    note = "columns of confit/gtzan-parquet are checked at loading: the Hub does not tell them before"
+    assert task.check() == Check(notes=(note,))
     assert TASKS["emomusic"].pinned({"a": "b"}) == TASKS["emomusic"]
 
 
@@ -304,6 +309,95 @@ def test_gtzan_rhythm_joins_audio_and_beats_by_clip(data_folder, tmp_path):
     put_table(tmp_path / "gtzan_rhythm" / "annotations" / "data" / "gtzan_bind_v1-00000-of-00001.parquet", notes)
     with pytest.raises(InputError, match="no clips of the train split; fault_filtered_split is one of 'training' beside train"):
         TASKS["gtzan_rhythm"].load(tmp_path)
+
+
+def test_gtzan_rhythm_with_other_audio_or_another_commit_is_another_dataset(data_folder, tmp_path, monkeypatch):
+    shutil.copytree(data_folder / "gtzan_rhythm", tmp_path / "gtzan_rhythm")
+    task = TASKS["gtzan_rhythm"]
+    before = task.load(tmp_path)
+    audio = tmp_path / "gtzan_rhythm" / "audio" / "data" / "train-00000-of-00001.parquet"
+    rows = datasets.Dataset.from_parquet(str(audio)).cast_column("audio", datasets.Audio(decode=False)).to_dict()
+    put_table(audio, rows | {"audio": [{"bytes": MP3, "path": value["path"]} for value in rows["audio"]]})
+    after = task.load(tmp_path)
+    assert after.fingerprint != before.fingerprint
+    assert [example.label for example in after.splits["test"]] == [example.label for example in before.splits["test"]]
+
+    builder_of = datasets.load_dataset_builder
+
+    def from_hub(repo_id, config=None, revision=None):
+        builder = builder_of(str(tmp_path / "gtzan_rhythm" / ("audio" if "sanchit" in repo_id else "annotations")))
+        builder.hash = revision or "newest"
+        return builder
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", from_hub)
+    prints = {
+        task.pinned(pins).load().fingerprint
+        for pins in ({}, {"sanchit-gandhi/gtzan": "abc"}, {"sanchit-gandhi/gtzan": "abd"}, {"seungheondoh/gtzan-bind": "abc"})
+    }
+    assert len(prints) == 4
+
+
+def test_gtzan_rhythm_names_what_the_annotations_lack(data_folder, tmp_path):
+    shutil.copytree(data_folder / "gtzan_rhythm", tmp_path / "gtzan_rhythm")
+    task, notes = TASKS["gtzan_rhythm"], tmp_path / "gtzan_rhythm" / "annotations" / "data"
+    (table,) = notes.iterdir()
+    put_table(table, {"path": ["blues.00000.wav"], "fault_filtered_split": ["train"], "beat": [None]})
+    with pytest.raises(InputError, match="seungheondoh/gtzan-bind has nothing in column 'beat' for blues.00000"):
+        task.load(tmp_path)
+    put_table(table, {"file": ["blues.00000.wav"], "fault_filtered_split": ["train"], "beat": [[1.0]]})
+    guess = r"no column 'path' \(its name was never verified\); columns found: file, fault_filtered_split, beat"
+    with pytest.raises(InputError, match=guess):
+        task.load(tmp_path)
+    table.rename(notes / "train-00000-of-00001.parquet")
+    with pytest.raises(InputError, match=r"no split 'gtzan_bind_v1' \(its name was never verified\); splits found: train"):
+        task.load(tmp_path)
+    assert "no split 'gtzan_bind_v1'" in task.check(tmp_path).problems[0]
+
+
+@pytest.mark.parametrize(("name", "file"), [("emomusic", "clips_45seconds/5.mp3"), ("musdb18", "train/A - One/bass.wav")])
+def test_replaced_audio_is_another_dataset_and_a_moved_folder_is_not(name, file, tmp_path):
+    BUILDERS[name](tmp_path / "here" / name)
+    task, audio = TASKS[name], tmp_path / "here" / name / file
+    before = task.load(tmp_path / "here").fingerprint
+    shutil.copytree(tmp_path / "here", tmp_path / "there")  # with the times of the files
+    assert task.load(tmp_path / "there").fingerprint == before
+    kept = audio.stat()
+    audio.write_bytes(audio.read_bytes() + b"x")
+    os.utime(audio, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    longer = task.load(tmp_path / "here").fingerprint
+    os.utime(audio, ns=(kept.st_atime_ns, kept.st_mtime_ns + 1))
+    assert len({before, longer, task.load(tmp_path / "here").fingerprint}) == 3
+
+
+def test_labels_are_read_without_the_audio(data_folder, monkeypatch):
+    data = TASKS["nsynth_pitch"].load(data_folder)
+    fetched = []
+    original = Cell.source
+    monkeypatch.setattr(Cell, "source", lambda cell: fetched.append(cell.row) or original(cell))
+    table = data.splits["test"].table
+    monkeypatch.setattr(data.splits["test"], "table", None)  # the audio's column is in none of the other tables
+    examples = [*data.splits["test"]]
+    assert [data.target(example) for example in examples] == [*range(9, 120, 10)][:11] and not fetched
+    data.splits["test"].table = table
+    assert len(data.splits["test"][3].read(16000)) == 16000 and fetched == [3]
+
+
+def test_a_copy_with_its_card_is_read_as_the_card_says(tmp_path):
+    for split in SPLITS:
+        rows = {"audio": [cell("n.wav")] * 2, "pitch": ["60", "61"]}
+        put_table(tmp_path / "nsynth" / "files" / f"pitch-{split}.parquet", rows)
+        put_table(
+            tmp_path / "nsynth" / "files" / f"instrument-{split}.parquet", {"audio": [cell("n.wav")], "instrument": ["reed"]}
+        )
+    configs = "".join(
+        f"- config_name: {config}\n  data_files:\n"
+        + "".join(f"  - split: {split}\n    path: files/{config}-{split}.parquet\n" for split in SPLITS)
+        for config in ("instrument", "pitch")
+    )
+    put(tmp_path / "nsynth" / "README.md", f"---\nconfigs:\n{configs}---\n")
+    data = TASKS["nsynth_pitch"].load(tmp_path)
+    assert [example.label for example in data.splits["test"]] == ["60", "61"]
+    assert TASKS["nsynth_instrument"].load(tmp_path).splits["train"][0].label == "reed"
 
 
 def test_musdb18_holds_out_the_official_songs(data_folder):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from PIL import Image
+from task_layouts import BUILDERS
 
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.tasks import TASKS
@@ -81,6 +82,9 @@ def test_mistakes_are_told_in_a_line(run, arguments, message):
 def test_check_says_what_is_there_and_what_is_not(run, tmp_path, capsys):
     run("--suite", "synthetic", "--tasks", "synthetic_key", "--check", "--data", tmp_path)
     assert capsys.readouterr().out == "synthetic_key: ready\n"
+    BUILDERS["musdb18"](tmp_path / "small" / "musdb18")
+    run("--suite", "marble", "--tasks", "musdb18", "--check", "--data", tmp_path / "small")  # other sizes are no obstacle
+    assert capsys.readouterr().out.startswith("musdb18: ready, but: the train split has 2 examples, the official one 86; ")
     with pytest.raises(SystemExit, match="error: 2 of 2 tasks cannot be run yet"):
         run("--suite", "marble", "--tasks", "musdb18", "giantsteps_key", "--check", "--data", tmp_path)
     printed = capsys.readouterr().out

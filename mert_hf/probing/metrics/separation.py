@@ -8,6 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from mert_hf.errors import InputError
 from mert_hf.probing.metrics.scores import Scores, finite, same_length
 
+# beyond what float32 audio can tell apart
+PERFECT_DB = 200.0
+
 
 def sdr(
     references: Sequence[ArrayLike], predictions: Sequence[ArrayLike], labels: Sequence[str], frame_samples: int = 24000
@@ -77,7 +80,8 @@ def median_over_tracks(tracks: Mapping[str, NDArray[np.float64]], labels: Sequen
 def framewise_sdr(references: NDArray, estimates: NDArray, frame_samples: int) -> NDArray[np.float64]:
     """(sources, samples) twice -> (sources, frames) in dB.
 
-    A frame in which any true or estimated source is silent is NaN for all sources (BSS-eval); a perfect estimate is infinite.
+    A frame in which any true or estimated source is silent is NaN for all sources (BSS-eval); a perfect estimate has
+    `PERFECT_DB`, not infinity, which no JSON holds.
 
     Raises:
         InputError: the audio is shorter than one frame.
@@ -93,4 +97,4 @@ def framewise_sdr(references: NDArray, estimates: NDArray, frame_samples: int) -
         ratio = 10 * np.log10(energy / error)
     silent = (energy == 0).any(axis=0) | ((guess**2).sum(axis=-1) == 0).any(axis=0)
     ratio[:, silent] = np.nan
-    return ratio
+    return np.minimum(ratio, PERFECT_DB)
