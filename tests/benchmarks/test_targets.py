@@ -2,6 +2,7 @@
 
 import torch
 from benchmarks.benchmark_targets import exact_constant_q, expanded_code_loss
+from small_runs import MODEL
 from sounds import make_tones
 
 from mert_hf import MERTConfig
@@ -11,7 +12,7 @@ from mert_hf.teachers import CQTTeacher
 
 def test_the_expanded_code_loss_is_the_heads():
     torch.manual_seed(0)
-    head = MERTCodeHead(MERTConfig(hidden_size=32, codebook_sizes=[16, 16], code_dim=8))
+    head = MERTCodeHead(MERTConfig(**{**MODEL, "codebook_sizes": [16, 16]}))
     frames, labels = torch.randn(20, 32), torch.randint(0, 16, (20, 2))
     losses = head.loss(frames, labels)[0], expanded_code_loss(frames, labels, head)
     torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
