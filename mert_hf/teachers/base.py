@@ -44,9 +44,13 @@ class CodeTeacher(nn.Module):
         """The settings that make it this teacher, as JSON: kind, codebook_sizes, and whatever else its kind has."""
         return {"kind": self.kind, "codebook_sizes": list(self.codebook_sizes)}
 
+    def identity(self) -> dict[str, Any]:
+        """What its codes depend on beside its weights, as JSON: its settings, but not where it lies."""
+        return self.settings()
+
     def fingerprint(self) -> str:
-        """Changes with any weight and any setting: equal fingerprints give equal codes."""
-        digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode())
+        """Changes with any weight and with its identity: equal fingerprints give equal codes."""
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
