@@ -8,9 +8,9 @@ of its own for each side.
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -56,17 +56,23 @@ def benchmark_constant_q(runs: int) -> None:
         )
 
 
+def peak_mib() -> float:
+    """The most memory this process has held. The kernel's `ru_maxrss` would count that of the process it was started from."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
 def memory_mib(backend: str, answer) -> None:
     """Answer with the most memory that one call takes, its kernels included; to be run in a process of its own."""
     clips = torch.randn(4, 120000, generator=torch.Generator().manual_seed(0))
     CQTTeacher(bins=12, bins_per_octave=12, backend=backend)(clips[:, :24000])  # loads what has nothing to do with the size
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mib()
     CQTTeacher(backend=backend)(clips)
-    answer.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    answer.put(peak_mib() - before)
 
 
 def benchmark_constant_q_memory() -> None:
-    """Peak memory of the same spectrum, each in a fresh process (Linux counts in KiB)."""
+    """Peak memory of the same spectrum, each in a fresh process (on Linux)."""
     context, peaks = multiprocessing.get_context("spawn"), []
     for backend in ("torch", "nnaudio"):
         answer = context.Queue()

@@ -66,7 +66,9 @@ def test_rows_are_read_once_a_pass_and_passed_over_only_to_go_on():
 
     def read_from(position, count):
         given.clear()
-        return list(itertools.islice(StreamClips(stream, "audio", "rows", 24000, block=4, seed=3).read_lane(position, 1), count))
+        return list(
+            itertools.islice(StreamClips(stream, "audio", "rows", 24000, block=4, seed=3).read_lane(position, 1), count)
+        )
 
     whole = read_from(Position(0), 46)
     assert sorted(given) == [(shard, number) for shard in range(2) for number in range(23)]

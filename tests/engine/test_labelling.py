@@ -1,22 +1,27 @@
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from sounds import make_tones
+from transformers import EncodecConfig, EncodecModel
 
 import mert_hf.engine.labelling as labelling
 from mert_hf import MERTConfig
 from mert_hf.audio import AudioError
 from mert_hf.data.corpus import open_folder
-from mert_hf.data.label_store import LabelFolder, LabelStore, read_rows
-from mert_hf.engine.code_teachers import fit_or_load_teacher, keep_labelled, open_labels
+from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, read_rows
+from mert_hf.engine.code_teachers import fit_or_load_teacher, keep_labelled, open_labels, require_same_teacher
+from mert_hf.engine.jobs.masked_prediction import MaskedPredictionJob
 from mert_hf.engine.labelling import compare_crops, make_labels
 from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings, TeacherSettings
 from mert_hf.errors import InputError
-from mert_hf.teachers import ResidualKMeansTeacher
+from mert_hf.teachers import CodecTeacher, ResidualKMeansTeacher
 
 SMALL = {"codebook_sizes": [16, 12], "feature_options": {"log_mel": {"bins": 40}}}
 
@@ -195,3 +200,72 @@ def test_codes_of_long_tracks_need_bounded_memory(teacher):
     codes = teacher.encode_track(read, 200 * 24000)
     assert codes.shape == (2, 15001)
     assert longest <= (2 * 30 + 1) * 24000
+
+
+@pytest.fixture
+def codec(tmp_path):
+    """A small EnCodec with random weights, as a folder."""
+    torch.manual_seed(0)
+    config = EncodecConfig(num_filters=2, hidden_size=16, codebook_dim=16, num_lstm_layers=1, target_bandwidths=[1.5])
+    EncodecModel(config).save_pretrained(tmp_path / "codec")
+    return tmp_path / "codec"
+
+
+def codec_settings(folder, **given):
+    teacher = TeacherSettings(kind="codec", folder=str(folder), codebook_sizes=[1024, 1024], **given)
+    return PretrainSettings(teacher=teacher)
+
+
+def test_a_codec_is_known_by_its_weights_wherever_it_lies(codec, tmp_path, caplog):
+    teacher = CodecTeacher.from_pretrained(codec, 2)
+    header = LabelHeader("codec", teacher.settings(), teacher.fingerprint(), False, 24000, 75.0, [1024, 1024], "music")
+
+    def require(folder):
+        require_same_teacher(header, codec_settings(folder).teacher, "the labels")
+
+    shutil.copytree(codec, tmp_path / "copy")
+    for folder in (codec, f"{codec}/", tmp_path / "copy"):
+        require(folder)
+    weights = load_file(codec / "model.safetensors")
+    name = sorted(weights)[0]
+    save_file({**weights, name: weights[name] + 1e-3}, codec / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="the labels were made by another teacher than .*codec, with the same settings"):
+        require(codec)
+    assert not caplog.records
+    (codec / "model.safetensors").unlink()
+    require(codec)  # a machine that holds the labels alone
+    assert "taken from its name alone" in caplog.text
+    with pytest.raises(InputError, match="the codec .*nowhere cannot be loaded"):
+        require(tmp_path / "nowhere")
+
+
+def test_codes_made_of_crops_by_a_teacher_that_is_not_frame_local_are_warned_of(codec, teacher, tmp_path, caplog):
+    source = SimpleNamespace(training=SimpleNamespace(clips=list))
+
+    def prepare(settings):
+        caplog.clear()
+        job = MaskedPredictionJob(settings)
+        job.prepare(source, SimpleNamespace(teacher=tmp_path / "fitted"), "cpu")
+        assert job.facts()["labels"] == "of crops"
+        return caplog.text
+
+    said = prepare(codec_settings(codec))
+    assert "are made of crops of 5 s" in said
+    assert "training/prepare_labels.py" in said
+    assert "--data.labels" in said
+    assert "made of crops" not in prepare(codec_settings(codec, online=True))
+    teacher.save_pretrained(tmp_path / "kmeans")
+    assert "made of crops" not in prepare(settings(None, folder=str(tmp_path / "kmeans")))
+
+
+def test_on_the_fly_the_teacher_of_the_labels_is_asked(labelled, teacher, tmp_path):
+    teacher.save_pretrained(LabelFolder(labelled).teacher)
+    for _ in range(2):
+        found = fit_or_load_teacher(settings(labelled, online=True), MERTConfig(), [], tmp_path / "run")
+        assert found.fingerprint() == teacher.fingerprint()
+        shutil.rmtree(LabelFolder(labelled).teacher, ignore_errors=True)  # the run has its own from then on
+    teacher.save_pretrained(LabelFolder(labelled).teacher)
+    with pytest.raises(InputError, match="labels/teacher was fitted with other settings"):
+        fit_or_load_teacher(
+            settings(labelled, online=True, feature_options={"log_mel": {"bins": 50}}), MERTConfig(), [], tmp_path / "other"
+        )

@@ -66,7 +66,10 @@ def test_a_model_is_trained_on_the_labels(monkeypatch, labels, music_folder, tmp
     losses = [read_metrics(tmp_path / run / "metrics.jsonl")[-1]["loss"] for run in ("run", "again")]
     assert losses[0] == losses[1]
     assert run_here(monkeypatch, "pretrain.py", *arguments[:3], tmp_path / "online", "--teacher.online", "true") is None
-    assert (tmp_path / "online" / "teacher").is_dir()
+    asked, stored = (folder / "teacher" / "teacher.safetensors" for folder in (tmp_path / "online", labels))
+    assert asked.read_bytes() == stored.read_bytes()
+    said = [json.loads((tmp_path / run / "results.json").read_text())["labels"] for run in ("run", "online")]
+    assert said == ["stored", "of crops"]
 
 
 def test_two_processes_make_the_labels_of_one(labels, music_folder, tmp_path):
