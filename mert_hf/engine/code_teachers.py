@@ -112,7 +112,10 @@ def keep_labelled(labels: LabelStore, corpus: Corpus, max_skipped: float, report
     missing = len(corpus.tracks) - len(labelled.tracks)
     logger.info("Labels: %s, %s", labels.description, labels.folder)
     if missing:
-        logger.warning("%d tracks without fitting labels are left out; the reasons are listed in %s", missing, report)
+        logger.warning(
+            "%d tracks without fitting labels are left out; the reasons are listed in %s. The labels were made for %s",
+            *(missing, report, labels.made_for(corpus)),
+        )
     return labelled
 
 
@@ -150,7 +153,7 @@ def require_same_teacher(header: LabelHeader, teacher: TeacherSettings, what: st
 
 
 def _load_codec_of_labels(teacher: TeacherSettings, name: str) -> CodecTeacher | None:
-    """The codec, to be compared with the one of `name`; None where it is not at hand and its name is all that can be compared."""
+    """The codec, to be compared with the one of `name`; None where it is not at hand and has the same name."""
     try:
         return CodecTeacher.from_pretrained(teacher.folder, len(teacher.codebook_sizes))
     except InputError as error:
