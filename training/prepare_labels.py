@@ -7,6 +7,7 @@ takes the settings of pretrain.py and writes data.labels; pretrain.py with the s
 the same command goes on where it was; tracks that are added later get their labels by the same command as well.
 """
 
+import errno
 import json
 import logging
 import sys
@@ -43,6 +44,11 @@ def main() -> None:
         raise InputError("--data.labels is missing: the folder to write the labels to.")
     if settings.data.folder is None and settings.data.dataset is None:
         raise InputError("--data.folder is missing: the audio that is to be labelled (or --data.dataset).")
+    if settings.data.streaming:
+        raise InputError(
+            "data.streaming: labels belong to the tracks of a folder or dataset, a stream has none to come back to; leave it"
+            " out, or train on the stream with codes made on the fly."
+        )
     # the others wait while the first process checks the corpus and fits the teacher
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=2))])
     logging.basicConfig(format="%(message)s")
@@ -100,3 +106,7 @@ if __name__ == "__main__":
         main()
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit(f"error: the disk is full ({error.filename or 'data.labels'}); make room and give the same command again.")

@@ -5,10 +5,11 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,9 +18,12 @@ from mert_hf.audio import AUDIO_EXTENSIONS, AudioError, AudioSource, check_audio
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
 from mert_hf.seeding import generator
+from mert_hf.threads import count_cores
 
 # Bytes at the beginning, in the middle and at the end of a file that tell it from others.
 DIGEST_BYTES = 16384
+# Tracks that are checked between two writings of the index, which takes about a second at half a million tracks.
+KEPT_EVERY = 2000
 # Beginning of the reason of a track that passed the check and could not be read later.
 WHILE_TRAINING = "while training: "
 
@@ -174,7 +178,8 @@ def open_folder(
     min_duration_s: float = 3.0,
     check: str = "full",
     index: str | os.PathLike | None = None,
-    threads: int = 2,
+    threads: int | None = None,
+    known_from: str | os.PathLike | None = None,
 ) -> Corpus:
     """Find and check all audio files below a folder.
 
@@ -183,8 +188,10 @@ def open_folder(
         min_duration_s: shorter tracks are skipped (the official training drops those under 3 s).
         check: "full" decodes every track once, and finds damage anywhere in it, NaN samples and silence; "header" reads only
             the header, for corpora too large to decode twice.
-        index: file that keeps the results; tracks that have not changed since are not checked again.
-        threads: tracks checked at a time.
+        index: file that keeps the results, also those of a check that was broken off; tracks that have not changed since are
+            not checked again.
+        threads: tracks checked at a time, which changes no result; the cores of this process by default.
+        known_from: index of another check, whose results are taken for tracks that have not changed since.
 
     Raises:
         InputError: the folder does not exist or holds no audio.
@@ -198,7 +205,7 @@ def open_folder(
         raise InputError(
             f"data.folder: {folder} holds no audio file ({', '.join(sorted(AUDIO_EXTENSIONS))}), nor do the folders below it."
         )
-    known = _read_index(index, min_duration_s, check)
+    known = _read_index(known_from, min_duration_s, check) | _read_index(index, min_duration_s, check)
 
     def examine(name: str) -> Track:
         try:
@@ -210,10 +217,7 @@ def open_folder(
             return known[name]
         return replace(_check_track(name, folder / name, min_duration_s, check), stamp=stamp)
 
-    with ThreadPoolExecutor(threads) as pool:
-        progress = tqdm(pool.map(examine, names), total=len(names), desc="Checking tracks", unit="track")
-        tracks = list(progress)
-    _write_index(index, min_duration_s, check, tracks)
+    tracks = _check_all(names, examine, known, lambda found: _write_index(index, min_duration_s, check, found), threads)
     return Corpus(str(folder), tracks + closed, [folder / name for name in names])
 
 
@@ -240,13 +244,16 @@ def open_dataset(
     min_duration_s: float = 3.0,
     check: str = "full",
     index: str | os.PathLike | None = None,
+    threads: int | None = None,
+    known_from: str | os.PathLike | None = None,
 ) -> Corpus:
     """Check the tracks of a `datasets.Dataset`.
 
     Args:
         dataset: holds encoded audio (a `datasets.Audio` feature); it is read row by row, never decoded as a whole.
         column: the audio column.
-        min_duration_s, check, index: as in [`open_folder`]; rows are taken for unchanged while the dataset's fingerprint is.
+        min_duration_s, check, index, threads, known_from: as in [`open_folder`]; rows are taken for unchanged while the
+            dataset's fingerprint is.
 
     Raises:
         InputError: the column does not exist or is no audio.
@@ -259,14 +266,16 @@ def open_dataset(
         raise InputError(f"column {column!r} is {dataset.features[column]}, not Audio; cast it: dataset.cast_column(...).")
     sources = _DatasetSources(dataset.cast_column(column, Audio(decode=False)), column)
     stamp = (zlib.crc32(dataset._fingerprint.encode()), len(dataset))
-    known = _read_index(index, min_duration_s, check)
-    tracks = []
-    for row in tqdm(range(len(dataset)), desc="Checking tracks", unit="track"):
-        track = known.get(f"row {row}")
-        if track is None or track.stamp != stamp:
-            track = replace(_check_track(f"row {row}", sources[row], min_duration_s, check), stamp=stamp)
-        tracks.append(track)
-    _write_index(index, min_duration_s, check, tracks)
+    known = _read_index(known_from, min_duration_s, check) | _read_index(index, min_duration_s, check)
+
+    def examine(row: int) -> Track:
+        name = f"row {row}"
+        if name in known and known[name].stamp == stamp:
+            return known[name]
+        return replace(_check_track(name, sources[row], min_duration_s, check), stamp=stamp)
+
+    rows = range(len(dataset))
+    tracks = _check_all(rows, examine, known, lambda found: _write_index(index, min_duration_s, check, found), threads)
     return Corpus("the dataset", tracks, sources)
 
 
@@ -318,6 +327,30 @@ def _find_audio_files(folder: Path) -> tuple[list[str], list[Track]]:
             if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS
         ]
     return sorted(names), closed
+
+
+def _check_all(
+    items: Sequence,
+    examine: Callable[[Any], Track],
+    known: dict[str, Track],
+    keep: Callable[[list[Track]], None],
+    threads: int | None,
+) -> list[Track]:
+    """Check the tracks in their order; what was found is kept every `KEPT_EVERY` tracks, so that a kill costs no more."""
+    tracks, found, checked = [], dict(known), 0
+    pool = ThreadPoolExecutor(threads or count_cores())
+    try:
+        for track in tqdm(pool.map(examine, items), total=len(items), desc="Checking tracks", unit="track"):
+            tracks.append(track)
+            if known.get(track.name) is not track:
+                found[track.name] = track
+                checked += 1
+                if checked % KEPT_EVERY == 0:
+                    keep(list(found.values()))
+    finally:
+        pool.shutdown(cancel_futures=True)  # one that is interrupted does not check the rest first
+    keep(tracks)
+    return tracks
 
 
 def _check_track(name: str, source: AudioSource, min_duration_s: float, check: str) -> Track:

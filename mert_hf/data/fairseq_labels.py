@@ -12,6 +12,7 @@ with 0.
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +65,6 @@ def import_labels(
         frame_rate=frame_rate,
         codebook_sizes=[codebook_size] * len(books),
         corpus=root,
-        tracks=len(tracks),
-        complete=True,
     )
     shutil.rmtree(folder.shards, ignore_errors=True)  # of an import that failed
     reasons = {}
@@ -82,7 +81,7 @@ def import_labels(
                 writer.write(track.name, np.stack(rows), track.duration_s)
     corpus = Corpus(root, tracks, [Path(root) / track.name for track in tracks]).without(reasons)
     corpus.write_skipped(folder.skipped)
-    header.write(folder)
+    replace(header, tracks=len(corpus.tracks), corpus_checksum=corpus.fingerprint(), complete=True).write(folder)
     return corpus
 
 

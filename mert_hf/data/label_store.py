@@ -197,9 +197,11 @@ class LabelStore:
                 " on where it stopped."
             )
         self.rows = read_rows(self._names)
-        for shard in {row.shard for row in self.rows.values()}:
+        ends: dict[str, int] = {}
+        for row in self.rows.values():
+            ends[row.shard] = max(ends.get(row.shard, 0), _end(row, self.header))
+        for shard, needed in ends.items():
             data = self._names.shards / f"{shard}.bin"
-            needed = max(_end(row, self.header) for row in self.rows.values() if row.shard == shard)
             if not data.is_file() or data.stat().st_size < needed:
                 raise InputError(f"{data} is missing or cut off; remove {self.folder} and make the labels anew.")
         self._shards: dict[str, np.memmap] = {}
@@ -245,6 +247,12 @@ class LabelStore:
         require_codes(name, codes, self.codebook_sizes)
         return torch.from_numpy(codes)
 
+    def made_for(self, corpus: Corpus) -> str:
+        """The corpus the labels were made for, in words, and whether `corpus` has the same list of tracks."""
+        same = self.header.corpus_checksum == corpus.fingerprint()
+        listed = "the same names and lengths" if same else "another list of names and lengths"
+        return f"{self.header.tracks} tracks in {self.header.corpus} ({listed})"
+
     def match(self, corpus: Corpus) -> Corpus:
         """The tracks of a corpus that have labels; the others are skipped with their reason.
 
@@ -260,8 +268,8 @@ class LabelStore:
                 reasons[track.name] = reason
         if len(reasons) == len(corpus.tracks):
             raise InputError(
-                f"the labels in {self.folder} are of another corpus: they were made for {self.header.tracks} tracks in"
-                f" {self.header.corpus}, and fit none of the {len(corpus.tracks)} in {corpus.title}"
+                f"the labels in {self.folder} are of another corpus: they were made for"
+                f" {self.made_for(corpus)}, and fit none of the {len(corpus.tracks)} in {corpus.title}"
                 f" ({next(iter(reasons), 'no track')}: {next(iter(reasons.values()), 'there is none')})."
             )
         return corpus.without(reasons)

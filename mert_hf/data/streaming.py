@@ -120,23 +120,27 @@ class StreamClips(ClipSource):
     def read_lane(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position]]:
         """Crops of a lane from a place on, each with the place behind it; never ends."""
         shard, track, seen = position.shard, position.track, position.seen
+        rows = None
         while True:
             begin = track - track % self.block
-            tracks = self._read_block(shard, begin)
+            if rows is None:
+                rows = self._open_shard(shard, begin)
+            tracks = list(itertools.islice(rows, self.block))
             order = generator(self.seed, "stream order", shard, begin).permutation(len(tracks))
             for index in order[track - begin :]:
                 track, seen = track + 1, seen + 1
                 yield self._crop(tracks[index], shard, begin + int(index)), Position(shard, track, seen)
             if len(tracks) < self.block:
-                shard, track = shard + lanes, 0
+                shard, track, rows = shard + lanes, 0, None
 
-    def _read_block(self, shard: int, begin: int) -> list[dict]:
+    def _open_shard(self, shard: int, begin: int) -> Iterator[dict]:
+        """The rows of a shard from one on; those before it are read and passed over, so this is for the place to go on from."""
         count = self.dataset.num_shards
         passed, place = divmod(shard, count)
         number = int(generator(self.seed, "shards", passed).permutation(count)[place])
         rows = self.dataset.shard(num_shards=count, index=number).skip(begin)
         # by batches of one: plain iteration would deal the shard out to the reading processes once more
-        return [{name: value[0] for name, value in row.items()} for row in itertools.islice(rows.iter(1), self.block)]
+        return ({name: value[0] for name, value in row.items()} for row in rows.iter(1))
 
     def _crop(self, track: dict, shard: int, number: int) -> torch.Tensor | UnreadableCrop:
         audio = track[self.column] or {}

@@ -9,10 +9,11 @@ import torch
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.data.corpus import Corpus
-from mert_hf.data.label_store import LabelHeader, LabelStore
+from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore
 from mert_hf.engine.pretrain_settings import PretrainSettings, TeacherSettings
 from mert_hf.errors import InputError
 from mert_hf.teachers import CODE_TEACHERS, CodecTeacher, CodeTeacher, KMeansTeacher
+from mert_hf.teachers.kmeans import DESCRIPTION_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ def fit_or_load_teacher(
 
     Args:
         clips: waveforms (samples,) to fit on, read only where a teacher is fitted.
-        fitted_folder: where a fitted teacher is saved, or was before.
+        fitted_folder: where a fitted teacher is saved, or was before. Where codes are made on the fly although there are
+            labels (`teacher.online`), the teacher that made those is saved here instead of fitting another.
         device: where a model whose hidden states are coded runs while it is fitted.
 
     Raises:
@@ -36,16 +38,22 @@ def fit_or_load_teacher(
     """
     teacher = settings.teacher
     folder = Path(teacher.folder).expanduser() if teacher.folder is not None else fitted_folder
+    of_labels = LabelFolder(settings.data.labels).teacher if settings.data.labels is not None and teacher.online else folder
     try:
         if teacher.kind == "codec":
             codec = CodecTeacher.from_pretrained(teacher.folder, len(teacher.codebook_sizes))
             _require_same_codebooks(codec, teacher)
             return codec
-        if teacher.folder is not None or (folder / "teacher.json").is_file():
+        fitted_before = [place for place in (folder, of_labels) if (place / DESCRIPTION_FILE).is_file()]
+        if teacher.folder is not None:
             loaded = KMeansTeacher.from_pretrained(folder)
             _require_same_codebooks(loaded, teacher)
-            if teacher.folder is None and loaded.settings() != describe(teacher):
-                raise InputError(f"{folder} was fitted with other settings: {loaded.settings()}; remove it to fit another.")
+            return loaded
+        if fitted_before:
+            loaded = KMeansTeacher.from_pretrained(fitted_before[0])
+            _require_same_settings(loaded, teacher, fitted_before[0])
+            if fitted_before[0] != folder:
+                loaded.save_pretrained(folder)  # the run goes on with it, whatever becomes of the labels
             return loaded
         fitted = CODE_TEACHERS[teacher.kind](
             teacher.codebook_sizes, teacher.features, teacher.feature_options, config.sample_rate, config.hop_samples
@@ -65,6 +73,12 @@ def _require_same_codebooks(found: CodeTeacher, wanted: TeacherSettings) -> None
             f"{wanted.folder or 'the fitted teacher'} holds codebooks of {found.codebook_sizes} codes,"
             f" teacher.codebook_sizes says {list(wanted.codebook_sizes)}; make them equal."
         )
+
+
+def _require_same_settings(found: CodeTeacher, wanted: TeacherSettings, folder: Path) -> None:
+    _require_same_codebooks(found, wanted)
+    if found.settings() != describe(wanted):
+        raise InputError(f"{folder} was fitted with other settings: {found.settings()}; remove it to fit another.")
 
 
 def open_labels(settings: PretrainSettings, config: MERTConfig) -> LabelStore | None:
@@ -98,26 +112,32 @@ def keep_labelled(labels: LabelStore, corpus: Corpus, max_skipped: float, report
     missing = len(corpus.tracks) - len(labelled.tracks)
     logger.info("Labels: %s, %s", labels.description, labels.folder)
     if missing:
-        logger.warning("%d tracks without fitting labels are left out; the reasons are listed in %s", missing, report)
+        logger.warning(
+            "%d tracks without fitting labels are left out; the reasons are listed in %s. The labels were made for %s",
+            *(missing, report, labels.made_for(corpus)),
+        )
     return labelled
 
 
 def require_same_teacher(header: LabelHeader, teacher: TeacherSettings, what: str) -> None:
     """Refuse labels that the teacher of these settings would not have made.
 
-    A fitted teacher that is given by its folder is compared by its weights, all others by their settings. Of imported labels
-    only the codebooks are known.
+    A teacher that is given by its folder or name is compared by its weights, wherever it lies, all others by their settings. Of
+    imported labels only the codebooks are known.
 
     Raises:
-        InputError: they were made by another teacher.
+        InputError: they were made by another teacher, or a codec of another name cannot be loaded.
     """
-    wanted = {"codebook_sizes": list(teacher.codebook_sizes)} if not header.settings else describe(teacher)
-    if header.settings and teacher.kind != "codec" and teacher.folder is not None:
-        given = KMeansTeacher.from_pretrained(Path(teacher.folder).expanduser())
-        wanted = given.settings()
-        if header.settings == wanted and given.fingerprint() != header.fingerprint:
-            raise InputError(f"{what} were made by another teacher than {teacher.folder}, with the same settings.")
     found = header.settings or {"codebook_sizes": header.codebook_sizes}
+    wanted = describe(teacher) if header.settings else {"codebook_sizes": list(teacher.codebook_sizes)}
+    given = None
+    if header.settings and teacher.folder is not None:
+        if teacher.kind != "codec":
+            given = KMeansTeacher.from_pretrained(Path(teacher.folder).expanduser())
+            wanted = given.settings()
+        elif {**found, "folder": teacher.folder} == wanted:
+            given = _load_codec_of_labels(teacher, found["folder"])
+            found = wanted
     changed = [
         f"teacher.{name} ({found.get(name)!r} -> {wanted.get(name)!r})"
         for name in sorted(found.keys() | wanted.keys())
@@ -128,6 +148,19 @@ def require_same_teacher(header: LabelHeader, teacher: TeacherSettings, what: st
             f"{what} were made by another teacher: {', '.join(changed)}. Give the settings they were made with, or make others"
             " in another data.labels."
         )
+    if given is not None and given.fingerprint() != header.fingerprint:
+        raise InputError(f"{what} were made by another teacher than {teacher.folder}, with the same settings.")
+
+
+def _load_codec_of_labels(teacher: TeacherSettings, name: str) -> CodecTeacher | None:
+    """The codec, to be compared with the one of `name`; None where it is not at hand and has the same name."""
+    try:
+        return CodecTeacher.from_pretrained(teacher.folder, len(teacher.codebook_sizes))
+    except InputError as error:
+        if teacher.folder != name:
+            raise
+        logger.warning("That the labels were made by this codec is taken from its name alone: %s", error)
+        return None
 
 
 def describe(teacher: TeacherSettings) -> dict[str, Any]:

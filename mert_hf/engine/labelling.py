@@ -1,8 +1,14 @@
 """Making the labels of a corpus once: its tracks are dealt out to the processes, each of which appends to its own shard."""
 
+import itertools
 import logging
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -17,6 +23,9 @@ from mert_hf.teachers import CodeTeacher
 
 logger = logging.getLogger(__name__)
 
+# Pieces that are read before they are asked for: the longest, ten minutes for a codec, take 58 MB each.
+PIECES_AHEAD = 4
+READING_THREADS = 2
 # Crops whose codes are compared with the stored ones when all is done.
 COMPARED_CROPS = 16
 
@@ -54,10 +63,10 @@ def make_labels(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder, accel
     unreadable = {}
     own = missing[accelerator.process_index :: accelerator.num_processes]
     progress = tqdm(own, desc="Making labels", unit="track", disable=not accelerator.is_main_process)
-    with LabelWriter(folder, header, accelerator.process_index) as writer:
+    with LabelWriter(folder, header, accelerator.process_index) as writer, PiecesAhead(corpus, own, teacher) as pieces:
         for index in progress:
             try:
-                label_track(writer, corpus, index, teacher, accelerator.device)
+                label_track(writer, corpus, index, teacher, pieces, accelerator.device)
             except AudioError as error:
                 unreadable[corpus.tracks[index].name] = str(error)
     accelerator.wait_for_everyone()
@@ -98,18 +107,57 @@ def begin_store(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder) -> La
     return header
 
 
-def label_track(writer: LabelWriter, corpus: Corpus, index: int, teacher: CodeTeacher, device: torch.device) -> None:
+class PiecesAhead:
+    """Reads what a teacher will be asked to code while it codes, so that a GPU does not wait for the decoding.
+
+    Args:
+        corpus: the tracks.
+        indices: of the tracks in the order in which they will be coded.
+        teacher: decides on the pieces that they are coded in.
+    """
+
+    def __init__(self, corpus: Corpus, indices: Sequence[int], teacher: CodeTeacher):
+        self._corpus, self._rate = corpus, teacher.sampling_rate
+        self._wanted = (
+            (index, start, stop - start)
+            for index in indices
+            for start, stop in teacher.pieces(corpus.length(index, teacher.sampling_rate))
+        )
+        self._reading: deque[tuple[tuple[int, int, int], Future]] = deque()
+        self._threads = ThreadPoolExecutor(READING_THREADS)
+
+    def __enter__(self) -> "PiecesAhead":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def read(self, index: int, start: int, count: int) -> np.ndarray:
+        """A piece of a track, (count,) float32; those before it that nobody asked for are dropped.
+
+        Raises:
+            AudioError: it cannot be read.
+        """
+        while True:
+            for piece in itertools.islice(self._wanted, 1 + PIECES_AHEAD - len(self._reading)):
+                number, first, samples = piece
+                self._reading.append((piece, self._threads.submit(self._corpus.read, number, self._rate, first, samples)))
+            piece, reading = self._reading.popleft()
+            if piece == (index, start, count):
+                return reading.result()
+            reading.cancel()  # of a track that could not be read to its end
+
+
+def label_track(
+    writer: LabelWriter, corpus: Corpus, index: int, teacher: CodeTeacher, pieces: PiecesAhead, device: torch.device
+) -> None:
     """Code one track and append it.
 
     Raises:
         AudioError: it cannot be read.
     """
-    track, rate = corpus.tracks[index], teacher.sampling_rate
-
-    def read(start: int, count: int):
-        return corpus.read(index, rate, start, count)
-
-    codes = teacher.encode_track(read, corpus.length(index, rate), device)
+    track = corpus.tracks[index]
+    codes = teacher.encode_track(partial(pieces.read, index), corpus.length(index, teacher.sampling_rate), device)
     writer.write(track.name, codes, track.duration_s, track.stamp, corpus.digest(index))
 
 

@@ -26,6 +26,7 @@ class DataSettings:
     min_track_s: float = setting(3.0, "shorter tracks are skipped (official recipe: 72000 samples)")
     max_skipped: float = setting(0.1, "largest share of tracks that may be unusable before the run stops")
     check: Literal["full", "header"] = setting("full", "decode every track once before training, or read headers only")
+    check_threads: int | None = setting(None, "tracks checked at a time; null takes the cores of the process")
     labels: str | None = setting(
         None, "folder of the codes that prepare_labels.py makes once, instead of making them on the fly"
     )
@@ -37,6 +38,9 @@ class DataSettings:
         for name in ("crop_s", "min_track_s", "synthetic_pieces", "synthetic_piece_s", "stream_block"):
             _positive("data", self, name)
         require(0 <= self.max_skipped <= 1, f"data.max_skipped={self.max_skipped} must lie within 0 and 1.")
+        require(
+            self.check_threads is None or self.check_threads > 0, f"data.check_threads={self.check_threads} must be positive."
+        )
         require(self.workers >= 0, f"data.workers={self.workers} must be 0 or more.")
 
 

@@ -29,12 +29,15 @@ def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder |
         InputError: nothing usable, or more than `data.max_skipped` unusable.
     """
     data = settings.data
+    # what prepare_labels.py has checked is not decoded once more
+    known_from = None if data.labels is None else LabelFolder(data.labels).tracks
+    how = (data.min_track_s, data.check, run.tracks, data.check_threads, known_from)
     if data.dataset is not None:
         dataset = load_audio_dataset(data.dataset, data.dataset_split)
-        corpus = open_dataset(dataset, data.dataset_column, data.min_track_s, data.check, run.tracks)
+        corpus = open_dataset(dataset, data.dataset_column, *how)
     else:
         folder = data.folder if data.folder is not None else _render_synthetic_music(settings, sampling_rate, run)
-        corpus = open_folder(folder, data.min_track_s, data.check, run.tracks)
+        corpus = open_folder(folder, *how)
     corpus.write_skipped(run.skipped)
     corpus.require_usable(data.max_skipped, run.skipped)
     logger.info(

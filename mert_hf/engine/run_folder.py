@@ -31,6 +31,7 @@ FREE_TO_CHANGE = (
     "data.folder",  # the tracks themselves are compared, wherever they lie now
     "data.dataset",
     "data.workers",
+    "data.check_threads",
     "data.max_skipped",
     "training.resume",
     "training.log_every",

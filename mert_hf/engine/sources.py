@@ -95,7 +95,8 @@ def _open_validation_folder(settings: PretrainSettings, run: RunFolder) -> Corpu
     if folder is None:
         return None
     try:
-        corpus = open_folder(folder, data.min_track_s, data.check, run.folder / "validation_tracks.json")
+        index = run.folder / "validation_tracks.json"
+        corpus = open_folder(folder, data.min_track_s, data.check, index, data.check_threads)
     except InputError as error:
         raise InputError(str(error).replace("data.folder", "validation.folder")) from None
     for track in corpus.skipped:

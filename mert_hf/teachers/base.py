@@ -44,13 +44,27 @@ class CodeTeacher(nn.Module):
         """The settings that make it this teacher, as JSON: kind, codebook_sizes, and whatever else its kind has."""
         return {"kind": self.kind, "codebook_sizes": list(self.codebook_sizes)}
 
+    def identity(self) -> dict[str, Any]:
+        """What its codes depend on beside its weights, as JSON: its settings, but not where it lies."""
+        return self.settings()
+
     def fingerprint(self) -> str:
-        """Changes with any weight and any setting: equal fingerprints give equal codes."""
-        digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode())
+        """Changes with any weight and with its identity: equal fingerprints give equal codes."""
+        digest = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    def pieces(self, num_samples: int) -> list[tuple[int, int]]:
+        """First sample and the one behind the last of each piece that a track is coded in, with the audio around it."""
+        piece = math.ceil(self.piece_s * self.frame_rate) * round(self.sampling_rate / self.frame_rate)
+        # the last piece takes the rest, so that no piece is too short to be heard
+        count = max(num_samples // piece, 1)
+        if not self.frame_local and count == 2:
+            count = 1
+        stops = [(number + 1) * piece + self.context_samples for number in range(count - 1)] + [num_samples]
+        return [(max(number * piece - self.context_samples, 0), min(stop, num_samples)) for number, stop in enumerate(stops)]
 
     def encode_track(self, read: Reader, num_samples: int, device: torch.device | str = "cpu") -> np.ndarray:
         """Code a whole track in bounded memory, piece by piece, each with `context_samples` of audio on either side.
@@ -63,17 +77,10 @@ class CodeTeacher(nn.Module):
         """
         hop = round(self.sampling_rate / self.frame_rate)
         piece_frames = math.ceil(self.piece_s * self.frame_rate)
-        piece = piece_frames * hop
-        # the last piece takes the rest, so that no piece is too short to be heard
-        count = max(num_samples // piece, 1)
-        if not self.frame_local and count == 2:
-            count = 1
-        parts = []
-        for number in range(count):
-            start = max(number * piece - self.context_samples, 0)
-            stop = num_samples if number == count - 1 else min((number + 1) * piece + self.context_samples, num_samples)
+        pieces, parts = self.pieces(num_samples), []
+        for number, (start, stop) in enumerate(pieces):
             waveform = torch.from_numpy(read(start, stop - start)).to(device)
             codes = self(waveform.unsqueeze(0))[0].cpu().numpy()
-            before = (number * piece - start) // hop
-            parts.append(codes[:, before:] if number == count - 1 else codes[:, before : before + piece_frames])
+            before = number * piece_frames - start // hop
+            parts.append(codes[:, before:] if number == len(pieces) - 1 else codes[:, before : before + piece_frames])
         return np.concatenate(parts, axis=1)

@@ -65,7 +65,9 @@ class CodecTeacher(CodeTeacher):
 
         folder = Path(name).expanduser()
         try:
-            codec, loaded = AutoModel.from_pretrained(folder if folder.is_dir() else name, output_loading_info=True)
+            place = folder if folder.is_dir() else name
+            # the codes of a codec that is stored in half precision are those of its weights in float32, as audio is
+            codec, loaded = AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
         except (OSError, ValueError) as error:
             raise InputError(f"the codec {name} cannot be loaded: {' '.join(str(error).split())}") from None
         missing = sorted(set(loaded["missing_keys"]) | {str(key[0]) for key in loaded["mismatched_keys"]})
@@ -76,6 +78,10 @@ class CodecTeacher(CodeTeacher):
     def settings(self):
         """Kind, codebook sizes, and the codec's name."""
         return {**super().settings(), "folder": self.name}
+
+    def identity(self):
+        """Kind, codebook sizes and the codec's architecture; its name or folder says nothing about its codes."""
+        return {**super().settings(), "model_type": self.codec.config.model_type}
 
     def train(self, mode: bool = True) -> "CodecTeacher":
         """A teacher is never trained: dropout and the updates of codebooks stay off."""

@@ -137,7 +137,8 @@ def _load_encoder(folder: str) -> tuple[nn.Module, int, bool]:
     from transformers import AutoFeatureExtractor, AutoModel
 
     try:
-        model, loaded = AutoModel.from_pretrained(folder, output_loading_info=True)
+        # float32 as the waveforms are, whatever the weights were stored in
+        model, loaded = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
         extractor = AutoFeatureExtractor.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InputError(f"hidden_states: {folder} cannot be loaded: {' '.join(str(error).split())}") from None

@@ -1,6 +1,7 @@
 """Acoustic teachers fitted on the user's own music: k-means codes of spectra, or of a trained model's hidden states."""
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from safetensors.torch import load_file, save
 from mert_hf.files import write_atomically
 from mert_hf.teachers.base import CodeTeacher
 from mert_hf.teachers.features import FRAME_FEATURES
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION_FILE = "teacher.json"
 CENTROIDS_FILE = "teacher.safetensors"
@@ -79,7 +82,8 @@ class KMeansTeacher(CodeTeacher):
         Args:
             clips: waveforms (samples,) at `sampling_rate`; read until max_frames frames are there.
             seed: of the start and of the batches; equal clips and seed give equal centroids.
-            max_frames: how many frames to keep in memory (4 bytes a frame and bin).
+            max_frames: how many frames to keep in memory, 4 bytes a frame and bin, and those of one clip more. Residual
+                codebooks take up to four times that while they are fitted.
 
         Raises:
             ValueError: the clips hold fewer frames than the largest codebook has centroids.
@@ -98,7 +102,8 @@ class KMeansTeacher(CodeTeacher):
                 f"a codebook of {largest} codes cannot be fitted on {count} frames ({count / self.frame_rate:.1f} s of audio);"
                 " give more audio or use smaller codebooks."
             )
-        self._fit_frames([torch.cat(kept) for kept in frames], seed)
+        logger.info("Codebooks are fitted on %d frames, %.2f hours of audio", count, count / self.frame_rate / 3600)
+        self._fit_frames([_join(kept) for kept in frames], seed)
         return self
 
     @torch.no_grad()
@@ -260,6 +265,18 @@ def nearest_centroid(frames: torch.Tensor, centroids: torch.Tensor) -> torch.Ten
     blocks = frames.flatten(0, -2).split(max(DISTANCES_AT_ONCE // len(centroids), 1))
     nearest = [torch.addmm(lengths, block - centre, centroids.T, alpha=-2).argmin(-1) for block in blocks]
     return torch.cat(nearest).view(frames.shape[:-1])
+
+
+def _join(pieces: list[torch.Tensor]) -> torch.Tensor:
+    """`torch.cat` that empties the list as it goes, so that the frames never lie in memory twice."""
+    joined = torch.empty(sum(map(len, pieces)), pieces[0].shape[1])
+    pieces.reverse()
+    start = 0
+    while pieces:
+        piece = pieces.pop()
+        joined[start : start + len(piece)] = piece
+        start += len(piece)
+    return joined
 
 
 def _fit_kmeans(frames: torch.Tensor, size: int, seed: int) -> torch.Tensor:

@@ -8,9 +8,9 @@ of its own for each side.
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,13 +34,18 @@ def medians_s(first, second, runs: int) -> tuple[float, float]:
     return statistics.median(times[0]), statistics.median(times[1])
 
 
+def exact_constant_q(clips: torch.Tensor, **numbers) -> torch.Tensor:
+    """nnAudio's spectrum in float64, which both sides are measured against: (batch, samples) -> (batch, frames, bins)."""
+    return CQTTeacher(backend="nnaudio", **numbers).transform.double()(clips.double())
+
+
 @torch.no_grad()
 def benchmark_constant_q(runs: int) -> None:
     """The constant-Q spectrum of 4 clips of 5 s at the paper's numbers, against nnAudio."""
     pieces = [generate_piece(seed, duration_s=5.0).waveform for seed in range(4)]
     clips = torch.from_numpy(np.stack(pieces))
     judge = CQTTeacher(backend="nnaudio")
-    exact = CQTTeacher(backend="nnaudio").transform.double()(clips.double())
+    exact = exact_constant_q(clips)
     for tolerance in (1e-3, 1e-4):
         teacher = CQTTeacher(tolerance=tolerance)
         error = float((teacher(clips).double() - exact).norm() / exact.norm())
@@ -51,17 +56,23 @@ def benchmark_constant_q(runs: int) -> None:
         )
 
 
+def peak_mib() -> float:
+    """The most memory this process has held. The kernel's `ru_maxrss` would count that of the process it was started from."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
 def memory_mib(backend: str, answer) -> None:
     """Answer with the most memory that one call takes, its kernels included; to be run in a process of its own."""
     clips = torch.randn(4, 120000, generator=torch.Generator().manual_seed(0))
     CQTTeacher(bins=12, bins_per_octave=12, backend=backend)(clips[:, :24000])  # loads what has nothing to do with the size
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mib()
     CQTTeacher(backend=backend)(clips)
-    answer.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    answer.put(peak_mib() - before)
 
 
 def benchmark_constant_q_memory() -> None:
-    """Peak memory of the same spectrum, each in a fresh process (Linux counts in KiB)."""
+    """Peak memory of the same spectrum, each in a fresh process (on Linux)."""
     context, peaks = multiprocessing.get_context("spawn"), []
     for backend in ("torch", "nnaudio"):
         answer = context.Queue()
@@ -81,7 +92,7 @@ def expanded_code_loss(frames: torch.Tensor, labels: torch.Tensor, head: MERTCod
     total = frames.new_zeros(())
     for book in range(books):
         targets = torch.cat([tables[book][labels[:, book]][None], tables[book][:, None].expand(-1, len(frames), -1)])
-        logits = F.cosine_similarity(projected[book].float(), targets.float(), dim=-1).T / head.temperature
+        logits = F.cosine_similarity(projected[book].float(), targets.float(), dim=-1).T / head.temperatures()[book]
         repeated = torch.zeros_like(logits, dtype=torch.bool)
         repeated[torch.arange(len(frames)), labels[:, book] + 1] = True
         logits = logits.masked_fill(repeated, -torch.inf)

@@ -92,6 +92,43 @@ def test_unchanged_tracks_are_not_checked_twice(music_folder, tmp_path, monkeypa
     assert len(checked) == 7  # another question, asked of every track
 
 
+def test_a_check_that_was_broken_off_goes_on_and_other_checks_are_taken(music_folder, tmp_path, monkeypatch):
+    from mert_hf.data import corpus as module
+
+    spoil(music_folder)
+    check, checked = module.check_audio, []
+
+    def note(source, least):
+        checked.append(source.name)
+        return check(source, least)
+
+    def stop_at_the_sixth(source, least):
+        if len(checked) == 5:
+            raise KeyboardInterrupt
+        return note(source, least)
+
+    monkeypatch.setattr(module, "KEPT_EVERY", 2)
+    monkeypatch.setattr(module, "check_audio", stop_at_the_sixth)
+    index = tmp_path / "tracks.json"
+    with pytest.raises(KeyboardInterrupt):
+        open_folder(music_folder, index=index, threads=1)
+    assert checked == ["a.wav", "e.wav", "f.flac", "b.flac", "c.ogg"]
+    checked.clear()
+    monkeypatch.setattr(module, "check_audio", note)
+    corpus = open_folder(music_folder, index=index, threads=3)
+    # those of the first two writings are kept
+    assert sorted(checked) == ["c.ogg", "cut.wav", "d.mp3", "empty.flac", "nan.wav", "short.ogg", "text.wav"]
+    fresh = open_folder(music_folder, threads=8)
+    assert (corpus.tracks, corpus.skipped) == (fresh.tracks, fresh.skipped)
+    soundfile.write(music_folder / "b.flac", make_tones(3.5, 44100), 44100)
+    for track in corpus.skipped:
+        (music_folder / track.name).unlink()
+    checked.clear()
+    again = open_folder(music_folder, index=tmp_path / "other.json", known_from=index)
+    assert checked == ["b.flac"]
+    assert again.tracks == open_folder(music_folder).tracks
+
+
 def test_what_can_be_used_by_now_is_asked_again(music_folder, tmp_path):
     good = (music_folder / "a.wav").read_bytes()
     (music_folder / "a.wav").write_bytes(b"x" * len(good))

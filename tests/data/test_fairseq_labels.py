@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mert_hf.cli import main
+from mert_hf.data.corpus import Corpus, Track
 from mert_hf.data.label_store import LabelStore
 
 
@@ -39,7 +40,10 @@ def test_tracks_whose_labels_do_not_cover_them_are_listed_and_left_out(official,
     manifest = official / "train.tsv"
     manifest.write_text(manifest.read_text().replace("b.wav\t48000", "b.wav\t52000").replace("c.wav\t48000", "c.wav\t50000"))
     command(official)
-    assert sorted(LabelStore(official / "store").rows) == ["a.wav", "c.wav"]  # 0.17 s and 0.08 s short
+    store = LabelStore(official / "store")
+    assert sorted(store.rows) == ["a.wav", "c.wav"]  # 0.17 s and 0.08 s short
+    kept = Corpus("/music", [Track("a.wav", 24000, 48000), Track("c.wav", 24000, 50000)], ["", ""])
+    assert store.made_for(kept) == "2 tracks in /music (the same names and lengths)"
     (skipped,) = map(json.loads, (official / "store" / "skipped.jsonl").read_text().splitlines())
     assert skipped == {"file": "b.wav", "reason": "its labels cover 2.00 s of 2.17 s of audio"}
     assert "left out b.wav" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Streams of shards: what is read, by whom, and where reading goes on."""
 
 import io
+import itertools
 import tarfile
 
 import pyarrow
@@ -8,6 +9,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 import torch
+from datasets import IterableDataset
 from small_runs import finish, start, train
 from sounds import make_tones
 
@@ -49,6 +51,31 @@ def test_every_pass_reads_every_track_once_in_another_order(shards):
     assert [sum(not torch.is_tensor(crop) for crop in crops) for crops in passes] == [4, 4]
     lengths = [[len(crop) if torch.is_tensor(crop) else 0 for crop in crops] for crops in passes]
     assert lengths[0] != lengths[1]
+
+
+def test_rows_are_read_once_a_pass_and_passed_over_only_to_go_on():
+    given = []
+
+    def rows(shards):
+        for shard in shards:
+            for number in range(23):
+                given.append((shard, number))
+                yield {"audio": {"bytes": b"no audio", "path": f"{shard}_{number}"}}
+
+    stream = IterableDataset.from_generator(rows, gen_kwargs={"shards": [0, 1]})
+
+    def read_from(position, count):
+        given.clear()
+        return list(
+            itertools.islice(StreamClips(stream, "audio", "rows", 24000, block=4, seed=3).read_lane(position, 1), count)
+        )
+
+    whole = read_from(Position(0), 46)
+    assert sorted(given) == [(shard, number) for shard in range(2) for number in range(23)]
+    for done in (1, 4, 22, 23, 30):
+        rest = read_from(whole[done - 1][1], 46 - done)
+        assert [(crop.track, place) for crop, place in rest] == [(crop.track, place) for crop, place in whole[done:]]
+        assert len(given) == len(set(given))
 
 
 def test_lanes_share_the_shards_out(shards):

@@ -1,22 +1,29 @@
+import itertools
 import json
+import shutil
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from sounds import make_tones
+from transformers import EncodecConfig, EncodecModel
 
 import mert_hf.engine.labelling as labelling
 from mert_hf import MERTConfig
 from mert_hf.audio import AudioError
 from mert_hf.data.corpus import open_folder
-from mert_hf.data.label_store import LabelFolder, LabelStore, read_rows
-from mert_hf.engine.code_teachers import fit_or_load_teacher, keep_labelled, open_labels
-from mert_hf.engine.labelling import compare_crops, make_labels
+from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, read_rows
+from mert_hf.engine.code_teachers import fit_or_load_teacher, keep_labelled, open_labels, require_same_teacher
+from mert_hf.engine.jobs.masked_prediction import MaskedPredictionJob
+from mert_hf.engine.labelling import PiecesAhead, compare_crops, make_labels
 from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings, TeacherSettings
 from mert_hf.errors import InputError
-from mert_hf.teachers import ResidualKMeansTeacher
+from mert_hf.teachers import CodecTeacher, ResidualKMeansTeacher
 
 SMALL = {"codebook_sizes": [16, 12], "feature_options": {"log_mel": {"bins": 40}}}
 
@@ -118,6 +125,22 @@ def test_a_track_that_cannot_be_read_is_given_back_with_its_reason(corpus, teach
     assert len(LabelStore(tmp_path / "labels").rows) == 5
 
 
+def test_tracks_are_read_while_others_are_coded(corpus, teacher, monkeypatch):
+    read, begun = corpus.read, {index: threading.Event() for index in range(6)}
+
+    def note(index, *rest):
+        begun[index].set()
+        return read(index, *rest)
+
+    monkeypatch.setattr(corpus, "read", note)
+    monkeypatch.setattr(labelling, "PIECES_AHEAD", 5)
+    with PiecesAhead(corpus, [5, 4, 3, 2, 1, 0], teacher) as pieces:
+        for index in (5, 3):  # track 4 was given up
+            found = pieces.read(index, 0, corpus.length(index, 24000))
+            assert all(event.wait(20) for event in begun.values())
+            assert np.array_equal(found, read(index, 24000))
+
+
 def test_labels_of_another_teacher_are_not_added_to(corpus, teacher, tmp_path):
     folder = LabelFolder(tmp_path / "labels")
     make_labels(corpus, teacher, folder, Accelerator(cpu=True))
@@ -163,7 +186,7 @@ def test_of_imported_labels_only_the_codebooks_are_compared(labelled):
         open_labels(settings(labelled, codebook_sizes=[16, 16]), MERTConfig())
 
 
-def test_too_many_tracks_without_labels_stop_the_run_and_are_listed(labelled, music_folder, tmp_path):
+def test_too_many_tracks_without_labels_stop_the_run_and_are_listed(labelled, music_folder, tmp_path, caplog):
     for name in ("x.wav", "y.wav"):
         soundfile.write(music_folder / name, make_tones(4.0, 24000), 24000)
     labels, corpus, report = LabelStore(labelled), open_folder(music_folder), tmp_path / "skipped.jsonl"
@@ -171,6 +194,8 @@ def test_too_many_tracks_without_labels_stop_the_run_and_are_listed(labelled, mu
         keep_labelled(labels, corpus, 0.1, report)
     assert {json.loads(line)["file"] for line in report.read_text().splitlines()} == {"x.wav", "y.wav"}
     assert len(keep_labelled(labels, corpus, 0.5, report).tracks) == 6
+    assert "made for 6 tracks in" in caplog.text
+    assert "(another list of names and lengths)" in caplog.text
 
 
 def test_a_teacher_fitted_before_with_other_settings_is_not_taken(tmp_path):
@@ -195,3 +220,89 @@ def test_codes_of_long_tracks_need_bounded_memory(teacher):
     codes = teacher.encode_track(read, 200 * 24000)
     assert codes.shape == (2, 15001)
     assert longest <= (2 * 30 + 1) * 24000
+
+
+@pytest.fixture
+def codec(tmp_path):
+    """A small EnCodec with random weights, as a folder."""
+    torch.manual_seed(0)
+    config = EncodecConfig(num_filters=2, hidden_size=16, codebook_dim=16, num_lstm_layers=1, target_bandwidths=[1.5])
+    EncodecModel(config).save_pretrained(tmp_path / "codec")
+    return tmp_path / "codec"
+
+
+def codec_settings(folder, **given):
+    teacher = TeacherSettings(kind="codec", folder=str(folder), codebook_sizes=[1024, 1024], **given)
+    return PretrainSettings(teacher=teacher)
+
+
+def test_a_codec_is_known_by_its_weights_wherever_it_lies(codec, tmp_path, caplog):
+    teacher = CodecTeacher.from_pretrained(codec, 2)
+    header = LabelHeader("codec", teacher.settings(), teacher.fingerprint(), False, 24000, 75.0, [1024, 1024], "music")
+
+    def require(folder):
+        require_same_teacher(header, codec_settings(folder).teacher, "the labels")
+
+    shutil.copytree(codec, tmp_path / "copy")
+    for folder in (codec, f"{codec}/", tmp_path / "copy"):
+        require(folder)
+    weights = load_file(codec / "model.safetensors")
+    name = sorted(weights)[0]
+    save_file({**weights, name: weights[name] + 1e-3}, codec / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="the labels were made by another teacher than .*codec, with the same settings"):
+        require(codec)
+    assert not caplog.records
+    (codec / "model.safetensors").unlink()
+    require(codec)  # a machine that holds the labels alone
+    assert "taken from its name alone" in caplog.text
+    with pytest.raises(InputError, match="the codec .*nowhere cannot be loaded"):
+        require(tmp_path / "nowhere")
+
+
+def test_codes_made_of_crops_by_a_teacher_that_is_not_frame_local_are_warned_of(codec, teacher, tmp_path, caplog):
+    source = SimpleNamespace(training=SimpleNamespace(clips=list))
+
+    def prepare(settings):
+        caplog.clear()
+        job = MaskedPredictionJob(settings)
+        job.prepare(source, SimpleNamespace(teacher=tmp_path / "fitted"), "cpu")
+        assert job.facts()["labels"] == "of crops"
+        return caplog.text
+
+    said = prepare(codec_settings(codec))
+    assert "are made of crops of 5 s" in said
+    assert "training/prepare_labels.py" in said
+    assert "--data.labels" in said
+    assert "made of crops" not in prepare(codec_settings(codec, online=True))
+    teacher.save_pretrained(tmp_path / "kmeans")
+    assert "made of crops" not in prepare(settings(None, folder=str(tmp_path / "kmeans")))
+
+
+def test_on_the_fly_the_teacher_of_the_labels_is_asked(labelled, teacher, tmp_path):
+    teacher.save_pretrained(LabelFolder(labelled).teacher)
+    for _ in range(2):
+        found = fit_or_load_teacher(settings(labelled, online=True), MERTConfig(), [], tmp_path / "run")
+        assert found.fingerprint() == teacher.fingerprint()
+        shutil.rmtree(LabelFolder(labelled).teacher, ignore_errors=True)  # the run has its own from then on
+    teacher.save_pretrained(LabelFolder(labelled).teacher)
+    with pytest.raises(InputError, match="labels/teacher was fitted with other settings"):
+        fit_or_load_teacher(
+            settings(labelled, online=True, feature_options={"log_mel": {"bins": 50}}), MERTConfig(), [], tmp_path / "other"
+        )
+
+
+def test_as_many_frames_are_fitted_on_as_fit_s_says(tmp_path, monkeypatch, caplog):
+    fitted_on = []
+
+    def take_the_first(frames, size, seed):
+        fitted_on.append(len(frames))
+        return frames[:size]
+
+    monkeypatch.setattr("mert_hf.teachers.kmeans._fit_kmeans", take_the_first)
+    caplog.set_level("INFO", "mert_hf")
+    long_clip = torch.from_numpy(make_tones(200.0, 24000))
+    fit_or_load_teacher(settings(None, fit_s=3000.0), MERTConfig(), itertools.repeat(long_clip), tmp_path / "long")
+    assert fitted_on == [15 * 15001] * 2  # the first so many clips that hold 225,000 frames
+    assert "are fitted on 225015 frames, 0.83 hours" in caplog.text
+    fit_or_load_teacher(settings(None, fit_s=3000.0), MERTConfig(), clips(), tmp_path / "short")
+    assert fitted_on[2:] == [6 * 226] * 2

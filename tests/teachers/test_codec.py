@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -101,11 +103,21 @@ def test_fingerprints_tell_codecs_and_weights_apart(folder, dac):
         CodecTeacher.from_pretrained(folder, 3),
     ]
     assert len({teacher.fingerprint() for teacher in teachers}) == 3
-    assert CodecTeacher.from_pretrained(folder, 4).fingerprint() == teachers[0].fingerprint()
+    shutil.copytree(folder, folder.parent / "copy")
+    assert CodecTeacher.from_pretrained(folder.parent / "copy", 4).fingerprint() == teachers[0].fingerprint()
     weights = load_file(folder / "model.safetensors")
     name = sorted(weights)[0]
     save_file({**weights, name: weights[name] + 1e-3}, folder / "model.safetensors", metadata={"format": "pt"})
     assert CodecTeacher.from_pretrained(folder, 4).fingerprint() != teachers[0].fingerprint()
+
+
+def test_a_folder_in_half_precision_is_used_in_float32(folder, tmp_path):
+    half = EncodecModel.from_pretrained(folder).bfloat16()
+    half.save_pretrained(tmp_path / "half")
+    half.float().save_pretrained(tmp_path / "rounded")
+    teachers = [CodecTeacher.from_pretrained(tmp_path / name, 4) for name in ("half", "rounded")]
+    assert torch.equal(*(teacher(batch()) for teacher in teachers))
+    assert teachers[0].fingerprint() == teachers[1].fingerprint()
 
 
 def test_what_is_no_codec_is_refused(tmp_path):

@@ -72,6 +72,14 @@ def test_hidden_states_are_those_of_the_layer(encoder):
     assert not any(parameter.requires_grad for parameter in feature.parameters())
 
 
+def test_an_encoder_in_half_precision_is_used_in_float32(encoder, tmp_path):
+    model = MERTForPreTraining.from_pretrained(encoder).bfloat16()
+    model.save_pretrained(tmp_path)
+    MERTFeatureExtractor(sampling_rate=24000).save_pretrained(tmp_path)
+    expected = model.float().eval().mert(clips(2), output_hidden_states=True).hidden_states[2]
+    torch.testing.assert_close(HiddenStatesFeature(24000, 320, str(tmp_path), 2)(clips(2)), expected)
+
+
 def test_a_second_iteration_codes_hidden_states(encoder, tmp_path):
     teacher = hidden_states_teacher(encoder).fit(clips())
     codes = teacher(clips(2))

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from sounds import make_tones
 
 from mert_hf.teachers import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
-from mert_hf.teachers.kmeans import nearest_centroid
+from mert_hf.teachers.kmeans import _join, nearest_centroid
 
 SMALL = {
     "kmeans_parallel": {
@@ -65,6 +65,13 @@ def test_thousands_of_codes():
         assert len(nearest.unique()) > 0.99 * size
         errors.append((frames - teacher.centroids_0[nearest]).square().sum(-1).mean())
     assert errors[1] < 0.75 * errors[0]
+
+
+def test_frames_are_joined_in_their_order_and_given_up_meanwhile():
+    pieces = [torch.randn(length, 7) for length in (3, 1, 5)]
+    expected = torch.cat(pieces)
+    assert torch.equal(_join(pieces), expected)
+    assert pieces == []
 
 
 def test_survives_saving_without_pickle(teacher, tmp_path):

@@ -197,3 +197,50 @@ def test_mistakes_are_one_line(pretrain, tmp_path, recipe, settings, message):
         pretrain(recipe, tmp_path / "run", settings)
     assert str(stop.value.code).startswith("error: ")
     assert re.search(message, stop.value.code), stop.value.code
+
+
+def test_musichuberts_recipes_are_the_rows_of_table_2():
+    found, shared = {}, set()
+    for name in recipe_names(RECIPES):
+        if name.startswith("musichubert_k"):
+            settings = read_settings(PretrainSettings, name, RECIPES)
+            (feature,), (codes,) = settings.teacher.features, settings.teacher.codebook_sizes
+            options = settings.teacher.feature_options[feature]
+            numbers = options["layer"] if feature == "hidden_states" else 3 * options["coefficients"]
+            found[name.removeprefix("musichubert_")] = (codes, feature, numbers)
+            config, masking = make_job(settings).config, settings.masking
+            shared.add(
+                (config.sample_rate, config.frame_rate, config.hidden_size, masking.probability, masking.span_frames)
+                + (settings.cqt.enabled, settings.mixture.probability, settings.teacher.kind)
+            )
+            frames = settings.teacher.fit_s * config.frame_rate
+            bins = config.hidden_size if feature == "hidden_states" else numbers
+            assert 4 * frames * bins < 6e9, "more than the memory the recipe names"
+            assert frames / codes >= 900
+    assert found == {
+        "k2000_mfcc39": (2000, "mfcc", 39),
+        "k500_mfcc39": (500, "mfcc", 39),
+        "k500_mfcc60": (500, "mfcc", 60),
+        "k2000_iteration2": (2000, "hidden_states", 6),
+    }
+    assert shared == {(16000, 50.0, 768, 0.8, 10, False, 0.0, "kmeans_parallel")}
+
+
+def test_musichuberts_second_iteration_learns_from_the_first(pretrain, tmp_path):
+    small = {
+        **MERT,
+        "teacher.codebook_sizes": [12],
+        "teacher.fit_s": 20,
+        "training.batch_s": "null",
+        "training.max_steps": 2,
+        "training.mixed_precision": "no",
+        "data.crop_s": 3.0,
+    }
+    first = pretrain("musichubert_k2000_mfcc39", tmp_path / "first", small)
+    options = f"{{hidden_states: {{folder: {tmp_path / 'first' / 'model'}, layer: 2}}}}"
+    second = pretrain("musichubert_k2000_iteration2", tmp_path / "second", {**small, "teacher.feature_options": options})
+    assert [results["codebook_sizes"] for results in (first, second)] == [[12], [12]]
+    centroids = [load_file(tmp_path / run / "teacher" / "teacher.safetensors")["centroids_0"] for run in ("first", "second")]
+    assert [tuple(values.shape) for values in centroids] == [(12, 39), (12, 32)]
+    model = AutoModel.from_pretrained(tmp_path / "second" / "model")
+    assert (type(model), model.config.sample_rate) == (MERTModel, 16000)

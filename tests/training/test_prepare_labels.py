@@ -1,5 +1,6 @@
 """Labels made once and trained on, as a user starts it, small."""
 
+import errno
 import json
 import os
 import runpy
@@ -56,8 +57,11 @@ def test_a_model_is_trained_on_the_labels(monkeypatch, labels, music_folder, tmp
     assert (results["tracks"], results["tracks_skipped"]) == (6, 0)
     assert results["crops_agree"]["inner"] == [1.0, 1.0]
     arguments = ("--data.folder", music_folder, "--data.labels", labels, "--output_dir", tmp_path / "run")
+    decoded = []
+    monkeypatch.setattr("mert_hf.data.corpus.check_audio", lambda source, least: decoded.append(source))
     assert run_here(monkeypatch, "pretrain.py", *arguments) is None
     assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 3
+    assert decoded == []  # the corpus was checked when the labels were made
     assert not (tmp_path / "run" / "teacher").exists()  # nobody was asked
     assert "stand-in" in json.loads((tmp_path / "run" / "results.json").read_text())["teacher"]
     # the recipe beside the labels brings their settings along
@@ -66,7 +70,10 @@ def test_a_model_is_trained_on_the_labels(monkeypatch, labels, music_folder, tmp
     losses = [read_metrics(tmp_path / run / "metrics.jsonl")[-1]["loss"] for run in ("run", "again")]
     assert losses[0] == losses[1]
     assert run_here(monkeypatch, "pretrain.py", *arguments[:3], tmp_path / "online", "--teacher.online", "true") is None
-    assert (tmp_path / "online" / "teacher").is_dir()
+    asked, stored = (folder / "teacher" / "teacher.safetensors" for folder in (tmp_path / "online", labels))
+    assert asked.read_bytes() == stored.read_bytes()
+    said = [json.loads((tmp_path / run / "results.json").read_text())["labels"] for run in ("run", "online")]
+    assert said == ["stored", "of crops"]
 
 
 def test_two_processes_make_the_labels_of_one(labels, music_folder, tmp_path):
@@ -124,6 +131,10 @@ def test_labels_that_do_not_belong_to_the_run_are_refused(monkeypatch, labels, m
     assert "holds no labels" in train(*audio, "--data.labels", tmp_path)
 
 
+def fill_the_disk(file, content):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_mistakes_before_the_labels_are_made(monkeypatch, labels, music_folder, tmp_path):
     def prepare(*arguments):
         return run_here(monkeypatch, "prepare_labels.py", *arguments)
@@ -131,11 +142,29 @@ def test_mistakes_before_the_labels_are_made(monkeypatch, labels, music_folder, 
     audio = ("--data.folder", music_folder)
     assert "--data.labels is missing" in prepare(*audio)
     assert "--data.folder is missing" in prepare("--data.labels", tmp_path / "new")
+    assert "data.streaming: labels belong to" in prepare(
+        *(
+            "--data.dataset",
+            music_folder,
+            "--data.streaming",
+            "true",
+            "--validation.share",
+            0,
+            "--data.labels",
+            tmp_path / "new",
+        )
+    )
     assert "teacher.kind=codec needs teacher.folder" in prepare(*audio, "--teacher.kind", "codec")
     recipe = (labels / "recipe.yaml").read_text()
     said = prepare(*audio, "--data.labels", labels, "--teacher.feature_options", "{log_mel: {bins: 50}}")
     assert "was fitted with other settings" in said
     assert (labels / "recipe.yaml").read_text() == recipe
+    with monkeypatch.context() as full:
+        full.setattr("mert_hf.data.label_store._write_flushed", fill_the_disk)
+        assert "the disk is full (data.labels); make room and give the same" in prepare(
+            *audio, "--data.labels", tmp_path / "full"
+        )
+    assert prepare(*audio, "--data.labels", tmp_path / "full") is None
     lock = RunLock(labels / "labels.lock")
     lock.acquire()
     try:

@@ -1,11 +1,15 @@
 """MERT and musicHuBERT: masked prediction of a teacher's codes and of the constant-Q spectrum."""
 
+import logging
+
 from mert_hf.engine.code_teachers import fit_or_load_teacher, open_labels
 from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.jobs.base import Job
 from mert_hf.engine.pretraining import build_objective
 from mert_hf.engine.report import draw_report
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
+
+logger = logging.getLogger(__name__)
 
 
 class MaskedPredictionJob(Job):
@@ -23,6 +27,14 @@ class MaskedPredictionJob(Job):
         if self.teacher is None:
             clips = sources.training.clips()
             self.teacher = fit_or_load_teacher(self.settings, self.config, clips, run.teacher, device)
+            if not (self.teacher.frame_local or self.settings.teacher.online):
+                logger.warning(
+                    "No data.labels: %s are made of crops of %g s, while the official labels are of whole files and differ from"
+                    " them. Make labels with training/prepare_labels.py and give them as --data.labels, or say"
+                    " --teacher.online true where crops are meant.",
+                    self.teacher.description,
+                    self.settings.data.crop_s,
+                )
         self.description = self.teacher.description
 
     def build(self, device):
@@ -35,7 +47,8 @@ class MaskedPredictionJob(Job):
 
     def facts(self):
         """As in [`Job`]."""
-        return {**super().facts(), "codebook_sizes": self.teacher.codebook_sizes}
+        labels = "of crops" if self.labels is None else "stored"
+        return {**super().facts(), "codebook_sizes": self.teacher.codebook_sizes, "labels": labels}
 
     def draw(self, run, objective, validator, validation, title):
         """Curves, accuracy and use of the codes, and a predicted spectrum."""
