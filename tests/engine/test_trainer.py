@@ -135,6 +135,22 @@ def test_a_run_does_not_go_on_with_other_tracks_or_another_number_of_processes(m
         resumed.train()
 
 
+def test_labels_are_neither_given_to_a_run_that_was_begun_without_nor_taken_away(make_trainer, monkeypatch):
+    def train(run, resume, **circumstances):
+        trainer = make_trainer(run, max_steps=2, resume=resume)
+        tracks = trainer.source.crops.circumstances()
+        monkeypatch.setattr(trainer.source.crops, "circumstances", lambda: {**tracks, **circumstances})
+        return trainer.train()
+
+    train("labelled", False, labels="f1")
+    assert train("labelled", True, labels="f1").step == 2
+    with pytest.raises(InputError, match=r"the labels \(there are none now\) of .* are not those the run in .* was started with"):
+        train("labelled", True)
+    train("online", False)
+    with pytest.raises(InputError, match=r"the labels \(there were none\) of .* are not those the run in .* was started with"):
+        train("online", True, labels="f1")
+
+
 def test_a_batch_left_with_one_clip_is_trained_without_mixture(make_trainer, music_folder):
     trainer = make_trainer(batch_size=2, max_steps=12, max_skipped=0.9)
     for name in ("a.wav", "b.flac", "c.ogg"):
