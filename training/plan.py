@@ -45,7 +45,7 @@ def main() -> None:
     print(f"{settings.training.max_steps} updates: {plan.audio_hours:,.0f} hours heard, {plan.passes:.1f} times the corpus")
     print(f"{plan.days:.1f} days at {given.use:.0%} of {given.gpu_tflops:g} TFLOP/s, assumed and not measured")
     print(f"each GPU holds {plan.state_gib:.1f} GiB of weights, gradients and moments, without what a batch needs")
-    print(f"corpus about {plan.corpus_tib:.1f} TiB as FLAC, {plan.labels_gib:.0f} GiB of codes at 10 bits each")
+    print(f"corpus about {plan.corpus_tib:.1f} TiB as FLAC, {plan.labels_gib:.0f} GiB of codes")
     print(f"{plan.audio_s_per_s:,.0f} seconds of audio must be read every second")
 
 

@@ -44,7 +44,10 @@ def test_the_official_330m_run_in_numbers():
     assert plan.update_audio_hours == pytest.approx(3584 * 5.12 / 3600)
     assert plan.audio_hours == pytest.approx(2_038_898, rel=1e-4)
     assert plan.passes == pytest.approx(12.74, abs=0.01)
-    assert plan.labels_gib == pytest.approx(160_000 * 3600 * 6000 / 8 / 2**30)  # 6 kbit/s
+    assert plan.labels_gib == pytest.approx(160_000 * 3600 * 75 * 8 * 2 / 2**30)  # 8 codebooks at 75 Hz, 10 bits in 16
+    config.codebook_sizes = [256] * 8
+    smaller = plan_run(settings, config, parameters, gpus=64, gpu_tflops=312, use=0.2, corpus_hours=160_000)
+    assert smaller.labels_gib == plan.labels_gib / 2
     assert plan.days == pytest.approx(3584 * plan.clip_flop * 400_000 / (64 * 312e12 * 0.2) / 86400)
     assert parameters == 315_428_992 + (1024 * 1024 + 1024) + 8192 * 128 + (1024 * 336 + 336)
 
