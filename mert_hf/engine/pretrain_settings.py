@@ -109,7 +109,9 @@ class TrainingSettings:
     """The optimisation."""
 
     max_steps: int = setting(400_000, "updates; the learning rate reaches 0 at the last; 0 saves the weights to begin with")
-    batch_size: int | None = setting(None, f"clips a batch and process; null is what fits into batch_s, or {DEFAULT_BATCH_SIZE}")
+    batch_size: int | None = setting(
+        None, f"clips a batch and process; null is what fits into batch_s, or {DEFAULT_BATCH_SIZE}"
+    )
     batch_s: float | None = setting(None, "seconds of audio a batch and process, instead of batch_size")
     gradient_accumulation_steps: int = setting(1, "batches an update")
     learning_rate: float = setting(5e-4, "peak learning rate")
@@ -141,7 +143,7 @@ class TrainingSettings:
     checkpoint_every: int = setting(1000, "updates between two checkpoints")
     keep_checkpoints: int = setting(2, "newest checkpoints to keep")
     keep_every: int = setting(0, "keep the checkpoints of every so many updates for good; 0 keeps none")
-    resume: bool = setting(False, "go on from the newest checkpoint in output_dir")
+    resume: bool = setting(False, "go on from the newest checkpoint in output_dir, or begin where there is none")
     max_bad_steps: int = setting(10, "updates left out in a row that stop the run")
 
     def __post_init__(self):

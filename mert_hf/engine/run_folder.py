@@ -77,14 +77,13 @@ class RunFolder:
     def claim(self, settings: Any, resume: bool) -> None:
         """Begin or continue a run here, keep other runs out, and write down its resolved recipe.
 
-        A folder in which no update was done yet, because something was wrong before, is taken anew.
+        A folder in which no update was done yet, because nothing lies there or something was wrong before, is taken anew, so
+        that the command that goes on with a run may also be the one that begins it.
 
         Raises:
-            InputError: another run lies here or is being written now, there is none to continue, the run that is to be
-                continued had other settings, or the folder cannot be written.
+            InputError: another run lies here or is being written now, the run that is to be continued had other settings, or
+                the folder cannot be written.
         """
-        if resume and not self.recipe.is_file():
-            raise InputError(f"there is no run in {self.folder} to resume; leave out --training.resume, or mend --output_dir.")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()

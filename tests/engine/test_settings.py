@@ -121,7 +121,9 @@ def test_a_batch_is_given_in_clips_or_in_seconds_but_never_in_both_unless_they_a
     assert clips("recipe=mert_330m") == clips("recipe=mert_330m", "training.batch_size=7") == 7
     assert clips("recipe=mert_330m", "data.crop_s=3") == 12
     for given in (16, 3):
-        with pytest.raises(InputError, match=rf"batch_size={given} and training.batch_s=37.5 \(which makes it 7\) are both given"):
+        with pytest.raises(
+            InputError, match=rf"batch_size={given} and training.batch_s=37.5 \(which makes it 7\) are both given"
+        ):
             clips("recipe=mert_330m", f"training.batch_size={given}")
     with pytest.raises(InputError, match="training.batch_size=0 must be positive"):
         clips("training.batch_size=0")

@@ -51,6 +51,14 @@ def test_a_run_that_was_stopped_and_resumed_ends_as_one_that_was_not(make_traine
     assert without_time[0] == without_time[1]
 
 
+def test_a_run_that_is_to_go_on_begins_where_there_is_none(make_trainer, caplog):
+    begun, new = make_trainer("begun", max_steps=2, resume=True), make_trainer("new", max_steps=2)
+    begun.train()
+    assert "begun holds no checkpoint yet; starting from the first update" in caplog.text
+    new.train()
+    assert_identical(weights(begun), weights(new))
+
+
 def test_a_run_that_was_killed_goes_on_from_its_last_complete_checkpoint(make_trainer, tmp_path):
     whole = make_trainer("whole")
     whole.train()
@@ -144,7 +152,9 @@ def test_labels_are_neither_given_to_a_run_that_was_begun_without_nor_taken_away
 
     train("labelled", False, labels="f1")
     assert train("labelled", True, labels="f1").step == 2
-    with pytest.raises(InputError, match=r"the labels \(there are none now\) of .* are not those the run in .* was started with"):
+    with pytest.raises(
+        InputError, match=r"the labels \(there are none now\) of .* are not those the run in .* was started with"
+    ):
         train("labelled", True)
     train("online", False)
     with pytest.raises(InputError, match=r"the labels \(there were none\) of .* are not those the run in .* was started with"):
@@ -182,8 +192,9 @@ def test_a_run_is_not_overwritten_nor_continued_with_other_settings(tmp_path):
     run.claim(settings, resume=True)
     settings.data.workers, settings.training.resume = 7, True
     run.claim(settings, resume=True)
-    with pytest.raises(InputError, match="there is no run in .*elsewhere to resume"):
-        RunFolder(tmp_path / "elsewhere").claim(settings, resume=True)
+    elsewhere = RunFolder(tmp_path / "elsewhere")
+    elsewhere.claim(settings, resume=True)  # the command of a job that is started again and again
+    assert elsewhere.recipe.is_file()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"output_dir .*file/run cannot be written: Not a directory"):
         RunFolder(tmp_path / "file" / "run").claim(settings, resume=False)

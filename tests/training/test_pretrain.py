@@ -170,7 +170,6 @@ def run_here(monkeypatch, *arguments) -> str:
         (["--masking.span_frames", "0"], "masking.span_frames=0 must be positive"),
         (["--masking.span_frames", "148"], "masking: clips of 149 frames are too short"),
         (["--training.mixed_precision", "fp16"], "fp16 needs a GPU"),
-        (["--training.resume"], "there is no run in"),
         (["--model.code_offset", "3"], "it is for converted checkpoints"),
         (["--mixture.max_s", "3"], "mixture.max_s=3.0 is longer than the shortest clip, 2.0 s"),
         (["--cqt.bins", "420"], "half the sampling rate"),
