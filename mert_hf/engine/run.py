@@ -14,7 +14,7 @@ from mert_hf.engine.sources import Sources, open_sources
 from mert_hf.engine.trainer import Trainer
 from mert_hf.engine.validation import Validator
 from mert_hf.licences import note_licence
-from mert_hf.objectives import Objective
+from mert_hf.objectives import MULTIVIEW_OBJECTIVES, Objective
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
     objective = job.build(accelerator.device)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, settings.training.max_steps, accelerator.device)
+    logger.info("An update: %s", _describe_update(settings, accelerator.num_processes))
 
     start_tracker(accelerator, settings, run)
     validator = _make_validator(settings, sources, accelerator)
@@ -65,6 +66,18 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
     results = write_results(run, progress, facts, type(objective.export()), validation, accelerator.device)
     job.draw(run, objective, validator, validation, f"{run.folder.name}: {job.description}")
     return results
+
+
+def _describe_update(settings: PretrainSettings, processes: int) -> str:
+    """The global batch in words: on fewer processes than a recipe was made for it is smaller, and the log should say so."""
+    training = settings.training
+    clips = processes * training.batch_size * training.gradient_accumulation_steps
+    crops = 2 if settings.objective in MULTIVIEW_OBJECTIVES else 1
+    audio_s = clips * crops * settings.data.crop_s
+    return (
+        f"{processes} processes x {training.batch_size} clips x {training.gradient_accumulation_steps} batches = {clips} clips"
+        f"{' of two crops' if crops == 2 else ''}, {audio_s:g} s ({audio_s / 3600:.2f} h) of audio"
+    )
 
 
 def _make_validator(settings: PretrainSettings, sources: Sources, accelerator: Accelerator) -> Validator | None:

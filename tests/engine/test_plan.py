@@ -1,5 +1,7 @@
 """The plan of a run against counts made by torch and against numbers known otherwise."""
 
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,11 @@ def test_fewer_gpus_make_the_same_global_batch():
     assert settings.training.gradient_accumulation_steps == 64
     keep_global_batch(settings, gpus=3, recipe_gpus=1)
     assert settings.training.gradient_accumulation_steps == 22
+
+
+def test_the_plan_names_the_flag_that_makes_the_batch_of_the_recipe(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["plan.py", "mert_330m", "--gpus", "8"])
+    runpy.run_path(str(RECIPES.parent / "plan.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "8 GPUs x 7 clips x 64 batches = 5.10 hours of audio an update" in said
+    assert "--training.gradient_accumulation_steps 64\n" in said
