@@ -5,6 +5,7 @@ import json
 import os
 import random
 import resource
+import signal
 import socket
 import time
 from pathlib import Path
@@ -61,6 +62,21 @@ def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_never_was(musi
     losses = [[report["loss"] for report in read_metrics(folder / "metrics.jsonl")] for folder in (whole, killed)]
     assert losses[0] == losses[1]
     assert len(losses[0]) == STEPS
+
+
+@pytest.mark.parametrize("told", [[0, 1], [1]], ids=["both", "one of them"])
+def test_a_signal_stops_two_processes_at_the_same_update_with_a_checkpoint(music, tmp_path, told):
+    started = start_run(music, tmp_path, 0, 2, {"max_steps": 100_000, "checkpoint_every": 100_000})
+    for _ in range(3000):
+        if steps_done(tmp_path):
+            break
+        time.sleep(0.02)
+    for rank in told:
+        os.kill(started[rank].pid, signal.SIGTERM)
+    assert finish(started) == [143, 143]
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    assert int(checkpoint.name.removeprefix("step_")) == json.loads((checkpoint / "state.json").read_text())["step"] > 0
+    assert {f"random_states_{rank}.pkl" for rank in range(2)} < {file.name for file in checkpoint.iterdir()}
 
 
 def start_run(music: Path, folder: Path, workers: int, processes: int, settings: dict) -> list:
