@@ -122,6 +122,10 @@ class RunFolder:
                 " continue it, or choose another --output_dir."
             )
 
+    def checkpoint(self, step: int) -> Path:
+        """Place of the checkpoint behind so many updates."""
+        return self.checkpoints / f"step_{step:08d}"
+
     def newest_checkpoint(self) -> Path | None:
         """The checkpoint of the latest step; unfinished ones do not count."""
         found = sorted(self.checkpoints.glob("step_*[0-9]"))
@@ -139,7 +143,7 @@ class RunFolder:
         Raises:
             InputError: a process could not write its part; the checkpoints before this one are as they were.
         """
-        final = self.checkpoints / f"step_{state['step']:08d}"
+        final = self.checkpoint(state["step"])
         partial = final.with_suffix(".partial")
         with self._all_or_none(accelerator, partial):
             if accelerator.is_main_process:

@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,15 @@ import pytest
 import soundfile
 import torch
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file, save_file
 from sounds import make_tones
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTraining, pipeline
 
 from mert_hf import MERTForPreTraining, MERTModel
+from mert_hf.cli import main
+from mert_hf.engine.checkpoint_export import export_checkpoint
 from mert_hf.engine.metrics import read_metrics
+from mert_hf.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "training" / "pretrain.py"
@@ -116,6 +121,33 @@ def test_the_model_loads_with_the_auto_classes_and_the_pipeline(trained):
     extract = pipeline("feature-extraction", model=str(folder))
     torch.testing.assert_close(extract(waveform, return_tensors=True), expected)
     assert AutoFeatureExtractor.from_pretrained(folder).sampling_rate == 24000
+
+
+def test_the_model_of_a_checkpoint_is_that_of_the_run(trained, tmp_path, capsys):
+    run, output = tmp_path / "run", tmp_path / "model"
+    shutil.copytree(trained[0], run)
+    main(["export-checkpoint", str(run), str(output)])
+    assert "step_00000012" in capsys.readouterr().out
+    files = {file.name: file.read_bytes() for file in output.iterdir()}
+    assert files == {file.name: file.read_bytes() for file in (run / "model").iterdir()}
+    main(["export-checkpoint", str(run), str(tmp_path / "middle"), "--step", "6"])
+    saved = load_file(run / "checkpoints" / "step_00000006" / "model.safetensors")
+    exported = MERTForPreTraining.from_pretrained(tmp_path / "middle").state_dict()
+    assert len(exported) == len(saved)
+    assert all(torch.equal(value, saved[f"model.{name}"]) for name, value in exported.items())
+    assert (tmp_path / "middle" / "model.safetensors").read_bytes() != files["model.safetensors"]
+
+    weights = run / "checkpoints" / "step_00000012" / "model.safetensors"
+    save_file({name: value for name, value in load_file(weights).items() if "cqt_head" not in name}, weights)
+    with pytest.raises(InputError, match=r"does not hold the model of .*: cqt_head\.bias, cqt_head\.weight\."):
+        export_checkpoint(run, output)
+    weights.unlink()
+    with pytest.raises(InputError, match="holds no model.safetensors: it was saved in shards, by FSDP or DeepSpeed"):
+        export_checkpoint(run, output)
+    with pytest.raises(InputError, match="holds no checkpoint of step 7; there are 6, 12"):
+        export_checkpoint(run, output, 7)
+    with pytest.raises(InputError, match=r"holds no run \(recipe.yaml is missing\)"):
+        export_checkpoint(tmp_path, output)
 
 
 def test_two_processes_train_on_a_folder_of_files(music_folder, tmp_path):

@@ -30,8 +30,12 @@ class Job:
         sampling_rate: samples per second of the clips.
         description: what is learnt from, in a few words, for results and pictures.
         labels: stored codes to learn from; None where there are none.
+        model_class: of the model that is published.
+        prefix: of the names of that model's tensors among the objective's.
     """
 
+    model_class: type[PreTrainedModel]
+    prefix: str = "model."
     config: PreTrainedConfig
     sampling_rate: int
     description: str
