@@ -61,7 +61,11 @@ def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFol
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """The most memory this process has held so far: of its GPU where it has one, else of the machine."""
+    """The most memory this process has held: of its GPU, since a run began there, where it has one; else of the machine.
+
+    The machine's is that of the process since it was started: of several runs in one process (training/compare.py on a CPU)
+    each says the largest so far.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB

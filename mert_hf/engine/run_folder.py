@@ -64,6 +64,7 @@ class RunFolder:
         self.report = self.folder / "report"
         self.model = self.folder / "model"
         self.results = self.folder / "results.json"
+        self.failure = self.folder / "failure.json"
         self._lock = RunLock(self.folder / "run.lock")
 
     @contextmanager
@@ -87,6 +88,7 @@ class RunFolder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
+            self.failure.unlink(missing_ok=True)  # of a run that goes on nobody knows how it ends
         except OSError as error:
             raise InputError(f"output_dir {self.folder} cannot be written: {error.strerror}.") from None
         trained = self.newest_checkpoint() is not None or bool(read_metrics(self.metrics))

@@ -189,7 +189,9 @@ def test_a_run_is_not_overwritten_nor_continued_with_other_settings(tmp_path):
     MetricsFile(run.metrics).write({"step": 1})
     with pytest.raises(InputError, match="already holds a run; continue it with --training.resume"):
         run.claim(settings, resume=False)
+    run.failure.write_text("{}")
     run.claim(settings, resume=True)
+    assert not run.failure.exists()
     settings.data.workers, settings.training.resume = 7, True
     run.claim(settings, resume=True)
     elsewhere = RunFolder(tmp_path / "elsewhere")

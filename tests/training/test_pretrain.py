@@ -1,5 +1,6 @@
 """The main job as a user starts it, small."""
 
+import itertools
 import json
 import os
 import runpy
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from sounds import make_tones
@@ -231,6 +233,27 @@ def test_a_corpus_with_too_much_broken_stops_and_says_where_to_look(monkeypatch,
     assert {json.loads(line)["file"] for line in report.read_text().splitlines()} == {"a.wav", "b.flac", "short.wav"}
     # nothing was trained, so the folder can be used again once the corpus is mended
     assert "3 of 7 tracks" in run_here(monkeypatch, *arguments)
+
+
+def test_a_run_that_fails_leaves_its_curves_and_why_but_no_results(monkeypatch, tmp_path, music_folder):
+    backward, calls = Accelerator.backward, itertools.count(1)
+
+    def diverge(self, loss, **options):
+        backward(self, loss * float("nan") if next(calls) > 2 else loss, **options)
+
+    monkeypatch.setattr(Accelerator, "backward", diverge)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    folder = tmp_path / "run"
+    arguments = ("--data.folder", music_folder, "--training.max_bad_steps", 3, "--training.log_every", 1, "--data.workers", 0)
+    said = run_here(monkeypatch, "--output_dir", folder, *arguments)
+    failure = json.loads((folder / "failure.json").read_text())
+    assert said == f"error: {failure['failed']}"
+    assert "3 updates in a row up to step 5 were left out, the last for no finite gradient" in said
+    assert (failure["steps"], failure["skipped_steps"], failure["tracks"]) == (5, 3, 6)
+    assert failure["loss_end"] == read_metrics(folder / "metrics.jsonl")[1]["loss"]
+    assert (folder / "report" / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not (folder / "results.json").exists()  # what a comparison takes for a run that is finished
+    assert not (folder / "model").exists()
 
 
 def test_a_finished_run_is_not_overwritten(monkeypatch, trained):
