@@ -118,5 +118,5 @@ def build_encoder(model_class: type[PreTrainedModel], config: PreTrainedConfig, 
         raise InputError(f"the model cannot be made: {' '.join(str(error).split())}") from None
     if training.gradient_checkpointing:
         # the reentrant form cannot be told which weights LayerDrop left without a gradient
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     return model
