@@ -55,6 +55,10 @@ def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFol
         numbers = accelerator.state.deepspeed_plugin.deepspeed_config
         numbers["train_micro_batch_size_per_gpu"] = training.batch_size
         numbers["gradient_clipping"] = training.max_grad_norm
+        if training.mixed_precision == "bf16":
+            # DeepSpeed's own bf16 casts the weights, but not the clips, and does not look whether a gradient is finite
+            numbers["bf16"]["enabled"] = False
+            numbers["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
     if accelerator.device.type == "cpu":
         share_cores()
     return accelerator

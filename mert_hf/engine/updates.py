@@ -157,9 +157,9 @@ class Updater:
         norm = self.accelerator.deepspeed_engine_wrapped.get_global_grad_norm()
         if not 0 <= norm < torch.inf:  # it says -1 for NaN
             raise TrainingFailedError(
-                "DeepSpeed has taken a step although the gradient was not finite (in bf16 it does not look), so the weights are"
-                " lost. Start a new run with training.mixed_precision fp16, which it checks, or a lower training.learning_rate,"
-                " or launch with multi_gpu.yaml or fsdp2.yaml, which leave such updates out."
+                "DeepSpeed has taken a step although the gradient was not finite, so the weights are lost. Start a new run with"
+                " training.mixed_precision fp16, of which it checks every gradient, or a lower training.learning_rate, or"
+                " launch with multi_gpu.yaml or fsdp2.yaml, which leave such updates out."
             )
         return norm
 

@@ -6,11 +6,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 from transformers.models.hubert.modeling_hubert import HubertEncoderStableLayerNorm
 
+from mert_hf.engine import devices
 from mert_hf.engine.initial_weights import build_config, build_model
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import PretrainSettings, TeacherSettings, TrainingSettings
+from mert_hf.engine.run_folder import RunFolder
 from mert_hf.errors import TrainingFailedError
 from mert_hf.modeling_mert import MERTDeepNormEncoderLayer
 
@@ -97,6 +100,21 @@ def test_of_deepspeed_only_a_step_that_it_left_out_counts_as_left_out(make_train
     assert (trainer.progress.step, trainer.progress.skipped_steps) == (5, 1)
     norms = [report["grad_norm"] for report in read_metrics(trainer.run.metrics)]
     assert norms == [1.0, 1.0, None, 1.0, 1.0]  # JSON has no infinity
+
+
+def test_deepspeed_gets_its_numbers_from_the_recipe_and_bf16_by_autocast(monkeypatch, tmp_path):
+    """Its own bf16 would cast the weights and not the clips, which then do not go together."""
+    for precision, own in (("bf16", False), ("fp16", True)):
+        numbers = {"bf16": {"enabled": precision == "bf16"}, "fp16": {"enabled": precision == "fp16"}}
+        plugin = SimpleNamespace(deepspeed_config=numbers)
+        machine = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED, device=torch.device("meta"))
+        machine.state = SimpleNamespace(deepspeed_plugin=plugin)
+        monkeypatch.setattr(devices, "Accelerator", lambda machine=machine, **_: machine)
+        settings = PretrainSettings(training=TrainingSettings(batch_size=3, mixed_precision=precision, max_grad_norm=2.0))
+        devices.make_accelerator(settings, SimpleNamespace(layerdrop=0.0), RunFolder(tmp_path))
+        assert (numbers["train_micro_batch_size_per_gpu"], numbers["gradient_clipping"]) == (3, 2.0)
+        assert numbers[precision]["enabled"] == own
+        assert ("torch_autocast" in numbers) != own
 
 
 def test_some_codebooks_an_update_drawn_anew(make_trainer):
