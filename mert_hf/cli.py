@@ -53,6 +53,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     export.add_argument("--all_layers", action="store_true", help="a second output with the hidden states of all layers")
     export.set_defaults(run=_export_onnx)
 
+    checkpoint = commands.add_parser("export-checkpoint", help="a checkpoint of a pre-training run to a Hugging Face folder")
+    checkpoint.add_argument("run_folder", metavar="run", help="output_dir of the run")
+    checkpoint.add_argument("output_dir", help="folder to write")
+    checkpoint.add_argument("--step", type=int, help="updates the checkpoint has seen (default: those of the newest)")
+    checkpoint.set_defaults(run=_export_checkpoint)
+
     difference = commands.add_parser("window-difference", help="how much windows change a model's features, by layer")
     difference.add_argument("model", help="folder or repository")
     difference.add_argument("audio", help="an audio file of a minute or two; it passes through the model as a whole as well")
@@ -133,6 +139,13 @@ def _export_onnx(arguments: argparse.Namespace) -> None:
 
     export_onnx(load_for_export(arguments.model), arguments.file, arguments.all_layers)
     print(f"{arguments.file}: input_values (batch, samples) float32, mono, at the model's rate")
+
+
+def _export_checkpoint(arguments: argparse.Namespace) -> None:
+    from mert_hf.engine.checkpoint_export import export_checkpoint
+
+    checkpoint = export_checkpoint(arguments.run_folder, arguments.output_dir, arguments.step)
+    print(f"{arguments.output_dir}: the model of {checkpoint}")
 
 
 def _report_window_differences(arguments: argparse.Namespace) -> None:

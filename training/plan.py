@@ -42,10 +42,11 @@ def main() -> None:
     batch, parts = settings.training.batch_size, settings.training.gradient_accumulation_steps
     print(f"{given.recipe}: {plan.parameters / 1e6:.1f} M parameters, {plan.clip_flop / 1e12:.2f} TFLOP a clip of training")
     print(f"{given.gpus} GPUs x {batch} clips x {parts} batches = {plan.update_audio_hours:.2f} hours of audio an update")
+    print(f"the recipe's batch on these GPUs: --training.gradient_accumulation_steps {parts}")
     print(f"{settings.training.max_steps} updates: {plan.audio_hours:,.0f} hours heard, {plan.passes:.1f} times the corpus")
     print(f"{plan.days:.1f} days at {given.use:.0%} of {given.gpu_tflops:g} TFLOP/s, assumed and not measured")
     print(f"each GPU holds {plan.state_gib:.1f} GiB of weights, gradients and moments, without what a batch needs")
-    print(f"corpus about {plan.corpus_tib:.1f} TiB as FLAC, {plan.labels_gib:.0f} GiB of codes at 10 bits each")
+    print(f"corpus about {plan.corpus_tib:.1f} TiB as FLAC, {plan.labels_gib:.0f} GiB of codes")
     print(f"{plan.audio_s_per_s:,.0f} seconds of audio must be read every second")
 
 

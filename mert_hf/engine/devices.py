@@ -55,13 +55,21 @@ def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFol
         numbers = accelerator.state.deepspeed_plugin.deepspeed_config
         numbers["train_micro_batch_size_per_gpu"] = training.batch_size
         numbers["gradient_clipping"] = training.max_grad_norm
+        if training.mixed_precision == "bf16":
+            # DeepSpeed's own bf16 casts the weights, but not the clips, and does not look whether a gradient is finite
+            numbers["bf16"]["enabled"] = False
+            numbers["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
     if accelerator.device.type == "cpu":
         share_cores()
     return accelerator
 
 
 def peak_memory_gib(device: torch.device) -> float:
-    """The most memory this process has held so far: of its GPU where it has one, else of the machine."""
+    """The most memory this process has held: of its GPU, since a run began there, where it has one; else of the machine.
+
+    The machine's is that of the process since it was started: of several runs in one process (training/compare.py on a CPU)
+    each says the largest so far.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB

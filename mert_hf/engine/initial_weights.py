@@ -69,7 +69,7 @@ def build_model(settings: PretrainSettings, config: MERTConfig) -> MERTForPreTra
         raise InputError(f"training.attention={training.attention}: {' '.join(str(error).split())}") from None
     if training.gradient_checkpointing:
         # the reentrant form cannot be told which weights LayerDrop left without a gradient
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     if training.compile != "no":
         for layer in model.mert.encoder.layers:  # one by one: they share their code, which is compiled once
             layer.compile(backend=training.compile)

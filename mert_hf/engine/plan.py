@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.engine.pretrain_settings import PretrainSettings
 
@@ -11,8 +13,6 @@ FORWARD_PASSES = 3
 FORWARD_PASSES_CHECKPOINTED = 4
 # Weights, gradients and Adam's two moments in float32.
 BYTES_PER_PARAMETER = 16
-# Bits of a code of 1024.
-CODE_BITS = 10
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Plan:
         days: how long the run takes.
         state_gib: weights, gradients and moments, on each GPU without sharding.
         corpus_tib: size of the corpus as 16-bit FLAC (taken as 60 % of the samples).
-        labels_gib: size of the codes of the corpus, packed.
+        labels_gib: size of the codes of the corpus as a label store holds them, 2 bytes each where a codebook has over 256.
         audio_s_per_s: seconds of audio that must be read every second, by all GPUs together.
     """
 
@@ -117,6 +117,7 @@ def plan_run(
     passes = FORWARD_PASSES_CHECKPOINTED if training.gradient_checkpointing else FORWARD_PASSES
     clip_flop = passes * forward_cost(config, round(crop_s * config.sample_rate)).total
     clips = training.batch_size * training.gradient_accumulation_steps * gpus
+    code_bytes = np.min_scalar_type(max(config.codebook_sizes) - 1).itemsize
     update_s = clips * clip_flop / (gpus * gpu_tflops * 1e12 * use)
     audio_hours = clips * crop_s / 3600 * training.max_steps
     return Plan(
@@ -129,7 +130,7 @@ def plan_run(
         days=update_s * training.max_steps / 86400,
         state_gib=parameters * BYTES_PER_PARAMETER / 2**30,
         corpus_tib=corpus_hours * 3600 * config.sample_rate * 2 * 0.6 / 2**40,
-        labels_gib=corpus_hours * 3600 * config.frame_rate * len(config.codebook_sizes) * CODE_BITS / 8 / 2**30,
+        labels_gib=corpus_hours * 3600 * config.frame_rate * len(config.codebook_sizes) * code_bytes / 2**30,
         audio_s_per_s=clips * crop_s / update_s,
     )
 

@@ -114,8 +114,10 @@ class TrainingSettings:
     """The optimisation."""
 
     max_steps: int = setting(400_000, "updates; the learning rate reaches 0 at the last; 0 saves the weights to begin with")
-    batch_size: int = setting(DEFAULT_BATCH_SIZE, "clips a batch and process")
-    batch_s: float | None = setting(None, "seconds of audio a batch and process; sets batch_size to what fits in")
+    batch_size: int | None = setting(
+        None, f"clips a batch and process; null is what fits into batch_s, or {DEFAULT_BATCH_SIZE}"
+    )
+    batch_s: float | None = setting(None, "seconds of audio a batch and process, instead of batch_size")
     gradient_accumulation_steps: int = setting(1, "batches an update")
     learning_rate: float = setting(5e-4, "peak learning rate")
     warmup_steps: int = setting(32_000, "updates over which the learning rate rises from 0")
@@ -146,11 +148,13 @@ class TrainingSettings:
     checkpoint_every: int = setting(1000, "updates between two checkpoints")
     keep_checkpoints: int = setting(2, "newest checkpoints to keep")
     keep_every: int = setting(0, "keep the checkpoints of every so many updates for good; 0 keeps none")
-    resume: bool = setting(False, "go on from the newest checkpoint in output_dir")
+    resume: bool = setting(False, "go on from the newest checkpoint in output_dir, or begin where there is none")
     max_bad_steps: int = setting(10, "updates left out in a row that stop the run")
 
     def __post_init__(self):
-        for name in ("batch_size", "gradient_accumulation_steps", "learning_rate", "max_grad_norm"):
+        if self.batch_size is not None:  # else PretrainSettings fills it in, which knows the length of a clip
+            _positive("training", self, "batch_size")
+        for name in ("gradient_accumulation_steps", "learning_rate", "max_grad_norm"):
             _positive("training", self, name)
         for name in ("log_every", "checkpoint_every", "keep_checkpoints", "max_bad_steps", "adam_epsilon"):
             _positive("training", self, name)
@@ -239,11 +243,13 @@ class PretrainSettings:
             )
             fitting = int(self.training.batch_s / self.data.crop_s + 1e-9)
             require(
-                self.training.batch_size in (DEFAULT_BATCH_SIZE, fitting),
+                self.training.batch_size in (None, fitting),
                 f"training.batch_size={self.training.batch_size} and training.batch_s={self.training.batch_s} (which makes it"
-                f" {fitting}) are both given; give one, and set the other to null or {DEFAULT_BATCH_SIZE}.",
+                f" {fitting}) are both given, here or in the recipe; give one, and set the other to null.",
             )
             self.training.batch_size = fitting
+        elif self.training.batch_size is None:
+            self.training.batch_size = DEFAULT_BATCH_SIZE
         require(
             not self.data.streaming or self.validation.folder is not None or self.validation.share == 0,
             f"validation.share={self.validation.share}: no share of a stream can be held out; give --validation.folder, or"

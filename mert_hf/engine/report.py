@@ -40,30 +40,50 @@ def write_results(
         validation: the last one; None where nothing was held out.
         device: where it was trained.
     """
-    memory_gib = peak_memory_gib(device)  # before more is loaded
+    results = _collect_numbers(run, progress, facts, device)  # the peak of the memory before more is loaded
+    results |= {
+        "validation": validation.report if validation else None,
+        "code_usage": _count_used_codes(validation) if validation else None,
+        "parameters": model_class.from_pretrained(run.model).num_parameters(),
+    }
+    write_atomically(run.results, json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def write_failure(run: RunFolder, progress: Progress, facts: dict[str, Any], reason: str, device: torch.device) -> None:
+    """Write down why a run has failed, and what is known of it: `failure.json`, since `results.json` is of finished runs."""
+    failure = {"failed": reason, **_collect_numbers(run, progress, facts, device)}
+    write_atomically(run.failure, json.dumps(failure, indent=2) + "\n")
+
+
+def _collect_numbers(run: RunFolder, progress: Progress, facts: dict[str, Any], device: torch.device) -> dict[str, Any]:
     reports = [report for report in read_metrics(run.metrics) if "loss" in report]  # without those of left-out updates alone
     first, last = (reports[0], reports[-1]) if reports else ({}, {})
-    parameters = model_class.from_pretrained(run.model).num_parameters()
-    results = {
+    return {
         "loss_start": first.get("loss"),
         "loss_end": last.get("loss"),
         "masked_accuracy_start": first.get("code_accuracy"),
         "masked_accuracy_end": last.get("code_accuracy"),
-        "validation": validation.report if validation else None,
+        "grad_norm_end": last.get("grad_norm"),
         "steps": progress.step,
         "skipped_steps": progress.skipped_steps,
         "spike_steps": progress.spike_steps,
         "audio_hours": progress.audio_s / 3600,
         "training_s": progress.wall_s,
         "step_s": progress.wall_s / max(progress.step, 1),
-        "peak_memory_gib": memory_gib,
+        "peak_memory_gib": peak_memory_gib(device),
         "device": str(device),
-        "parameters": parameters,
         **facts,
         "versions": {name: version(name) for name in ("mert_hf", "torch", "transformers", "accelerate")},
     }
-    write_atomically(run.results, json.dumps(results, indent=2) + "\n")
-    return results
+
+
+def _count_used_codes(validation: Validation) -> dict[str, list[int]]:
+    """Of each codebook, how many codes occur on masked frames, as `label` and as `predicted`; of clustering, `prototype`."""
+    return {
+        name.removesuffix("_counts"): [int(count) for count in (counts > 0).sum(-1).reshape(-1)]
+        for name, counts in validation.counts.items()
+    }
 
 
 def draw_report(

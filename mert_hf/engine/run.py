@@ -3,18 +3,20 @@
 import logging
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from mert_hf.engine.devices import make_accelerator, start_tracker
 from mert_hf.engine.jobs import Job
 from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.report import write_results
+from mert_hf.engine.report import write_failure, write_results
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.sources import Sources, open_sources
 from mert_hf.engine.trainer import Trainer
 from mert_hf.engine.validation import Validator
+from mert_hf.errors import TrainingFailedError
 from mert_hf.licences import note_licence
-from mert_hf.objectives import Objective
+from mert_hf.objectives import MULTIVIEW_OBJECTIVES, Objective
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +34,12 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
 
     Raises:
         InputError: settings, audio or a corpus that cannot be used.
-        TrainingFailedError: the training diverged or collapsed.
+        TrainingFailedError: the training diverged or collapsed; the curves are drawn, `failure.json` says why.
         Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved.
     """
     accelerator = make_accelerator(settings, job.config, run)
+    if accelerator.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(accelerator.device)  # this process may have done other runs
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     # one process checks the corpus and fits the teacher, the others read what it wrote
@@ -47,11 +51,19 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
     objective = job.build(accelerator.device)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, settings.training.max_steps, accelerator.device)
+    logger.info("An update: %s", _describe_update(settings, accelerator.num_processes))
 
     start_tracker(accelerator, settings, run)
     validator = _make_validator(settings, sources, accelerator)
     trainer = _make_trainer(settings, objective, sources, run, accelerator, validator)
-    progress = trainer.train()
+    title = f"{run.folder.name}: {job.description}"
+    try:
+        progress = trainer.train()
+    except TrainingFailedError as error:
+        if accelerator.is_main_process:
+            write_failure(run, trainer.progress, _collect_facts(settings, sources, job), str(error), accelerator.device)
+            job.draw(run, objective, None, None, title)
+        raise
     validation = trainer.validate()
     trainer.updater.save_model(run.model)
     for tracker in accelerator.trackers:
@@ -60,11 +72,27 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
         return None
 
     job.make_extractor().save_pretrained(run.model)
-    base = settings.init.model
-    facts = {**sources.facts, **job.facts(), "base": base, "base_licence": base and note_licence(base)}
+    facts = _collect_facts(settings, sources, job)
     results = write_results(run, progress, facts, type(objective.export()), validation, accelerator.device)
-    job.draw(run, objective, validator, validation, f"{run.folder.name}: {job.description}")
+    job.draw(run, objective, validator, validation, title)
     return results
+
+
+def _collect_facts(settings: PretrainSettings, sources: Sources, job: Job) -> dict[str, Any]:
+    base = settings.init.model
+    return {**sources.facts, **job.facts(), "base": base, "base_licence": base and note_licence(base)}
+
+
+def _describe_update(settings: PretrainSettings, processes: int) -> str:
+    """The global batch in words: on fewer processes than a recipe was made for it is smaller, and the log should say so."""
+    training = settings.training
+    clips = processes * training.batch_size * training.gradient_accumulation_steps
+    crops = 2 if settings.objective in MULTIVIEW_OBJECTIVES else 1
+    audio_s = clips * crops * settings.data.crop_s
+    return (
+        f"{processes} processes x {training.batch_size} clips x {training.gradient_accumulation_steps} batches = {clips} clips"
+        f"{' of two crops' if crops == 2 else ''}, {audio_s:g} s ({audio_s / 3600:.2f} h) of audio"
+    )
 
 
 def _make_validator(settings: PretrainSettings, sources: Sources, accelerator: Accelerator) -> Validator | None:

@@ -65,6 +65,7 @@ class RunFolder:
         self.report = self.folder / "report"
         self.model = self.folder / "model"
         self.results = self.folder / "results.json"
+        self.failure = self.folder / "failure.json"
         self._lock = RunLock(self.folder / "run.lock")
 
     @contextmanager
@@ -78,17 +79,17 @@ class RunFolder:
     def claim(self, settings: Any, resume: bool) -> None:
         """Begin or continue a run here, keep other runs out, and write down its resolved recipe.
 
-        A folder in which no update was done yet, because something was wrong before, is taken anew.
+        A folder in which no update was done yet, because nothing lies there or something was wrong before, is taken anew, so
+        that the command that goes on with a run may also be the one that begins it.
 
         Raises:
-            InputError: another run lies here or is being written now, there is none to continue, the run that is to be
-                continued had other settings, or the folder cannot be written.
+            InputError: another run lies here or is being written now, the run that is to be continued had other settings, or
+                the folder cannot be written.
         """
-        if resume and not self.recipe.is_file():
-            raise InputError(f"there is no run in {self.folder} to resume; leave out --training.resume, or mend --output_dir.")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
+            self.failure.unlink(missing_ok=True)  # of a run that goes on nobody knows how it ends
         except OSError as error:
             raise InputError(f"output_dir {self.folder} cannot be written: {error.strerror}.") from None
         trained = self.newest_checkpoint() is not None or bool(read_metrics(self.metrics))
@@ -124,6 +125,10 @@ class RunFolder:
                 " continue it, or choose another --output_dir."
             )
 
+    def checkpoint(self, step: int) -> Path:
+        """Place of the checkpoint behind so many updates."""
+        return self.checkpoints / f"step_{step:08d}"
+
     def newest_checkpoint(self) -> Path | None:
         """The checkpoint of the latest step; unfinished ones do not count."""
         found = sorted(self.checkpoints.glob("step_*[0-9]"))
@@ -141,7 +146,7 @@ class RunFolder:
         Raises:
             InputError: a process could not write its part; the checkpoints before this one are as they were.
         """
-        final = self.checkpoints / f"step_{state['step']:08d}"
+        final = self.checkpoint(state["step"])
         partial = final.with_suffix(".partial")
         with self._all_or_none(accelerator, partial):
             if accelerator.is_main_process:

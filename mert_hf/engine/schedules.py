@@ -12,7 +12,8 @@ TRI_STAGE_ENDS = 0.01
 def linear_warmup_decay(step: int, warmup_steps: int, max_steps: int) -> float:
     """Share of the peak learning rate at an update: rises from 0 over the warm-up, then falls to 0 at max_steps.
 
-    fairseq's `polynomial_decay` with power 1, which the official recipes use.
+    fairseq's `polynomial_decay` with power 1, which the official recipes use, but one update ahead while it rises: update k has
+    (k + 1) / W of the peak here and k / W there, where the first update moves nothing.
 
     Args:
         step: number of updates done before this one, 0 to max_steps - 1.

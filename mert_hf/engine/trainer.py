@@ -188,7 +188,7 @@ class Trainer:
         sources = gather_object([self.source.state_dict()])
         state = {
             **vars(self.progress),
-            **self._circumstances(),
+            "circumstances": self._circumstances(),
             "spike_guard": self.updater.guard.state_dict(),
             "sources": sources,
         }
@@ -202,21 +202,24 @@ class Trainer:
         """Load the newest checkpoint.
 
         Raises:
-            InputError: the corpus or the number of processes is another one now.
+            InputError: the corpus, its labels or the number of processes are others now.
         """
         checkpoint = self.run.newest_checkpoint()
         if checkpoint is None:
             logger.warning("%s holds no checkpoint yet; starting from the first update", self.run.folder)
             return
         state = self.run.load_checkpoint(self.accelerator, checkpoint)
-        now = self._circumstances()
-        before = {name: state.pop(name, None) for name in now}
+        now, before = self._circumstances(), state.pop("circumstances")
         if before["num_processes"] != now["num_processes"]:
             raise InputError(
                 f"the run in {self.run.folder} was started with {before['num_processes']} processes, now there are"
                 f" {now['num_processes']}; start as many, or a new run in another --output_dir."
             )
-        changed = [name for name in now if before[name] != now[name]]
+        changed = [
+            name + ("" if name in now and name in before else " (there were none)" if name in now else " (there are none now)")
+            for name in dict.fromkeys([*now, *before])  # what is known of only one of them was given or taken away
+            if before.get(name) != now.get(name)
+        ]
         if changed:
             raise InputError(
                 f"the {' and the '.join(changed)} of {self.source.title} are not those the run in {self.run.folder} was started"

@@ -13,7 +13,7 @@ from mert_hf.data.crops import AudioBatch
 from mert_hf.engine.pretrain_settings import TrainingSettings
 from mert_hf.engine.schedules import SCHEDULES
 from mert_hf.engine.spikes import SpikeGuard
-from mert_hf.errors import InputError
+from mert_hf.errors import InputError, TrainingFailedError
 from mert_hf.objectives import Counts, Objective, ObjectiveOutput
 from mert_hf.ramps import cosine_ramp
 from mert_hf.seeding import Draws
@@ -82,7 +82,11 @@ class Updater:
         return start if end is None else cosine_ramp(step, self.settings.max_steps, start, end)
 
     def update(self, parts: Sequence[AudioBatch], step: int) -> Update:
-        """Train on this process's parts of the global batch of update `step` (0, 1, 2 ...)."""
+        """Train on this process's parts of the global batch of update `step` (0, 1, 2 ...).
+
+        Raises:
+            TrainingFailedError: DeepSpeed has taken a step with a gradient that is not finite.
+        """
         for group in self.optimizer.param_groups:
             group["lr"], group["weight_decay"] = self.rate(step), self.weight_decay(step)
         draws = [
@@ -92,7 +96,7 @@ class Updater:
         logs = self.compute_gradient(self._prepare(parts, draws), draws)
         grad_norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm)
         if self.steps_in_backward:
-            grad_norm = self.accelerator.deepspeed_engine_wrapped.get_global_grad_norm()
+            grad_norm = self._judge_step_of_deepspeed()
         # of sharded parameters the norm is a sharded tensor as well
         grad_norm = float(grad_norm.full_tensor() if hasattr(grad_norm, "full_tensor") else grad_norm)
         left_out = self._find_reason_to_skip(logs, grad_norm)
@@ -145,6 +149,19 @@ class Updater:
 
     def _prepare(self, parts: Sequence[AudioBatch], draws: Sequence[Draws]) -> list[dict]:
         return [self.prepare(part, draw) for part, draw in zip(parts, draws, strict=True)]
+
+    def _judge_step_of_deepspeed(self) -> float:
+        """The gradient's norm of the step that DeepSpeed has taken; infinite where it has left it out."""
+        if self.optimizer.step_was_skipped:
+            return torch.inf
+        norm = self.accelerator.deepspeed_engine_wrapped.get_global_grad_norm()
+        if not 0 <= norm < torch.inf:  # it says -1 for NaN
+            raise TrainingFailedError(
+                "DeepSpeed has taken a step although the gradient was not finite, so the weights are lost. Start a new run with"
+                " training.mixed_precision fp16, of which it checks every gradient, or a lower training.learning_rate, or"
+                " launch with multi_gpu.yaml or fsdp2.yaml, which leave such updates out."
+            )
+        return norm
 
     def _find_reason_to_skip(self, logs: dict[str, torch.Tensor], grad_norm: float) -> str | None:
         if not grad_norm < torch.inf:  # NaN is not smaller either

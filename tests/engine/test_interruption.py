@@ -5,6 +5,8 @@ import json
 import os
 import random
 import resource
+import signal
+import socket
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from safetensors.torch import load_file
 from small_runs import finish, start, train
 from sounds import make_tones
 
+from mert_hf.engine import run_lock
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.run_lock import RunLock
@@ -59,6 +62,21 @@ def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_never_was(musi
     losses = [[report["loss"] for report in read_metrics(folder / "metrics.jsonl")] for folder in (whole, killed)]
     assert losses[0] == losses[1]
     assert len(losses[0]) == STEPS
+
+
+@pytest.mark.parametrize("told", [[0, 1], [1]], ids=["both", "one of them"])
+def test_a_signal_stops_two_processes_at_the_same_update_with_a_checkpoint(music, tmp_path, told):
+    started = start_run(music, tmp_path, 0, 2, {"max_steps": 100_000, "checkpoint_every": 100_000})
+    for _ in range(3000):
+        if steps_done(tmp_path):
+            break
+        time.sleep(0.02)
+    for rank in told:
+        os.kill(started[rank].pid, signal.SIGTERM)
+    assert finish(started) == [143, 143]
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    assert int(checkpoint.name.removeprefix("step_")) == json.loads((checkpoint / "state.json").read_text())["step"] > 0
+    assert {f"random_states_{rank}.pkl" for rank in range(2)} < {file.name for file in checkpoint.iterdir()}
 
 
 def start_run(music: Path, folder: Path, workers: int, processes: int, settings: dict) -> list:
@@ -158,11 +176,55 @@ def test_the_lock_of_a_dead_run_is_taken_and_that_of_another_machine_is_not(tmp_
     lock.acquire()
     lock.release()
     file.write_text(json.dumps({"pid": 7, "host": "elsewhere"}))
-    with pytest.raises(InputError, match=f"process 7 on elsewhere. If it is dead, remove {file}"):
+    with pytest.raises(InputError, match=f"process 7 on elsewhere. If it is dead, start again .* 15 minutes, or remove {file}"):
         lock.acquire()
     file.unlink()
     lock.acquire()
     lock.release()
+
+
+def test_the_lock_of_another_machine_is_taken_over_when_it_was_silent_for_long(tmp_path, monkeypatch, caplog):
+    file = tmp_path / "run.lock"
+
+    def leave(pid, host, silent_s):
+        file.write_text(json.dumps({"pid": pid, "host": host}))
+        os.utime(file, (time.time() - silent_s,) * 2)
+        return RunLock(file)
+
+    with pytest.raises(InputError, match="a run on another machine is writing into"):
+        leave(7, "elsewhere", 14 * 60).acquire()
+    lock = leave(7, "elsewhere", 16 * 60)
+    lock.acquire()
+    assert "process 7 on elsewhere has given no sign of life for 16 minutes" in caplog.text
+    assert json.loads(file.read_text())["pid"] == os.getpid()
+    # it is as silent, but another process holds it by the operating system: the machines share their locks
+    os.utime(file, (0, 0))
+    with pytest.raises(InputError, match="another run is writing into"):
+        RunLock(file).acquire()
+    lock.release()
+
+    monkeypatch.setattr(run_lock, "TOUCH_S", 0.01)
+    lock.acquire()
+    os.utime(file, (0, 0))
+    for _ in range(500):
+        if time.time() - file.stat().st_mtime < 60:
+            break
+        time.sleep(0.01)
+    assert time.time() - file.stat().st_mtime < 60
+    lock.release()
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(run_lock.fcntl, "flock", refuse)
+    (gone,) = start(time.time)
+    assert finish([gone]) == [0]
+    host = socket.gethostname()
+    with pytest.raises(InputError, match=f"a run is writing into {tmp_path}: process {os.getppid()} on {host}"):
+        leave(os.getppid(), host, 0).acquire()
+    for lock in (leave(gone.pid, host, 0), leave(os.getppid(), host, 16 * 60)):
+        lock.acquire()
+        lock.release()
 
 
 def test_a_run_claims_its_folder_and_gives_it_back(tmp_path):

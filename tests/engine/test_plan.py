@@ -1,5 +1,7 @@
 """The plan of a run against counts made by torch and against numbers known otherwise."""
 
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,7 +46,10 @@ def test_the_official_330m_run_in_numbers():
     assert plan.update_audio_hours == pytest.approx(3584 * 5.12 / 3600)
     assert plan.audio_hours == pytest.approx(2_038_898, rel=1e-4)
     assert plan.passes == pytest.approx(12.74, abs=0.01)
-    assert plan.labels_gib == pytest.approx(160_000 * 3600 * 6000 / 8 / 2**30)  # 6 kbit/s
+    assert plan.labels_gib == pytest.approx(160_000 * 3600 * 75 * 8 * 2 / 2**30)  # 8 codebooks at 75 Hz, 10 bits in 16
+    config.codebook_sizes = [256] * 8
+    smaller = plan_run(settings, config, parameters, gpus=64, gpu_tflops=312, use=0.2, corpus_hours=160_000)
+    assert smaller.labels_gib == plan.labels_gib / 2
     assert plan.days == pytest.approx(3584 * plan.clip_flop * 400_000 / (64 * 312e12 * 0.2) / 86400)
     assert parameters == 315_428_992 + (1024 * 1024 + 1024) + 8192 * 128 + (1024 * 336 + 336)
 
@@ -55,3 +60,11 @@ def test_fewer_gpus_make_the_same_global_batch():
     assert settings.training.gradient_accumulation_steps == 64
     keep_global_batch(settings, gpus=3, recipe_gpus=1)
     assert settings.training.gradient_accumulation_steps == 22
+
+
+def test_the_plan_names_the_flag_that_makes_the_batch_of_the_recipe(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["plan.py", "mert_330m", "--gpus", "8"])
+    runpy.run_path(str(RECIPES.parent / "plan.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "8 GPUs x 7 clips x 64 batches = 5.10 hours of audio an update" in said
+    assert "--training.gradient_accumulation_steps 64\n" in said

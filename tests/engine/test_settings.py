@@ -1,8 +1,10 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import flatten, parse_command_line, section, setting, write_settings
 from mert_hf.errors import InputError
 
@@ -107,3 +109,31 @@ def test_help_lists_every_setting_with_its_default(parse, capsys):
     text = " ".join(capsys.readouterr().out.split())
     for part in ("--inner.steps int", "number of steps (default: 10)", "rate in 100 % (default: 0.5)", "a|b|no", "base, long"):
         assert part in text
+
+
+def test_a_batch_is_given_in_clips_or_in_seconds_but_never_in_both_unless_they_agree(tmp_path, capsys):
+    recipes = Path(__file__).parents[2] / "training" / "recipes"
+
+    def clips(*arguments):
+        return parse_command_line(PretrainSettings, recipes, "A test.", [f"--{part}" for part in arguments]).training.batch_size
+
+    assert PretrainSettings().training.batch_size == clips() == 16
+    assert clips("training.batch_size=null") == 16
+    assert clips("training.batch_size=3") == clips("recipe=mert_330m", "training.batch_size=3", "training.batch_s=null") == 3
+    assert clips("recipe=mert_330m") == clips("recipe=mert_330m", "training.batch_size=7") == 7
+    assert clips("recipe=mert_330m", "data.crop_s=3") == 12
+    for given in (16, 3):
+        with pytest.raises(
+            InputError, match=rf"batch_size={given} and training.batch_s=37.5 \(which makes it 7\) are both given"
+        ):
+            clips("recipe=mert_330m", f"training.batch_size={given}")
+    with pytest.raises(InputError, match="training.batch_size=0 must be positive"):
+        clips("training.batch_size=0")
+    # what is resolved stays, read again and with other fields in it
+    settings = parse_command_line(PretrainSettings, recipes, "A test.", ["--recipe", "mert_330m"])
+    write_settings(settings, tmp_path / "recipe.yaml")
+    assert clips(f"recipe={tmp_path / 'recipe.yaml'}") == 7
+    assert replace(settings, training=replace(settings.training, max_steps=5)).training.batch_size == 7
+    with pytest.raises(SystemExit):
+        clips("help")
+    assert "null is what fits into batch_s, or 16 (default: None)" in " ".join(capsys.readouterr().out.split())

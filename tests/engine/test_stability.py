@@ -1,14 +1,20 @@
 """What keeps a training alive: precision, loss scaling, left-out updates; and what a recipe may switch on."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 from transformers.models.hubert.modeling_hubert import HubertEncoderStableLayerNorm
 
+from mert_hf.engine import devices
 from mert_hf.engine.initial_weights import build_config, build_model
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import PretrainSettings, TeacherSettings, TrainingSettings
+from mert_hf.engine.run_folder import RunFolder
+from mert_hf.errors import TrainingFailedError
 from mert_hf.modeling_mert import MERTDeepNormEncoderLayer
 
 TINY = dict(
@@ -74,6 +80,41 @@ def test_a_spike_is_left_out_counted_and_the_weights_stay(make_trainer, monkeypa
     assert before
     assert (progress.skipped_steps, progress.spike_steps, progress.left_out_in_a_row) == (1, 1, 0)
     assert read_metrics(trainer.run.metrics)[-1]["spike_steps"] == 1
+
+
+def test_of_deepspeed_only_a_step_that_it_left_out_counts_as_left_out(make_trainer, monkeypatch):
+    """Its engine steps inside of backward; here nobody steps, and the norm is what DeepSpeed may say."""
+    trainer = make_trainer(max_steps=6)
+    updater, said = trainer.updater, {2: (True, 3.5), 5: (False, -1.0)}  # step: left out, norm
+
+    class SteppedInBackward:
+        step_was_skipped = property(lambda self: said.get(trainer.progress.step, (False, 1.0))[0])
+        param_groups, step = property(lambda self: inner.param_groups), lambda self: None
+        zero_grad = lambda self: inner.zero_grad()  # noqa: E731
+
+    inner, updater.optimizer, updater.steps_in_backward = updater.optimizer, SteppedInBackward(), True
+    engine = SimpleNamespace(get_global_grad_norm=lambda: said.get(trainer.progress.step, (False, 1.0))[1])
+    monkeypatch.setattr(trainer.accelerator, "deepspeed_engine_wrapped", engine, raising=False)
+    with pytest.raises(TrainingFailedError, match="DeepSpeed has taken a step although the gradient was not finite.*fp16"):
+        trainer.train()
+    assert (trainer.progress.step, trainer.progress.skipped_steps) == (5, 1)
+    norms = [report["grad_norm"] for report in read_metrics(trainer.run.metrics)]
+    assert norms == [1.0, 1.0, None, 1.0, 1.0]  # JSON has no infinity
+
+
+def test_deepspeed_gets_its_numbers_from_the_recipe_and_bf16_by_autocast(monkeypatch, tmp_path):
+    """Its own bf16 would cast the weights and not the clips, which then do not go together."""
+    for precision, own in (("bf16", False), ("fp16", True)):
+        numbers = {"bf16": {"enabled": precision == "bf16"}, "fp16": {"enabled": precision == "fp16"}}
+        plugin = SimpleNamespace(deepspeed_config=numbers)
+        machine = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED, device=torch.device("meta"))
+        machine.state = SimpleNamespace(deepspeed_plugin=plugin)
+        monkeypatch.setattr(devices, "Accelerator", lambda machine=machine, **_: machine)
+        settings = PretrainSettings(training=TrainingSettings(batch_size=3, mixed_precision=precision, max_grad_norm=2.0))
+        devices.make_accelerator(settings, SimpleNamespace(layerdrop=0.0), RunFolder(tmp_path))
+        assert (numbers["train_micro_batch_size_per_gpu"], numbers["gradient_clipping"]) == (3, 2.0)
+        assert numbers[precision]["enabled"] == own
+        assert ("torch_autocast" in numbers) != own
 
 
 def test_some_codebooks_an_update_drawn_anew(make_trainer):

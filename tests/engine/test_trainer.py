@@ -51,6 +51,14 @@ def test_a_run_that_was_stopped_and_resumed_ends_as_one_that_was_not(make_traine
     assert without_time[0] == without_time[1]
 
 
+def test_a_run_that_is_to_go_on_begins_where_there_is_none(make_trainer, caplog):
+    begun, new = make_trainer("begun", max_steps=2, resume=True), make_trainer("new", max_steps=2)
+    begun.train()
+    assert "begun holds no checkpoint yet; starting from the first update" in caplog.text
+    new.train()
+    assert_identical(weights(begun), weights(new))
+
+
 def test_a_run_that_was_killed_goes_on_from_its_last_complete_checkpoint(make_trainer, tmp_path):
     whole = make_trainer("whole")
     whole.train()
@@ -135,6 +143,24 @@ def test_a_run_does_not_go_on_with_other_tracks_or_another_number_of_processes(m
         resumed.train()
 
 
+def test_labels_are_neither_given_to_a_run_that_was_begun_without_nor_taken_away(make_trainer, monkeypatch):
+    def train(run, resume, **circumstances):
+        trainer = make_trainer(run, max_steps=2, resume=resume)
+        tracks = trainer.source.crops.circumstances()
+        monkeypatch.setattr(trainer.source.crops, "circumstances", lambda: {**tracks, **circumstances})
+        return trainer.train()
+
+    train("labelled", False, labels="f1")
+    assert train("labelled", True, labels="f1").step == 2
+    with pytest.raises(
+        InputError, match=r"the labels \(there are none now\) of .* are not those the run in .* was started with"
+    ):
+        train("labelled", True)
+    train("online", False)
+    with pytest.raises(InputError, match=r"the labels \(there were none\) of .* are not those the run in .* was started with"):
+        train("online", True, labels="f1")
+
+
 def test_a_batch_left_with_one_clip_is_trained_without_mixture(make_trainer, music_folder):
     trainer = make_trainer(batch_size=2, max_steps=12, max_skipped=0.9)
     for name in ("a.wav", "b.flac", "c.ogg"):
@@ -163,11 +189,14 @@ def test_a_run_is_not_overwritten_nor_continued_with_other_settings(tmp_path):
     MetricsFile(run.metrics).write({"step": 1})
     with pytest.raises(InputError, match="already holds a run; continue it with --training.resume"):
         run.claim(settings, resume=False)
+    run.failure.write_text("{}")
     run.claim(settings, resume=True)
+    assert not run.failure.exists()
     settings.data.workers, settings.training.resume = 7, True
     run.claim(settings, resume=True)
-    with pytest.raises(InputError, match="there is no run in .*elsewhere to resume"):
-        RunFolder(tmp_path / "elsewhere").claim(settings, resume=True)
+    elsewhere = RunFolder(tmp_path / "elsewhere")
+    elsewhere.claim(settings, resume=True)  # the command of a job that is started again and again
+    assert elsewhere.recipe.is_file()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"output_dir .*file/run cannot be written: Not a directory"):
         RunFolder(tmp_path / "file" / "run").claim(settings, resume=False)

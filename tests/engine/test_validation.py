@@ -82,6 +82,11 @@ def test_the_report_holds_four_pictures_and_the_results_their_numbers(make_train
     results = write_results(trainer.run, progress, {"tracks": 5}, MERTForPreTraining, validation, torch.device("cpu"))
     assert results["validation"] == validation.report
     assert results["tracks"] == 5
+    assert results["grad_norm_end"] == read_metrics(trainer.run.metrics)[-1]["grad_norm"]
+    for name in ("label", "predicted"):
+        used = [len([count for count in book if count]) for book in validation.counts[f"{name}_counts"].tolist()]
+        assert results["code_usage"][name] == used
+        assert all(most >= varied for most, varied in zip(used, validation.report[f"{name}_perplexity"], strict=True))
     assert results["parameters"] == objective.model.num_parameters()
     assert 0.1 < results["peak_memory_gib"] < 100
 

@@ -15,6 +15,7 @@ from transformers import AutoFeatureExtractor, AutoModel, Data2VecAudioModel
 
 from mert_hf import MERTModel, MultiViewModel
 from mert_hf.data.synthetic import write_corpus
+from mert_hf.engine.checkpoint_export import export_checkpoint
 from mert_hf.engine.jobs import JOBS, make_job
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import PretrainSettings
@@ -70,6 +71,13 @@ def pretrain(monkeypatch, music):
         return json.loads((folder / "results.json").read_text())
 
     return run
+
+
+def assert_exported_alike(run):
+    """What is made of the last checkpoint is what the run has saved."""
+    export_checkpoint(run, run / "exported")
+    exported, model = ({file.name: file.read_bytes() for file in (run / name).iterdir()} for name in ("exported", "model"))
+    assert exported == model
 
 
 def test_every_objective_has_a_job_and_every_recipe_can_be_set_up():
@@ -132,6 +140,7 @@ def test_clustering_ends_in_a_model_and_pictures_of_its_prototypes(pretrain, tmp
     assert isinstance(model, MultiViewModel)
     assert model.num_parameters() == results["parameters"]
     assert model.config.peak_normalize
+    assert_exported_alike(tmp_path / "run")
     assert AutoFeatureExtractor.from_pretrained(tmp_path / "run" / "model").sampling_rate == 16000
 
 
@@ -169,6 +178,8 @@ def test_music2vec_ends_in_a_stock_model_and_goes_on_from_one(pretrain, tmp_path
     assert AutoFeatureExtractor.from_pretrained(folder).do_normalize
     further = {name: value for name, value in MUSIC2VEC.items() if not name.startswith("model.")}
     pretrain("music2vec_crop5s", tmp_path / "further", {**further, "data.crop_s": 3.0, "init.model": folder})
+    for run in ("run", "further"):
+        assert_exported_alike(tmp_path / run)
     after = Data2VecAudioModel.from_pretrained(tmp_path / "further" / "model")
     moved = [(name, (after.get_parameter(name) - value).abs().max()) for name, value in model.named_parameters()]
     assert 0 < max(distance for _, distance in moved) < 0.05

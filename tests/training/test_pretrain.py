@@ -1,8 +1,10 @@
 """The main job as a user starts it, small."""
 
+import itertools
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +14,17 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file, save_file
 from sounds import make_tones
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTraining, pipeline
 
 from mert_hf import MERTForPreTraining, MERTModel
+from mert_hf.cli import main
+from mert_hf.engine.checkpoint_export import export_checkpoint
 from mert_hf.engine.metrics import read_metrics
+from mert_hf.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "training" / "pretrain.py"
@@ -85,6 +92,7 @@ def test_trains_on_synthetic_music_and_says_what_it_did(trained):
         "0 skipped, 0 silent",
         "Fitting residual k-means codes of a spectrum (local stand-in for EnCodec, not EnCodec): 16 + 12",
         "M parameters; 12 updates on cpu",
+        "An update: 1 processes x 2 clips x 1 batches = 2 clips, 4 s (0.00 h) of audio",
         "masked accuracy",
         "s audio/s",
         "Loss ",
@@ -117,6 +125,33 @@ def test_the_model_loads_with_the_auto_classes_and_the_pipeline(trained):
     assert AutoFeatureExtractor.from_pretrained(folder).sampling_rate == 24000
 
 
+def test_the_model_of_a_checkpoint_is_that_of_the_run(trained, tmp_path, capsys):
+    run, output = tmp_path / "run", tmp_path / "model"
+    shutil.copytree(trained[0], run)
+    main(["export-checkpoint", str(run), str(output)])
+    assert "step_00000012" in capsys.readouterr().out
+    files = {file.name: file.read_bytes() for file in output.iterdir()}
+    assert files == {file.name: file.read_bytes() for file in (run / "model").iterdir()}
+    main(["export-checkpoint", str(run), str(tmp_path / "middle"), "--step", "6"])
+    saved = load_file(run / "checkpoints" / "step_00000006" / "model.safetensors")
+    exported = MERTForPreTraining.from_pretrained(tmp_path / "middle").state_dict()
+    assert len(exported) == len(saved)
+    assert all(torch.equal(value, saved[f"model.{name}"]) for name, value in exported.items())
+    assert (tmp_path / "middle" / "model.safetensors").read_bytes() != files["model.safetensors"]
+
+    weights = run / "checkpoints" / "step_00000012" / "model.safetensors"
+    save_file({name: value for name, value in load_file(weights).items() if "cqt_head" not in name}, weights)
+    with pytest.raises(InputError, match=r"does not hold the model of .*: cqt_head\.bias, cqt_head\.weight\."):
+        export_checkpoint(run, output)
+    weights.unlink()
+    with pytest.raises(InputError, match="holds no model.safetensors: it was saved in shards, by FSDP or DeepSpeed"):
+        export_checkpoint(run, output)
+    with pytest.raises(InputError, match="holds no checkpoint of step 7; there are 6, 12"):
+        export_checkpoint(run, output, 7)
+    with pytest.raises(InputError, match=r"holds no run \(recipe.yaml is missing\)"):
+        export_checkpoint(tmp_path, output)
+
+
 def test_two_processes_train_on_a_folder_of_files(music_folder, tmp_path):
     (music_folder / "broken.wav").write_text("no audio")
     code, output = launch(
@@ -126,6 +161,7 @@ def test_two_processes_train_on_a_folder_of_files(music_folder, tmp_path):
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (results["tracks"], results["tracks_skipped"]) == (6, 1)
     assert results["audio_hours"] == pytest.approx(2 * 12 * 2 * 2 / 3600)
+    assert "An update: 2 processes x 2 clips x 1 batches = 4 clips, 8 s" in output
     assert json.loads((tmp_path / "run" / "skipped.jsonl").read_text())["file"] == "broken.wav"
 
 
@@ -170,7 +206,6 @@ def run_here(monkeypatch, *arguments) -> str:
         (["--masking.span_frames", "0"], "masking.span_frames=0 must be positive"),
         (["--masking.span_frames", "148"], "masking: clips of 149 frames are too short"),
         (["--training.mixed_precision", "fp16"], "fp16 needs a GPU"),
-        (["--training.resume"], "there is no run in"),
         (["--model.code_offset", "3"], "it is for converted checkpoints"),
         (["--mixture.max_s", "3"], "mixture.max_s=3.0 is longer than the shortest clip, 2.0 s"),
         (["--cqt.bins", "420"], "half the sampling rate"),
@@ -198,6 +233,27 @@ def test_a_corpus_with_too_much_broken_stops_and_says_where_to_look(monkeypatch,
     assert {json.loads(line)["file"] for line in report.read_text().splitlines()} == {"a.wav", "b.flac", "short.wav"}
     # nothing was trained, so the folder can be used again once the corpus is mended
     assert "3 of 7 tracks" in run_here(monkeypatch, *arguments)
+
+
+def test_a_run_that_fails_leaves_its_curves_and_why_but_no_results(monkeypatch, tmp_path, music_folder):
+    backward, calls = Accelerator.backward, itertools.count(1)
+
+    def diverge(self, loss, **options):
+        backward(self, loss * float("nan") if next(calls) > 2 else loss, **options)
+
+    monkeypatch.setattr(Accelerator, "backward", diverge)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    folder = tmp_path / "run"
+    arguments = ("--data.folder", music_folder, "--training.max_bad_steps", 3, "--training.log_every", 1, "--data.workers", 0)
+    said = run_here(monkeypatch, "--output_dir", folder, *arguments)
+    failure = json.loads((folder / "failure.json").read_text())
+    assert said == f"error: {failure['failed']}"
+    assert "3 updates in a row up to step 5 were left out, the last for no finite gradient" in said
+    assert (failure["steps"], failure["skipped_steps"], failure["tracks"]) == (5, 3, 6)
+    assert failure["loss_end"] == read_metrics(folder / "metrics.jsonl")[1]["loss"]
+    assert (folder / "report" / "training_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not (folder / "results.json").exists()  # what a comparison takes for a run that is finished
+    assert not (folder / "model").exists()
 
 
 def test_a_finished_run_is_not_overwritten(monkeypatch, trained):

@@ -30,8 +30,12 @@ class Job:
         sampling_rate: samples per second of the clips.
         description: what is learnt from, in a few words, for results and pictures.
         labels: stored codes to learn from; None where there are none.
+        model_class: of the model that is published.
+        prefix: of the names of that model's tensors among the objective's.
     """
 
+    model_class: type[PreTrainedModel]
+    prefix: str = "model."
     config: PreTrainedConfig
     sampling_rate: int
     description: str
@@ -114,5 +118,5 @@ def build_encoder(model_class: type[PreTrainedModel], config: PreTrainedConfig, 
         raise InputError(f"the model cannot be made: {' '.join(str(error).split())}") from None
     if training.gradient_checkpointing:
         # the reentrant form cannot be told which weights LayerDrop left without a gradient
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     return model

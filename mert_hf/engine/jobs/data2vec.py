@@ -16,6 +16,7 @@ SAMPLING_RATE = 16000
 class Data2VecJob(Job):
     """A [`mert_hf.objectives.Data2Vec`] around a model of transformers, which is what is published."""
 
+    model_class = Data2VecAudioModel
     sampling_rate = SAMPLING_RATE
 
     def __init__(self, settings):
@@ -28,7 +29,7 @@ class Data2VecJob(Job):
     def build(self, device):
         """As in [`Job`]."""
         settings = self.settings
-        model = build_encoder(Data2VecAudioModel, self.config, settings)
+        model = build_encoder(self.model_class, self.config, settings)
         masking = SpanMasking(**vars(settings.masking))
         shortest = round(min(settings.data.crop_s, settings.data.min_track_s) * SAMPLING_RATE)
         try:

@@ -8,12 +8,15 @@ from mert_hf.engine.jobs.base import Job
 from mert_hf.engine.pretraining import build_objective
 from mert_hf.engine.report import draw_report
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.modeling_mert import MERTForPreTraining
 
 logger = logging.getLogger(__name__)
 
 
 class MaskedPredictionJob(Job):
     """A [`mert_hf.objectives.MaskedPrediction`] and its teachers."""
+
+    model_class = MERTForPreTraining
 
     def __init__(self, settings):
         super().__init__(settings)

@@ -23,6 +23,8 @@ ENCODERS = {"resnet": (MultiViewConfig, MultiViewModel), "mert": (MERTConfig, ME
 class MultiViewJob(Job):
     """One of [`mert_hf.objectives.MULTIVIEW_OBJECTIVES`]."""
 
+    prefix = "encoder.model."
+
     def __init__(self, settings):
         super().__init__(settings)
         config_class, self.model_class = ENCODERS[settings.multiview.encoder]
