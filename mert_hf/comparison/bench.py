@@ -26,8 +26,6 @@ from mert_hf.tasks.base import TaskData
 logger = logging.getLogger(__name__)
 
 JUDGED = "judged"
-# a cell that collapsed would only collapse again
-FAILURE = "failed.json"
 
 
 @dataclass(frozen=True)
@@ -73,23 +71,17 @@ def train_cell(cell: Cell) -> dict[str, Any]:
         Interrupted: as in `pretrain`.
     """
     run = RunFolder(cell.settings.output_dir)
-    failure = run.folder / FAILURE
-    finished, failed, begun = run.results.is_file(), failure.is_file(), run.recipe.is_file()
+    finished, failed = run.results.is_file(), run.failure.is_file()
     state = PartialState()
     state.wait_for_everyone()  # nobody writes before everybody has looked
     if finished or failed:
         run.require_settings(cell.settings)
-    if failed:
-        raise TrainingFailedError(json.loads(failure.read_text(encoding="utf-8"))["reason"])
+    if failed:  # it would only fail again
+        raise TrainingFailedError(json.loads(run.failure.read_text(encoding="utf-8"))["failed"])
     if not finished:
-        settings = replace(cell.settings, training=replace(cell.settings.training, resume=begun))
-        try:
-            with run.hold():
-                pretrain(settings, make_job(settings), run)
-        except TrainingFailedError as error:
-            if state.is_main_process:
-                write_atomically(failure, json.dumps({"reason": str(error)}))
-            raise
+        settings = replace(cell.settings, training=replace(cell.settings.training, resume=True))
+        with run.hold():
+            pretrain(settings, make_job(settings), run)
         state.wait_for_everyone()
     return json.loads(run.results.read_text(encoding="utf-8"))
 
