@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import mert_hf
+from mert_hf.comparison.table import markdown_table as comparison_table
 from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.plan import keep_global_batch, plan_run
 from mert_hf.engine.pretrain_settings import PretrainSettings
@@ -24,6 +25,10 @@ EVERYTHING = "\n".join(PAGES.values())
 
 def blocks(language: str, page: str = EVERYTHING) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+def evaluation() -> dict:
+    return json.loads((ROOT / "model_cards" / "quickstart" / "evaluation.json").read_text())
 
 
 def test_numbers_come_from_the_results_of_the_quickstart():
@@ -56,7 +61,7 @@ def test_the_plan_is_what_the_formulas_give():
 
 
 def test_the_table_of_the_synthetic_suite_is_that_of_the_results():
-    results = json.loads((ROOT / "model_cards" / "quickstart" / "evaluation.json").read_text())
+    results = evaluation()
     assert markdown_table(results) in README
     rows = {row["task"].removeprefix("synthetic_"): row for row in reversed(results["results"])}  # of two measures, the first
     untrained = {task: row["baselines"]["random weights"] for task, row in rows.items()}
@@ -68,6 +73,22 @@ def test_the_table_of_the_synthetic_suite_is_that_of_the_results():
     trained = json.loads((ROOT / "model_cards" / "quickstart" / "results.json").read_text())
     assert (results["suite"], results["model"], trained["steps"]) == ("synthetic", "runs/quickstart", 2500)
     assert {*results["versions"]} >= {*trained["versions"]} - {"accelerate"}
+
+
+def test_the_table_of_cells_is_that_of_the_results():
+    results = json.loads((ROOT / "training" / "cells" / "results.json").read_text())
+    assert comparison_table(results) in PAGES["training/cells"]
+    cells = {cell["name"]: cell for cell in results["cells"]}
+    assert len(cells) == 13 and not any("failed" in cell for cell in cells.values())
+    pitch = {name: cell["values"]["synthetic_pitch/accuracy"]["value"] for name, cell in cells.items()}
+    masked = [pitch[name] for name in cells if name.startswith(("mert", "musichubert"))]
+    assert [round(value) for value in (min(masked), max(masked), pitch["random_weights"])] == [14, 30, 34]
+    log_mel = next(baseline for baseline in results["baselines"] if baseline["name"].startswith("log-mel"))["values"]
+    for cell in cells.values():
+        assert all(value["value"] < log_mel[column]["value"] for column, value in cell["values"].items())
+    untrained = next(row for row in evaluation()["results"] if row["task"] == "synthetic_instrument")["baselines"]
+    instrument = cells["random_weights"]["values"]["synthetic_instrument/accuracy"]["value"]
+    assert (round(untrained["random weights"]["value"]), round(instrument)) == (42, 53)
 
 
 def test_the_two_commands_are_one_line_each():
