@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mert_hf.comparison.cells import cell_names, cut_to_budget, read_cells
+from mert_hf.comparison.cells import Music, cell_names, cut_to_budget, read_cells
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import flatten, read_settings
 from mert_hf.errors import InputError
@@ -35,7 +35,7 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
-    return {cell.name: cell for cell in read_cells([], CELLS, "out", BUDGET_S, 7, "music")}
+    return {cell.name: cell for cell in read_cells([], CELLS, "out", BUDGET_S, 7, Music("music"))}
 
 
 def read(name: str) -> dict:
@@ -99,10 +99,10 @@ def test_what_is_counted_in_updates_keeps_its_share():
 )
 def test_mistakes_are_told_in_a_line(names, budget_s, message):
     with pytest.raises(InputError, match=message):
-        read_cells(names, CELLS, "out", budget_s, 0, "music")
+        read_cells(names, CELLS, "out", budget_s, 0, Music("music"))
 
 
 def test_cells_of_two_precisions_are_refused(tmp_path):
     (tmp_path / "half.yaml").write_text(f"base: {CELLS / 'mert.yaml'}\ntraining: {{mixed_precision: bf16}}\n")
     with pytest.raises(InputError, match="share a precision; training.mixed_precision is bf16 and no"):
-        read_cells(["mert", str(tmp_path / "half.yaml")], CELLS, "out", 100, 0, "music")
+        read_cells(["mert", str(tmp_path / "half.yaml")], CELLS, "out", 100, 0, Music("music"))

@@ -45,7 +45,8 @@ def test_the_gradient_is_that_of_the_global_batch(whole, tmp_path, sizes, proces
     assert finish(start(save_global_gradient, cut(batch, sizes), file, parts, processes=processes)) == [0] * processes
     found = torch.load(file)
     for name, value in expected["logs"].items():
-        torch.testing.assert_close(found["logs"][name], value, rtol=1e-9, atol=0)
+        exact = value.dtype == torch.float64  # the accuracy is counted in float32
+        torch.testing.assert_close(found["logs"][name], value, rtol=1e-9 if exact else 1e-6, atol=0)
     assert found["gradient"].keys() == expected["gradient"].keys()
     for name, value in expected["gradient"].items():
         # the biases of the keys, which change no attention, have no gradient but rounding
