@@ -1,7 +1,6 @@
 """Training and judging the cells of a comparison. What was done is kept, so that a comparison goes on where it was stopped."""
 
 import json
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +21,6 @@ from mert_hf.probing.results import result_rows
 from mert_hf.probing.runner import Judging
 from mert_hf.probing.suite import make_jobs, run_jobs, suits
 from mert_hf.tasks.base import TaskData
-
-logger = logging.getLogger(__name__)
 
 JUDGED = "judged"
 

@@ -12,7 +12,7 @@ from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import read_settings, recipe_names, suggest
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES
+from mert_hf.objectives import OBJECTIVES
 
 # A file whose name begins so is a base of cells, and none itself.
 BASE_MARK = "_"
@@ -146,11 +146,10 @@ def cut_to_budget(settings: PretrainSettings, budget_s: float, processes: int = 
     Raises:
         InputError: the budget is less than half an update.
     """
-    training, data = settings.training, settings.data
+    training = settings.training
     if training.max_steps == 0:
         return settings
-    crops = 2 if settings.objective in MULTIVIEW_OBJECTIVES else 1
-    update_s = crops * data.crop_s * training.batch_size * training.gradient_accumulation_steps * processes
+    update_s = settings.update_audio_s(processes)
     steps = round(budget_s / update_s)
     if steps < 1:
         raise InputError(f"a budget of {budget_s:g} s is less than an update of {name}, which hears {update_s:g} s.")

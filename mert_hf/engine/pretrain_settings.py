@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from mert_hf.engine.objective_settings import Data2VecSettings, MultiViewSettings
 from mert_hf.engine.settings import require, section, setting, suggest
-from mert_hf.objectives import OBJECTIVES
+from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES
 
 DEFAULT_BATCH_SIZE = 16
 
@@ -270,6 +270,12 @@ class PretrainSettings:
             f"mixture.max_s={self.mixture.max_s} is longer than the shortest clip,"
             f" {min(self.data.min_track_s, self.data.crop_s)} s (data.crop_s, data.min_track_s).",
         )
+
+    def update_audio_s(self, processes: int = 1) -> float:
+        """Seconds of audio that all processes hear in an update; of a pair, both crops count."""
+        crops = 2 if self.objective in MULTIVIEW_OBJECTIVES else 1
+        clips = processes * self.training.batch_size * self.training.gradient_accumulation_steps
+        return crops * clips * self.data.crop_s
 
 
 def _positive(title: str, settings: Any, name: str) -> None:

@@ -87,11 +87,11 @@ def _describe_update(settings: PretrainSettings, processes: int) -> str:
     """The global batch in words: on fewer processes than a recipe was made for it is smaller, and the log should say so."""
     training = settings.training
     clips = processes * training.batch_size * training.gradient_accumulation_steps
-    crops = 2 if settings.objective in MULTIVIEW_OBJECTIVES else 1
-    audio_s = clips * crops * settings.data.crop_s
+    pairs = settings.objective in MULTIVIEW_OBJECTIVES
+    audio_s = settings.update_audio_s(processes)
     return (
         f"{processes} processes x {training.batch_size} clips x {training.gradient_accumulation_steps} batches = {clips} clips"
-        f"{' of two crops' if crops == 2 else ''}, {audio_s:g} s ({audio_s / 3600:.2f} h) of audio"
+        f"{' of two crops' if pairs else ''}, {audio_s:g} s ({audio_s / 3600:.2f} h) of audio"
     )
 
 
