@@ -16,18 +16,16 @@ LAUNCH = Path(__file__).parents[1] / "training" / "launch"
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["small_runs", "mert_hf.engine.trainer", "mert_hf.teachers", "sklearn.cluster"])
 
-MODEL = dict(
+# sizes that MERT and data2vec share
+ENCODER = dict(
     hidden_size=32,
     num_hidden_layers=2,
     num_attention_heads=2,
     intermediate_size=64,
     conv_dim=[16] * 7,
-    num_conv_pos_embeddings=16,
     num_conv_pos_embedding_groups=4,
-    codebook_sizes=[16, 12],
-    code_dim=8,
-    cqt_bins=24,
 )
+MODEL = dict(**ENCODER, num_conv_pos_embeddings=16, codebook_sizes=[16, 12], code_dim=8, cqt_bins=24)
 
 
 def free_port() -> int:

@@ -5,19 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_runs import finish, start, train_cells
+from small_runs import ENCODER, finish, start, train_cells
 
 from mert_hf.data.synthetic import write_corpus
 
 CELLS = Path(__file__).parents[2] / "training" / "cells"
-MODEL = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "conv_dim": [16] * 7,
-    "num_conv_pos_embedding_groups": 4,
-}
 
 
 @pytest.fixture
@@ -27,7 +19,7 @@ def cells(tmp_path):
     trained = {"base": "mert", "teacher": {"codebook_sizes": [8], "fit_s": 5}}
     files = []
     for name, cell in {"first": collapsing, "second": trained, "third": collapsing}.items():
-        shared = {"model": MODEL, "data": {"workers": 0}, "training": {"batch_size": 2}}
+        shared = {"model": ENCODER, "data": {"workers": 0}, "training": {"batch_size": 2}}
         files.append(tmp_path / f"{name}.yaml")
         files[-1].write_text(yaml.safe_dump({**cell, **shared}))
     return [str(file) for file in files]

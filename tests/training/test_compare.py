@@ -6,19 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
+from small_runs import ENCODER
 from transformers import AutoModel
 
 from mert_hf.data.synthetic import write_corpus
 
 CELLS = Path(__file__).parents[2] / "training" / "cells"
-MODEL = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "conv_dim": [16] * 7,
-    "num_conv_pos_embedding_groups": 4,
-}
 TEACHER = {"codebook_sizes": [8], "fit_s": 20}
 TINY = {
     "tiny": {"base": "mert", "teacher": TEACHER},
@@ -41,7 +34,7 @@ def compare(run_script, small_suite, tmp_path, capsys):
     for name, cell in TINY.items():
         cell = {"data": {"workers": 0}, "validation": {"share": 0.3, "clips": 4}, **cell}
         cell["training"] = {"batch_size": 2, **cell.get("training", {})}
-        cell["model"] = cell.get("model", MODEL)
+        cell["model"] = cell.get("model", ENCODER)
         files.append(tmp_path / f"{name}.yaml")
         files[-1].write_text(yaml.safe_dump({**cell, "base": str(CELLS / f"{cell['base']}.yaml")}))
 

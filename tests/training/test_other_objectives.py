@@ -11,6 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 from multiview_runs import DATA2VEC
 from safetensors.torch import load_file
+from small_runs import ENCODER
 from transformers import AutoFeatureExtractor, AutoModel, Data2VecAudioModel
 
 from mert_hf import MERTModel, MultiViewModel
@@ -35,15 +36,7 @@ SMALL = {
     "validation.clips": 3,
 }
 RESNET = {"model.width": 4, "model.hidden_size": 32, "model.blocks": [1, 1, 1, 1], "model.num_attention_heads": 4}
-MERT = {
-    "model.hidden_size": 32,
-    "model.num_hidden_layers": 2,
-    "model.num_attention_heads": 2,
-    "model.intermediate_size": 64,
-    "model.conv_dim": [16] * 7,
-    "model.num_conv_pos_embeddings": 16,
-    "model.num_conv_pos_embedding_groups": 4,
-}
+MERT = {f"model.{name}": value for name, value in ENCODER.items()} | {"model.num_conv_pos_embeddings": 16}
 MUSIC2VEC = {
     **{f"model.{name}": list(value) if isinstance(value, tuple) else value for name, value in DATA2VEC.items()},
     "training.batch_s": "null",
