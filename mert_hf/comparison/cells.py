@@ -114,7 +114,7 @@ def read_cells(
             output_dir=str(Path(output) / "cells" / file.stem),
             data=replace(settings.data, folder=str(music.folder), dataset=None, streaming=False, min_track_s=music.min_track_s),
             training=replace(settings.training, seed=seed, tracker="none"),
-            validation=replace(settings.validation, share=music.held_out, folder=None),
+            validation=replace(settings.validation, share=music.held_out, folder=None, labels=None),
         )
         make_job(own)  # a mistake is told before the first cell is trained
         cells.append(Cell(file.stem, own))

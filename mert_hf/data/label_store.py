@@ -87,8 +87,7 @@ class LabelHeader:
         """
         if not folder.header.is_file():
             raise InputError(
-                f"data.labels: {folder.folder} holds no labels ({folder.header.name} is missing); make them with"
-                " training/prepare_labels.py."
+                f"{folder.folder} holds no labels ({folder.header.name} is missing); make them with training/prepare_labels.py."
             )
         try:
             return LabelHeader(**json.loads(folder.header.read_text(encoding="utf-8")))

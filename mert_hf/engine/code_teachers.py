@@ -89,14 +89,47 @@ def open_labels(settings: PretrainSettings, config: MERTConfig) -> LabelStore | 
     """
     if settings.data.labels is None or settings.teacher.online:
         return None
-    labels = LabelStore(settings.data.labels)
+    return _open_store(settings.data.labels, settings.teacher, config)
+
+
+def open_validation_labels(settings: PretrainSettings, config: MERTConfig, labels: LabelStore | None) -> LabelStore | None:
+    """The labels of `validation.folder`; None where that is not given, or the teacher is asked on the fly.
+
+    Args:
+        labels: what `open_labels` gave.
+
+    Raises:
+        InputError: as in `open_labels`; also where `labels` are of another teacher, or where these are missing.
+    """
+    validation = settings.validation
+    if labels is None or validation.folder is None:
+        return None
+    if validation.labels is None:
+        fitted = LabelFolder(labels.folder).teacher
+        teacher = f" --teacher.folder {fitted}" if fitted.is_dir() else ""
+        raise InputError(
+            "validation.folder needs labels as data.folder does; make them by training/prepare_labels.py with --data.folder"
+            f" {validation.folder} --data.labels OTHER_FOLDER{teacher}, and give them as --validation.labels OTHER_FOLDER."
+        )
+    store = _open_store(validation.labels, settings.teacher, config)
+    fingerprints = [labels.header.fingerprint, store.header.fingerprint]
+    if None not in fingerprints and fingerprints[0] != fingerprints[1]:
+        raise InputError(
+            f"the labels in {store.folder} and those in {labels.folder} were made by two teachers of the same settings; make"
+            " them by one, which is given as --teacher.folder."
+        )
+    return store
+
+
+def _open_store(folder: str, teacher: TeacherSettings, config: MERTConfig) -> LabelStore:
+    labels = LabelStore(folder)
     given, wanted = (labels.sampling_rate, labels.frame_rate), (config.sample_rate, config.frame_rate)
     if given != wanted:
         raise InputError(
             f"the labels in {labels.folder} are of audio at {given[0]} Hz, {given[1]:g} a second; the model works at"
             f" {wanted[0]} Hz and {wanted[1]:g} frames per second. Make labels for this model in another data.labels."
         )
-    require_same_teacher(labels.header, settings.teacher, f"the labels in {labels.folder}")
+    require_same_teacher(labels.header, teacher, f"the labels in {labels.folder}")
     return labels
 
 

@@ -183,11 +183,15 @@ class ValidationSettings:
 
     share: float = setting(0.02, "share of the tracks, drawn by training.seed, that is held out; 0 holds out none")
     folder: str | None = setting(None, "folder of audio files to validate on, instead of a share of the tracks")
+    labels: str | None = setting(None, "folder of the codes of validation.folder, where data.labels holds those of the corpus")
     clips: int = setting(64, "clips of data.crop_s a validation")
     every: int = setting(1000, "updates between two validations; there is one behind the last in any case")
 
     def __post_init__(self):
         require(0 <= self.share < 1, f"validation.share={self.share} must lie within [0, 1).")
+        require(
+            self.labels is None or self.folder is not None, "validation.labels needs validation.folder: the audio they are of."
+        )
         _positive("validation", self, "clips")
         _positive("validation", self, "every")
 

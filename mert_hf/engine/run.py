@@ -46,7 +46,7 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             run.claim(settings, settings.training.resume)
-        sources = open_sources(settings, job.sampling_rate, run, job.labels)
+        sources = open_sources(settings, job.sampling_rate, run, job.labels, job.validation_labels)
         job.prepare(sources, run, accelerator.device)
     objective = job.build(accelerator.device)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
@@ -90,8 +90,8 @@ def _describe_update(settings: PretrainSettings, processes: int) -> str:
     pairs = settings.objective in MULTIVIEW_OBJECTIVES
     audio_s = settings.update_audio_s(processes)
     return (
-        f"{processes} processes x {training.batch_size} clips x {training.gradient_accumulation_steps} batches = {clips} clips"
-        f"{' of two crops' if pairs else ''}, {audio_s:g} s ({audio_s / 3600:.2f} h) of audio"
+        f"{clips} clips{' of two crops' if pairs else ''}, {audio_s:g} s ({audio_s / 3600:.2f} h) of audio ({processes} x"
+        f" {training.batch_size} x {training.gradient_accumulation_steps}: processes x clips x accumulated batches)"
     )
 
 

@@ -28,6 +28,7 @@ FREE_TO_CHANGE = (
     "publish.private",
     "publish.tag",
     "data.labels",  # so are the labels
+    "validation.labels",
     "data.folder",  # the tracks themselves are compared, wherever they lie now
     "data.dataset",
     "data.workers",

@@ -36,45 +36,35 @@ class Sources:
     facts: dict[str, Any]
 
 
-def open_sources(settings: PretrainSettings, sampling_rate: int, run: RunFolder, labels: LabelStore | None = None) -> Sources:
+def open_sources(
+    settings: PretrainSettings,
+    sampling_rate: int,
+    run: RunFolder,
+    labels: LabelStore | None = None,
+    validation_labels: LabelStore | None = None,
+) -> Sources:
     """Open the corpus or the stream, and hold out what is validated on.
 
     Args:
         labels: stored codes of the corpus, which the clips then bring along.
+        validation_labels: those of `validation.folder`, needed where that and `labels` are given.
 
     Raises:
         InputError: nothing usable, or labels that cannot go with the audio.
     """
-    data, seed = settings.data, settings.training.seed
-    crop_samples = round(data.crop_s * sampling_rate)
-    if labels is not None and (data.streaming or settings.validation.folder is not None):
-        other = "data.streaming" if data.streaming else "validation.folder"
+    if labels is not None and settings.data.streaming:
         raise InputError(
-            f"data.labels holds codes of the tracks of data.folder alone, not of {other}; leave that out, or make the codes on"
-            " the fly with --teacher.online true."
+            "data.labels holds codes of tracks that are known, and a stream has none to come back to; leave one of the two out,"
+            " or make the codes on the fly with --teacher.online true."
         )
-
-    def crops(corpus: Corpus) -> CorpusClips:
-        if labels is not None:
-            return CorpusClips(LabelledCrops(corpus, labels, crop_samples, sampling_rate, seed))
-        if settings.objective in MULTIVIEW_OBJECTIVES:
-            views = settings.multiview
-            distances_s = (views.min_distance_s, views.max_distance_s)
-            return CorpusClips(PairedCrops(corpus, crop_samples, sampling_rate, seed, *distances_s))
-        return CorpusClips(RandomCrops(corpus, crop_samples, sampling_rate, seed))
-
-    held_out = _open_validation_folder(settings, run)
-    if data.streaming:
-        stream = open_stream(data.dataset, data.dataset_split, data.dataset_column)
-        training: ClipSource = StreamClips(
-            stream, data.dataset_column, data.dataset, crop_samples, sampling_rate, data.min_track_s, data.stream_block, seed
-        )
-        logger.info("Corpus: a stream of %d shards, %s", stream.num_shards, data.dataset)
-        facts: dict[str, Any] = {"stream": data.dataset, "shards": stream.num_shards}
+    held_out = _open_validation_folder(settings, run, validation_labels)
+    if settings.data.streaming:
+        training = _open_stream(settings, sampling_rate)
+        facts: dict[str, Any] = {"stream": settings.data.dataset, "shards": training.dataset.num_shards}
     else:
         corpus = open_corpus(settings, sampling_rate, run)
         if labels is not None:
-            corpus = keep_labelled(labels, corpus, data.max_skipped, run.skipped)
+            corpus = keep_labelled(labels, corpus, settings.data.max_skipped, run.skipped)
         facts = {
             "corpus_hours": corpus.duration_s / 3600,
             "tracks": len(corpus.tracks),
@@ -82,15 +72,35 @@ def open_sources(settings: PretrainSettings, sampling_rate: int, run: RunFolder,
             "tracks_silent": corpus.num_silent,
         }
         if held_out is None and settings.validation.share > 0:
-            corpus, held_out = corpus.split(settings.validation.share, seed)
-        training = crops(corpus)
+            corpus, held_out = corpus.split(settings.validation.share, settings.training.seed)
+            validation_labels = labels
+        training = _make_clips(settings, corpus, sampling_rate, labels)
     facts["tracks_validated_on"] = len(held_out.tracks) if held_out else 0
-    if held_out is not None:
-        logger.info("Validation: %d tracks, %.2f hours", len(held_out.tracks), held_out.duration_s / 3600)
-    return Sources(training, crops(held_out) if held_out else None, facts)
+    if held_out is None:
+        return Sources(training, None, facts)
+    logger.info("Validation: %d tracks, %.2f hours", len(held_out.tracks), held_out.duration_s / 3600)
+    return Sources(training, _make_clips(settings, held_out, sampling_rate, validation_labels), facts)
 
 
-def _open_validation_folder(settings: PretrainSettings, run: RunFolder) -> Corpus | None:
+def _make_clips(settings: PretrainSettings, corpus: Corpus, sampling_rate: int, labels: LabelStore | None) -> CorpusClips:
+    seed, crop_samples = settings.training.seed, round(settings.data.crop_s * sampling_rate)
+    if labels is not None:
+        return CorpusClips(LabelledCrops(corpus, labels, crop_samples, sampling_rate, seed))
+    if settings.objective in MULTIVIEW_OBJECTIVES:
+        distances_s = (settings.multiview.min_distance_s, settings.multiview.max_distance_s)
+        return CorpusClips(PairedCrops(corpus, crop_samples, sampling_rate, seed, *distances_s))
+    return CorpusClips(RandomCrops(corpus, crop_samples, sampling_rate, seed))
+
+
+def _open_stream(settings: PretrainSettings, sampling_rate: int) -> StreamClips:
+    data, crop_samples = settings.data, round(settings.data.crop_s * sampling_rate)
+    stream = open_stream(data.dataset, data.dataset_split, data.dataset_column)
+    logger.info("Corpus: a stream of %d shards, %s", stream.num_shards, data.dataset)
+    order = (data.min_track_s, data.stream_block, settings.training.seed)
+    return StreamClips(stream, data.dataset_column, data.dataset, crop_samples, sampling_rate, *order)
+
+
+def _open_validation_folder(settings: PretrainSettings, run: RunFolder, labels: LabelStore | None) -> Corpus | None:
     folder, data = settings.validation.folder, settings.data
     if folder is None:
         return None
@@ -99,6 +109,8 @@ def _open_validation_folder(settings: PretrainSettings, run: RunFolder) -> Corpu
         corpus = open_folder(folder, data.min_track_s, data.check, index, data.check_threads)
     except InputError as error:
         raise InputError(str(error).replace("data.folder", "validation.folder")) from None
+    if labels is not None:
+        corpus = labels.match(corpus)
     for track in corpus.skipped:
         logger.warning("Left out of the validation: %s: %s", track.name, track.skipped_because)
     if not corpus.tracks:

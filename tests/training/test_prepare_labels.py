@@ -58,7 +58,7 @@ def test_a_model_is_trained_on_the_labels(monkeypatch, labels, music_folder, tmp
     assert results["crops_agree"]["inner"] == [1.0, 1.0]
     arguments = ("--data.folder", music_folder, "--data.labels", labels, "--output_dir", tmp_path / "run")
     decoded = []
-    monkeypatch.setattr("mert_hf.data.corpus.check_audio", lambda source, least: decoded.append(source))
+    monkeypatch.setattr("mert_hf.data.tracks.check_audio", lambda source, least: decoded.append(source))
     assert run_here(monkeypatch, "pretrain.py", *arguments) is None
     assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 3
     assert decoded == []  # the corpus was checked when the labels were made
@@ -74,6 +74,38 @@ def test_a_model_is_trained_on_the_labels(monkeypatch, labels, music_folder, tmp
     assert asked.read_bytes() == stored.read_bytes()
     said = [json.loads((tmp_path / run / "results.json").read_text())["labels"] for run in ("run", "online")]
     assert said == ["stored", "of crops"]
+
+
+def test_labels_of_a_folder_to_validate_on(monkeypatch, labels, music_folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name, cycles in (("y.wav", 5), ("z.wav", 7)):
+        soundfile.write(other / name, make_tones(4.0, 24000, cycles), 24000)
+    audio = ("--data.folder", music_folder, "--data.labels", labels, "--validation.folder", other)
+
+    def train(output, *arguments):
+        return run_here(monkeypatch, "pretrain.py", *audio, "--output_dir", tmp_path / output, *arguments)
+
+    assert f"--data.labels OTHER_FOLDER --teacher.folder {labels}/teacher, and give" in train("run")
+    prepare = ("prepare_labels.py", "--data.folder", other)
+    assert run_here(monkeypatch, *prepare, "--data.labels", tmp_path / "own", "--teacher.fit_s", 7) is None
+    assert "two teachers of the same settings" in train("run", "--validation.labels", tmp_path / "own")
+    same = ("--data.labels", tmp_path / "same", "--teacher.folder", labels / "teacher")
+    assert run_here(monkeypatch, *prepare, *same) is None
+    assert train("run", "--validation.labels", tmp_path / "same") is None
+    assert train("online", "--teacher.online") is None
+    stored, online = (
+        json.loads((tmp_path / run / "results.json").read_text())["validation"]["code_accuracy"] for run in ("run", "online")
+    )
+    assert len(stored) == len(online) == 2
+    tracks = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (tracks["tracks"], tracks["tracks_validated_on"]) == (6, 2)
+    # all of them were trained on, and none validated on
+    soundfile.write(other / "new.wav", make_tones(4.0, 24000, 3), 24000)
+    assert train("more", "--validation.labels", tmp_path / "same") is None
+    assert json.loads((tmp_path / "more" / "results.json").read_text())["tracks_validated_on"] == 2
+    alone = ("--validation.labels", tmp_path / "same", "--output_dir", tmp_path / "alone")
+    assert "validation.labels needs validation.folder" in run_here(monkeypatch, "pretrain.py", *audio[:4], *alone)
 
 
 def test_two_processes_make_the_labels_of_one(labels, music_folder, tmp_path):

@@ -92,7 +92,7 @@ def test_trains_on_synthetic_music_and_says_what_it_did(trained):
         "0 skipped, 0 silent",
         "Fitting residual k-means codes of a spectrum (local stand-in for EnCodec, not EnCodec): 16 + 12",
         "M parameters; 12 updates on cpu",
-        "An update: 1 processes x 2 clips x 1 batches = 2 clips, 4 s (0.00 h) of audio",
+        "An update: 2 clips, 4 s (0.00 h) of audio (1 x 2 x 1: processes x clips x accumulated batches)",
         "masked accuracy",
         "s audio/s",
         "Loss ",
@@ -161,7 +161,7 @@ def test_two_processes_train_on_a_folder_of_files(music_folder, tmp_path):
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (results["tracks"], results["tracks_skipped"]) == (6, 1)
     assert results["audio_hours"] == pytest.approx(2 * 12 * 2 * 2 / 3600)
-    assert "An update: 2 processes x 2 clips x 1 batches = 4 clips, 8 s" in output
+    assert "An update: 4 clips, 8 s (0.00 h) of audio (2 x 2 x 1:" in output
     assert json.loads((tmp_path / "run" / "skipped.jsonl").read_text())["file"] == "broken.wav"
 
 

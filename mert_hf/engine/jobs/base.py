@@ -30,6 +30,7 @@ class Job:
         sampling_rate: samples per second of the clips.
         description: what is learnt from, in a few words, for results and pictures.
         labels: stored codes to learn from; None where there are none.
+        validation_labels: those of `validation.folder`, where there are labels.
         model_class: of the model that is published.
         prefix: of the names of that model's tensors among the objective's.
     """
@@ -40,6 +41,7 @@ class Job:
     sampling_rate: int
     description: str
     labels: LabelStore | None = None
+    validation_labels: LabelStore | None = None
 
     def __init__(self, settings: PretrainSettings):
         self.settings = settings

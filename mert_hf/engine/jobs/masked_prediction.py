@@ -2,7 +2,7 @@
 
 import logging
 
-from mert_hf.engine.code_teachers import fit_or_load_teacher, open_labels
+from mert_hf.engine.code_teachers import fit_or_load_teacher, open_labels, open_validation_labels
 from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.jobs.base import Job
 from mert_hf.engine.pretraining import build_objective
@@ -23,6 +23,7 @@ class MaskedPredictionJob(Job):
         self.config = build_config(settings)
         self.sampling_rate = self.config.sample_rate
         self.labels = open_labels(settings, self.config)
+        self.validation_labels = open_validation_labels(settings, self.config, self.labels)
 
     def prepare(self, sources, run, device):
         """Fit the code teacher, or load it; stored labels take its place."""
