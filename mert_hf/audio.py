@@ -8,7 +8,6 @@ import io
 import math
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from mert_hf.audio_containers import last_ogg_page_is_cut, mp3_declares_length, mp3_varies_bitrate
 from mert_hf.errors import InputError
 
 AudioSource = str | os.PathLike | bytes
@@ -54,11 +54,6 @@ RESAMPLING_CONTEXT_S = 0.05
 FFMPEG_PREROLL_S = 0.2
 # Below this peak (-80 dB of full scale) a track counts as silent.
 SILENCE_PEAK = 1e-4
-# Bit rates of mp3 by the index in a frame's header, for MPEG 2 and 2.5, and for MPEG 1 (ISO 11172-3, 13818-3).
-MP3_KBPS = (
-    (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-)
 # Data sizes that programs write into a wav header when they cannot know the size yet (a pipe).
 UNKNOWN_WAV_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 
@@ -228,9 +223,9 @@ class _SoundfileReader:
         Raises:
             AudioError: the bit rate varies; libsndfile guesses from the first frame's and reads no further than its guess.
         """
-        if self._file.format not in ("MPEG", "MP3") or _mp3_declares_length(self._source):
+        if self._file.format not in ("MPEG", "MP3") or mp3_declares_length(self._source):
             return False
-        if _mp3_varies_bitrate(self._source):
+        if mp3_varies_bitrate(self._source):
             raise AudioError(
                 "an mp3 of variable bit rate that does not tell its length, so part of it would be lost; write it anew:"
                 " ffmpeg -i old.mp3 -c copy new.mp3"
@@ -251,7 +246,7 @@ class _SoundfileReader:
         if wav:
             declared, found = int(wav[1]), int(wav[2])
             return declared > found and declared not in UNKNOWN_WAV_SIZES
-        return self._file.format == "OGG" and _last_ogg_page_is_cut(self._source)
+        return self._file.format == "OGG" and last_ogg_page_is_cut(self._source)
 
     def close(self) -> None:
         self._file.close()
@@ -322,66 +317,6 @@ def _open(source: AudioSource) -> Iterator[_SoundfileReader | _FFmpegReader]:
         yield reader
     finally:
         reader.close()
-
-
-def _last_ogg_page_is_cut(source: str | io.BytesIO) -> bool:
-    # an ogg file says nowhere how long it is, but each page (64 KiB at most) says how long the page is
-    tail = _read_bytes(source, -2 * 65536)
-    page = tail.rfind(b"OggS")
-    if page < 0 or page + 27 > len(tail):
-        return True
-    segments = tail[page + 26]
-    lengths = tail[page + 27 : page + 27 + segments]
-    return len(lengths) < segments or page + 27 + segments + sum(lengths) > len(tail)
-
-
-def _id3_length(source: str | io.BytesIO) -> int:
-    head = _read_bytes(source, 10)
-    skipped = 0
-    if head[:3] == b"ID3":
-        skipped = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    return skipped
-
-
-def _mp3_declares_length(source: str | io.BytesIO) -> bool:
-    first_frame = _mp3_audio(source, 4096)
-    return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
-
-
-def _mp3_varies_bitrate(source: str | io.BytesIO) -> bool:
-    """Whether the first minutes of an mp3 hold frames of more than one bit rate, read off the frames' headers."""
-    audio = _mp3_audio(source, 4 << 20)
-    place, seen = 0, Counter()
-    while place + 4 <= len(audio):
-        header = int.from_bytes(audio[place : place + 4], "big")
-        version, layer = header >> 19 & 3, header >> 17 & 3
-        bitrate, rate = header >> 12 & 15, header >> 10 & 3
-        if header >> 21 != 0x7FF or version == 1 or layer != 1 or bitrate in (0, 15) or rate == 3:
-            place += 1  # no header of layer III: something else, or padding
-            continue
-        seen[bitrate] += 1
-        kbps = MP3_KBPS[version == 3][bitrate - 1]
-        sampling_rate = (44100, 48000, 32000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
-        place += (144 if version == 3 else 72) * 1000 * kbps // sampling_rate + (header >> 9 & 1)
-    # a frame or two of another rate are chance finds, or the frame that held the tag
-    return seen.total() - max(seen.values(), default=0) > 0.02 * seen.total()
-
-
-def _mp3_audio(source: str | io.BytesIO, count: int) -> bytes:
-    """The first `count` bytes behind the ID3v2 block with title and cover."""
-    skipped = _id3_length(source)
-    return _read_bytes(source, skipped + count)[skipped:]
-
-
-def _read_bytes(source: str | io.BytesIO, count: int) -> bytes:
-    """The first `count` bytes, or the last ones where `count` is negative."""
-    if isinstance(source, io.BytesIO):
-        return source.getvalue()[:count] if count >= 0 else source.getvalue()[count:]
-    with Path(source).open("rb") as file:
-        if count < 0:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(file.tell() + count, 0))
-        return file.read(abs(count))
 
 
 def _name(source: AudioSource) -> str:

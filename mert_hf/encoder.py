@@ -1,7 +1,7 @@
 """Embeddings of music: paths or arrays in, one vector each out."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
 
 from mert_hf.audio import AudioError, read_audio, read_info
+from mert_hf.chosen_layers import ChosenLayers, Layers
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
@@ -20,8 +21,6 @@ from mert_hf.licences import note_licence
 from mert_hf.pipeline_mert import waveform_from_dict
 from mert_hf.pooling import POOLS, AllFrames
 from mert_hf.windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, check_window, plan_windows
-
-Layers = int | str | Sequence[int] | Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class MusicEncoder:
             check_window(window_s, overlap_s, self.grid)
         except ValueError as error:
             raise InputError(str(error)) from None
-        chosen = _ChosenLayers(layers, self.num_layers, normalize)
+        chosen = ChosenLayers(layers, self.num_layers, normalize)
         clips = [self._open(item, number, sampling_rate) for number, item in enumerate(inputs)]
         plans = [plan_windows(clip.num_samples, self.grid, window_s, overlap_s) for clip in clips]
         results: list[Any] = [None] * len(clips)
@@ -219,7 +218,7 @@ class MusicEncoder:
         yield batch
 
     @torch.inference_mode()
-    def _run(self, waveforms: list[np.ndarray], batch, clips: list[_Clip], chosen: "_ChosenLayers") -> list[np.ndarray]:
+    def _run(self, waveforms: list[np.ndarray], batch, clips: list[_Clip], chosen: ChosenLayers) -> list[np.ndarray]:
         """The chosen layers of each waveform, (layers, frames, hidden); frames of padding included."""
         extracted = self.feature_extractor(
             waveforms, sampling_rate=self.sampling_rate, padding=True, return_attention_mask=True, return_tensors="pt"
@@ -241,7 +240,7 @@ class MusicEncoder:
             raise InputError(f"{names}: the model's features are not finite in {self.model.dtype}; use dtype=torch.float32.")
         return [chosen.weigh(frames) for frames in states]
 
-    def _new_pool(self, pool: str | None, clip: _Clip, number: int, chosen: "_ChosenLayers", output_dir):
+    def _new_pool(self, pool: str | None, clip: _Clip, number: int, chosen: ChosenLayers, output_dir):
         num_frames = self.grid.count_frames(clip.num_samples)
         if pool is not None:
             return POOLS[pool](self.grid, num_frames)
@@ -262,42 +261,6 @@ class MusicEncoder:
             yield
         finally:
             encoder.layers = everything
-
-
-class _ChosenLayers:
-    """Which layers are wanted, how they are weighed, and the form of a result."""
-
-    def __init__(self, layers: Layers, deepest: int, normalize: bool):
-        self.one = isinstance(layers, (int, np.integer, Mapping))
-        self.normalize = normalize
-        self.weights = None
-        if isinstance(layers, str):
-            if layers != "all":
-                raise InputError(f'layers={layers!r} is unknown; give a number, a list of them, "all", or a dict of weights.')
-            layers = range(deepest + 1)
-        elif isinstance(layers, Mapping):
-            self.weights = np.array(list(layers.values()), dtype=np.float32)
-        self.layers = [layers] if isinstance(layers, (int, np.integer)) else list(layers)
-        if not self.layers:
-            raise InputError("layers is empty; give at least one.")
-        for layer in self.layers:
-            if not isinstance(layer, (int, np.integer)) or isinstance(layer, bool) or not 0 <= layer <= deepest:
-                raise InputError(
-                    f"layer {layer!r} does not exist; this model has layers 0 (input of the first) to {deepest} (the last)."
-                )
-
-    def weigh(self, states: np.ndarray) -> np.ndarray:
-        """(layers, frames, hidden), or (1, frames, hidden) where they are added up."""
-        return states if self.weights is None else np.tensordot(self.weights, states, axes=1)[None]
-
-    def finish(self, vectors: np.ndarray, done: bool = False) -> np.ndarray:
-        """Drop the axis of a single layer and scale to length 1; frames have been through this when they were kept."""
-        if done:
-            return vectors
-        vectors = vectors[0] if self.one else vectors
-        if not self.normalize:
-            return vectors
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def _with_rate(item, sampling_rate: int | None) -> dict:

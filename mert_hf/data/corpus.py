@@ -1,56 +1,26 @@
-"""A corpus: the tracks that can be used, each checked once, and a list of those that cannot."""
+"""A corpus, opened from a folder or a dataset: the tracks that can be used, and a list of those that cannot."""
 
 import hashlib
 import io
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from mert_hf.audio import AUDIO_EXTENSIONS, AudioError, AudioSource, check_audio, read_audio, read_info, require_duration
+from mert_hf.audio import AUDIO_EXTENSIONS, AudioSource, read_audio
+from mert_hf.data.tracks import Track, check_all, check_track, read_index, write_index
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
 from mert_hf.seeding import generator
-from mert_hf.threads import count_cores
 
 # Bytes at the beginning, in the middle and at the end of a file that tell it from others.
 DIGEST_BYTES = 16384
-# Tracks that are checked between two writings of the index, which takes about a second at half a million tracks.
-KEPT_EVERY = 2000
 # Beginning of the reason of a track that passed the check and could not be read later.
 WHILE_TRAINING = "while training: "
-
-
-@dataclass(frozen=True)
-class Track:
-    """One piece of audio.
-
-    Attributes:
-        name: path below the corpus folder, or row of the dataset.
-        sampling_rate, num_samples: as in the file; 0 where it cannot be used.
-        silent: whether it holds nothing but silence (kept, but counted).
-        skipped_because: why it cannot be used; None where it can.
-        stamp: size and modification time of the file when it was checked.
-    """
-
-    name: str
-    sampling_rate: int = 0
-    num_samples: int = 0
-    silent: bool = False
-    skipped_because: str | None = None
-    stamp: tuple[int, int] = (0, 0)
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return self.num_samples / self.sampling_rate if self.sampling_rate else 0.0
 
 
 class Corpus:
@@ -205,7 +175,7 @@ def open_folder(
         raise InputError(
             f"data.folder: {folder} holds no audio file ({', '.join(sorted(AUDIO_EXTENSIONS))}), nor do the folders below it."
         )
-    known = _read_index(known_from, min_duration_s, check) | _read_index(index, min_duration_s, check)
+    known = read_index(known_from, min_duration_s, check) | read_index(index, min_duration_s, check)
 
     def examine(name: str) -> Track:
         try:
@@ -215,9 +185,9 @@ def open_folder(
         stamp = (stat.st_size, stat.st_mtime_ns)
         if name in known and known[name].stamp == stamp:
             return known[name]
-        return replace(_check_track(name, folder / name, min_duration_s, check), stamp=stamp)
+        return replace(check_track(name, folder / name, min_duration_s, check), stamp=stamp)
 
-    tracks = _check_all(names, examine, known, lambda found: _write_index(index, min_duration_s, check, found), threads)
+    tracks = check_all(names, examine, known, lambda found: write_index(index, min_duration_s, check, found), threads)
     return Corpus(str(folder), tracks + closed, [folder / name for name in names])
 
 
@@ -266,16 +236,16 @@ def open_dataset(
         raise InputError(f"column {column!r} is {dataset.features[column]}, not Audio; cast it: dataset.cast_column(...).")
     sources = _DatasetSources(dataset.cast_column(column, Audio(decode=False)), column)
     stamp = (zlib.crc32(dataset._fingerprint.encode()), len(dataset))
-    known = _read_index(known_from, min_duration_s, check) | _read_index(index, min_duration_s, check)
+    known = read_index(known_from, min_duration_s, check) | read_index(index, min_duration_s, check)
 
     def examine(row: int) -> Track:
         name = f"row {row}"
         if name in known and known[name].stamp == stamp:
             return known[name]
-        return replace(_check_track(name, sources[row], min_duration_s, check), stamp=stamp)
+        return replace(check_track(name, sources[row], min_duration_s, check), stamp=stamp)
 
     rows = range(len(dataset))
-    tracks = _check_all(rows, examine, known, lambda found: _write_index(index, min_duration_s, check, found), threads)
+    tracks = check_all(rows, examine, known, lambda found: write_index(index, min_duration_s, check, found), threads)
     return Corpus("the dataset", tracks, sources)
 
 
@@ -327,59 +297,3 @@ def _find_audio_files(folder: Path) -> tuple[list[str], list[Track]]:
             if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS
         ]
     return sorted(names), closed
-
-
-def _check_all(
-    items: Sequence,
-    examine: Callable[[Any], Track],
-    known: dict[str, Track],
-    keep: Callable[[list[Track]], None],
-    threads: int | None,
-) -> list[Track]:
-    """Check the tracks in their order; what was found is kept every `KEPT_EVERY` tracks, so that a kill costs no more."""
-    tracks, found, checked = [], dict(known), 0
-    pool = ThreadPoolExecutor(threads or count_cores())
-    try:
-        for track in tqdm(pool.map(examine, items), total=len(items), desc="Checking tracks", unit="track"):
-            tracks.append(track)
-            if known.get(track.name) is not track:
-                found[track.name] = track
-                checked += 1
-                if checked % KEPT_EVERY == 0:
-                    keep(list(found.values()))
-    finally:
-        pool.shutdown(cancel_futures=True)  # one that is interrupted does not check the rest first
-    keep(tracks)
-    return tracks
-
-
-def _check_track(name: str, source: AudioSource, min_duration_s: float, check: str) -> Track:
-    try:
-        if check == "full":
-            info, silent = check_audio(source, min_duration_s)
-        else:
-            info, silent = read_info(source), False
-            require_duration(info, min_duration_s)
-    except AudioError as error:
-        return Track(name, skipped_because=str(error))
-    return Track(name, info.sampling_rate, info.num_samples, silent)
-
-
-def _read_index(index: str | os.PathLike | None, min_duration_s: float, check: str) -> dict[str, Track]:
-    if index is None or not Path(index).is_file():
-        return {}
-    content = json.loads(Path(index).read_text(encoding="utf-8"))
-    if (content["min_duration_s"], content["check"]) != (min_duration_s, check):
-        return {}
-    # a track that could not be used is asked again: the reason may be gone (FFmpeg installed, a permission given)
-    return {
-        track["name"]: Track(**{**track, "stamp": tuple(track["stamp"])})
-        for track in content["tracks"]
-        if track["skipped_because"] is None
-    }
-
-
-def _write_index(index: str | os.PathLike | None, min_duration_s: float, check: str, tracks: list[Track]) -> None:
-    if index is not None:
-        content = {"min_duration_s": min_duration_s, "check": check, "tracks": [asdict(track) for track in tracks]}
-        write_atomically(index, json.dumps(content))

@@ -78,7 +78,7 @@ def test_unchanged_tracks_are_not_checked_twice(music_folder, tmp_path, monkeypa
     first = open_folder(music_folder, index=index)
     soundfile.write(music_folder / "b.flac", make_tones(3.5, 44100), 44100)
     checked = []
-    from mert_hf.data import corpus as module
+    from mert_hf.data import tracks as module
 
     check = module.check_audio
     monkeypatch.setattr(module, "check_audio", lambda source, least: checked.append(source.name) or check(source, least))
@@ -93,7 +93,7 @@ def test_unchanged_tracks_are_not_checked_twice(music_folder, tmp_path, monkeypa
 
 
 def test_a_check_that_was_broken_off_goes_on_and_other_checks_are_taken(music_folder, tmp_path, monkeypatch):
-    from mert_hf.data import corpus as module
+    from mert_hf.data import tracks as module
 
     spoil(music_folder)
     check, checked = module.check_audio, []

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mert_hf.cli import main
-from mert_hf.data.corpus import Corpus, Track
+from mert_hf.data.corpus import Corpus
 from mert_hf.data.label_store import LabelStore
+from mert_hf.data.tracks import Track
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""One track of a corpus: what is known of it. It is checked once, and what was found is kept."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mert_hf.audio import AudioError, AudioSource, check_audio, read_info, require_duration
+from mert_hf.files import write_atomically
+from mert_hf.threads import count_cores
+
+# Tracks that are checked between two writings of the index, which takes about a second at half a million tracks.
+KEPT_EVERY = 2000
+
+
+@dataclass(frozen=True)
+class Track:
+    """One piece of audio.
+
+    Attributes:
+        name: path below the corpus folder, or row of the dataset.
+        sampling_rate, num_samples: as in the file; 0 where it cannot be used.
+        silent: whether it holds nothing but silence (kept, but counted).
+        skipped_because: why it cannot be used; None where it can.
+        stamp: size and modification time of the file when it was checked.
+    """
+
+    name: str
+    sampling_rate: int = 0
+    num_samples: int = 0
+    silent: bool = False
+    skipped_because: str | None = None
+    stamp: tuple[int, int] = (0, 0)
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sampling_rate if self.sampling_rate else 0.0
+
+
+def check_all(
+    items: Sequence,
+    examine: Callable[[Any], Track],
+    known: dict[str, Track],
+    keep: Callable[[list[Track]], None],
+    threads: int | None,
+) -> list[Track]:
+    """Check the tracks in their order; what was found is kept every `KEPT_EVERY` tracks, so that a kill costs no more."""
+    tracks, found, checked = [], dict(known), 0
+    pool = ThreadPoolExecutor(threads or count_cores())
+    try:
+        for track in tqdm(pool.map(examine, items), total=len(items), desc="Checking tracks", unit="track"):
+            tracks.append(track)
+            if known.get(track.name) is not track:
+                found[track.name] = track
+                checked += 1
+                if checked % KEPT_EVERY == 0:
+                    keep(list(found.values()))
+    finally:
+        pool.shutdown(cancel_futures=True)  # one that is interrupted does not check the rest first
+    keep(tracks)
+    return tracks
+
+
+def check_track(name: str, source: AudioSource, min_duration_s: float, check: str) -> Track:
+    """Check one track, by decoding it or by its header alone; what is wrong with it is its `skipped_because`."""
+    try:
+        if check == "full":
+            info, silent = check_audio(source, min_duration_s)
+        else:
+            info, silent = read_info(source), False
+            require_duration(info, min_duration_s)
+    except AudioError as error:
+        return Track(name, skipped_because=str(error))
+    return Track(name, info.sampling_rate, info.num_samples, silent)
+
+
+def read_index(index: str | os.PathLike | None, min_duration_s: float, check: str) -> dict[str, Track]:
+    """What `write_index` kept of an equal check, by name, without the tracks that could not be used; {} where there is none."""
+    if index is None or not Path(index).is_file():
+        return {}
+    content = json.loads(Path(index).read_text(encoding="utf-8"))
+    if (content["min_duration_s"], content["check"]) != (min_duration_s, check):
+        return {}
+    # a track that could not be used is asked again: the reason may be gone (FFmpeg installed, a permission given)
+    return {
+        track["name"]: Track(**{**track, "stamp": tuple(track["stamp"])})
+        for track in content["tracks"]
+        if track["skipped_because"] is None
+    }
+
+
+def write_index(index: str | os.PathLike | None, min_duration_s: float, check: str, tracks: list[Track]) -> None:
+    """Keep what a check found, if it is to be kept."""
+    if index is not None:
+        content = {"min_duration_s": min_duration_s, "check": check, "tracks": [asdict(track) for track in tracks]}
+        write_atomically(index, json.dumps(content))
