@@ -5,6 +5,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 
+from mert_hf.command_line import run_tool
 from mert_hf.errors import InputError
 
 # Masked accuracy below which nothing is concluded; chance is 0.1 % with 1024 codes.
@@ -67,10 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     difference.set_defaults(run=_report_window_differences)
 
     arguments = parser.parse_args(argv)
-    try:
-        arguments.run(arguments)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run_tool(lambda: arguments.run(arguments))
 
 
 def _convert(arguments: argparse.Namespace) -> None:

@@ -10,8 +10,6 @@ A cell is a recipe of training/cells, or a YAML file of yours; --cells names som
 import argparse
 import json
 import logging
-import sys
-import warnings
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import parse_flag_from_env
 from huggingface_hub import constants
 
+from mert_hf.command_line import run_tool
 from mert_hf.comparison.bench import Bench, judge_cell, train_cell
 from mert_hf.comparison.cells import Cell, Music, cell_names, read_cells
 from mert_hf.comparison.plots import plot_comparison
@@ -99,6 +98,9 @@ def run_cell(cell: Cell, bench: Bench) -> dict:
     except TrainingFailedError as failure:
         logger.warning("%s failed: %s", cell.name, failure)
         return describe_failure(cell, str(failure))
+    except Interrupted:
+        logger.warning("The same line goes on from there.")
+        raise
     judged = judge_cell(cell, bench)
     logger.info("Judged in %.0f s", judged["judged_s"])
     return describe_cell(cell, trained, judged)
@@ -148,11 +150,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    try:
-        main()
-    except Interrupted:
-        print("Stopped; the same line goes on from there.", file=sys.stderr)
-        raise
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run_tool(main)

@@ -8,15 +8,13 @@ the confusion matrix end up in output_dir.
 """
 
 import logging
-import sys
-import warnings
 from pathlib import Path
 
 from transformers import set_seed
 
+from mert_hf.command_line import run_tool
 from mert_hf.engine.plots import plot_confusion_matrix
 from mert_hf.engine.settings import parse_command_line
-from mert_hf.errors import InputError
 from mert_hf.finetuning.run import (
     adapt,
     build_model,
@@ -60,8 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run_tool(main)

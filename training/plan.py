@@ -6,12 +6,12 @@ Nothing is run: time follows from the model's shape and from the share of the GP
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
 
 from mert_hf import MERTForPreTraining
+from mert_hf.command_line import run_tool
 from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.plan import keep_global_batch, plan_run
 from mert_hf.engine.pretrain_settings import PretrainSettings
@@ -51,7 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run_tool(main)

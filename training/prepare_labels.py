@@ -7,18 +7,16 @@ takes the settings of pretrain.py and writes data.labels; pretrain.py with the s
 the same command goes on where it was; tracks that are added later get their labels by the same command as well.
 """
 
-import errno
 import json
 import logging
-import sys
 import time
-import warnings
 from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from mert_hf.command_line import run_tool
 from mert_hf.data.crops import RandomCrops
 from mert_hf.data.label_store import LabelFolder, LabelStore
 from mert_hf.data.source import CorpusClips
@@ -101,12 +99,4 @@ def prepare(settings: PretrainSettings, folder: LabelFolder, accelerator: Accele
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        sys.exit(f"error: the disk is full ({error.filename or 'data.labels'}); make room and give the same command again.")
+    run_tool(main)

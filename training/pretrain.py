@@ -7,20 +7,17 @@ Without data.folder, small synthetic music is rendered and trained on. The train
 format, the metrics and a report with pictures end up in output_dir.
 """
 
-import errno
-import sys
-import warnings
 from pathlib import Path
 
 from accelerate import PartialState
 
+from mert_hf.command_line import run_tool
 from mert_hf.engine.jobs import make_job
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.publication import plan_publication
 from mert_hf.engine.run import pretrain
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import parse_command_line
-from mert_hf.errors import InputError
 
 RECIPES = Path(__file__).parent / "recipes"
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
@@ -58,12 +55,4 @@ def print_summary(results: dict, run: RunFolder) -> None:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        sys.exit(f"error: the disk is full ({error.filename or 'output_dir'}); make room and go on with --training.resume.")
+    run_tool(main, "go on with --training.resume")

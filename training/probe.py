@@ -9,7 +9,6 @@ download; "marble" and "deezer" need their datasets, see --check. What was done 
 
 import argparse
 import logging
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from huggingface_hub import constants
 
+from mert_hf.command_line import run_tool
 from mert_hf.data.synthetic.benchmark import RENDERERS
 from mert_hf.errors import InputError
 from mert_hf.probing.encoders import LogMel, load_encoder
@@ -126,7 +126,4 @@ def check(tasks: list, data: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run_tool(main)

@@ -6,14 +6,13 @@ Log in before with `hf auth login`. With --dry-run everything is checked and sho
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
 import mert_hf  # noqa: F401, makes transformers know MERT
-from mert_hf.errors import InputError
+from mert_hf.command_line import run_tool
 from mert_hf.hub import require_repo_id, require_write_access, upload
 from mert_hf.model_card import find_facts
 from mert_hf.staging import stage
@@ -62,7 +61,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    run_tool(main)

@@ -193,9 +193,7 @@ def test_mistakes_before_the_labels_are_made(monkeypatch, labels, music_folder, 
     assert (labels / "recipe.yaml").read_text() == recipe
     with monkeypatch.context() as full:
         full.setattr("mert_hf.data.label_store._write_flushed", fill_the_disk)
-        assert "the disk is full (data.labels); make room and give the same" in prepare(
-            *audio, "--data.labels", tmp_path / "full"
-        )
+        assert "the disk is full; make room and give the same" in prepare(*audio, "--data.labels", tmp_path / "full")
     assert prepare(*audio, "--data.labels", tmp_path / "full") is None
     lock = RunLock(labels / "labels.lock")
     lock.acquire()
