@@ -93,6 +93,7 @@ class Updater:
             Draws(self.settings.seed, step, step * len(parts) + part, self.accelerator.process_index)
             for part in range(len(parts))
         ]
+        before = [(buffer, buffer.clone()) for buffer in self.plain_objective.moving_buffers()]
         logs = self.compute_gradient(self._prepare(parts, draws), draws)
         grad_norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm)
         if self.steps_in_backward:
@@ -106,6 +107,9 @@ class Updater:
                 self.optimizer.step()
         elif self.accelerator.scaler is not None:
             self.accelerator.scaler.update()
+        if left_out is not None:
+            for buffer, value in before:
+                buffer.copy_(value)
         self.optimizer.zero_grad()
         self.plain_objective.after_step(step)
         return Update(logs, grad_norm, left_out)

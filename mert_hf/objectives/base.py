@@ -62,6 +62,10 @@ class Objective(nn.Module):
     def after_step(self, step: int) -> None:
         """Move what is not moved by gradients."""
 
+    def moving_buffers(self) -> list[torch.Tensor]:
+        """What `forward` itself moves, such as running statistics; an update that is left out puts it back."""
+        return []
+
     def export(self) -> nn.Module:
         """The model to publish."""
         raise NotImplementedError

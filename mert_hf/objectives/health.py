@@ -1,6 +1,7 @@
 """Signs of collapse: a model that maps everything to the same place, or uses a small part of its space."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -54,6 +55,8 @@ class CollapseWatch:
             if name not in numbers:
                 continue
             value = float(numbers[name])
+            if math.isnan(value):
+                continue  # of an update that is left out
             collapsed = not sign.low <= value <= sign.high
             if collapsed and name not in self._warned:
                 self._warned.add(name)
@@ -87,8 +90,11 @@ def measure_spread(embeddings: torch.Tensor) -> torch.Tensor:
 def measure_rank(embeddings: torch.Tensor) -> torch.Tensor:
     """() effective rank of centred embeddings (clips, hidden): exp of the entropy of their singular values.
 
-    Roy and Vetterli, "The effective rank", 2007; at most min(clips - 1, hidden); 0 where all are equal.
+    Roy and Vetterli, "The effective rank", 2007; at most min(clips - 1, hidden); 0 where all are equal, NaN where one is not
+    finite.
     """
+    if not embeddings.isfinite().all():  # an eigenvalue decomposition would raise
+        return embeddings.new_tensor(torch.nan, dtype=torch.float32)
     centred = embeddings.double() - embeddings.double().mean(0)
     gram = centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred
     scale = gram.diagonal().sum()

@@ -119,6 +119,10 @@ class MultiView(Objective):
             self._watch.look(self._health, step)
         self.steps.fill_(step + 1)
 
+    def moving_buffers(self) -> list[torch.Tensor]:
+        """Running statistics of batch normalisation, and what a method keeps beside them."""
+        return list(self.buffers())
+
     def export(self) -> MultiViewModel | MERTModel:
         """The encoder."""
         return self.encoder.model

@@ -7,15 +7,20 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
+from multiview_runs import make_multiview
+from sounds import make_tones
 from transformers.models.hubert.modeling_hubert import HubertEncoderStableLayerNorm
 
+from mert_hf.data.crops import AudioBatch
 from mert_hf.engine import devices
 from mert_hf.engine.initial_weights import build_config, build_model
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import PretrainSettings, TeacherSettings, TrainingSettings
 from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.updates import Updater
 from mert_hf.errors import TrainingFailedError
 from mert_hf.modeling_mert import MERTDeepNormEncoderLayer
+from mert_hf.objectives import MULTIVIEW_OBJECTIVES
 
 TINY = dict(
     hidden_size=32,
@@ -80,6 +85,25 @@ def test_a_spike_is_left_out_counted_and_the_weights_stay(make_trainer, monkeypa
     assert before
     assert (progress.skipped_steps, progress.spike_steps, progress.left_out_in_a_row) == (1, 1, 0)
     assert read_metrics(trainer.run.metrics)[-1]["spike_steps"] == 1
+
+
+@pytest.mark.parametrize("name", sorted(MULTIVIEW_OBJECTIVES))
+def test_nothing_is_kept_of_an_update_without_a_finite_loss(name):
+    """Running statistics, a centre, the use of prototypes: they would make every later loss NaN."""
+    objective = make_multiview(name).train()
+    updater = Updater(objective, TrainingSettings(batch_size=4), Accelerator(cpu=True))
+    pairs = torch.from_numpy(make_tones(4 * 2 * 1.0, 16000)).view(4, 2, -1)
+    broken = pairs.clone()
+    broken[1] = torch.inf
+    before = {key: value.clone() for key, value in objective.state_dict().items()}
+    update = updater.update([AudioBatch(broken, [])], 0)  # the signs of collapse are measured in this one
+    assert update.left_out == "no finite gradient" and not update.logs["loss"].isfinite()
+    after = objective.state_dict()
+    after.pop("steps")
+    assert [key for key, value in after.items() if not value.equal(before[key])] == []
+    assert updater.update([AudioBatch(pairs, [])], 1).left_out is None
+    assert all(value.isfinite().all() for value in objective.state_dict().values())
+    assert not objective.encoder.model.bn1.running_mean.equal(before["encoder.model.bn1.running_mean"])
 
 
 def test_of_deepspeed_only_a_step_that_it_left_out_counts_as_left_out(make_trainer, monkeypatch):
