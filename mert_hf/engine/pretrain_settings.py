@@ -53,7 +53,7 @@ class TeacherSettings:
     )
     codebook_sizes: list[int] = setting([1024] * 8, "codes of each codebook (EnCodec at 6 kbit/s: 8 x 1024)")
     features: list[str] = setting(["log_mel"], "what k-means codes: log_mel, chroma, mfcc, hidden_states")
-    feature_options: dict[str, Any] = setting({}, "arguments of the features by name")
+    feature_options: dict[str, Any] = setting({}, "arguments of the features by name; null takes back what a base recipe says")
     fit_s: float = setting(3600.0, "seconds of audio to fit the codebooks on")
     folder: str | None = setting(
         None, "a fitted k-means teacher to use instead of fitting one; the codec (a folder, or facebook/encodec_24khz)"
@@ -61,6 +61,7 @@ class TeacherSettings:
     online: bool = setting(False, "make the codes on the fly although data.labels is given (without labels they always are)")
 
     def __post_init__(self):
+        self.feature_options = {name: options for name, options in self.feature_options.items() if options is not None}
         _positive("teacher", self, "fit_s")
         require(
             self.kind != "codec" or self.folder is not None,

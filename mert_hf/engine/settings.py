@@ -1,7 +1,8 @@
 """Settings of a script: a dataclass, filled from a recipe (YAML) and then from the command line, every key checked.
 
 A recipe holds only what differs from its `base` (a recipe beside it, or by name), or from the defaults of the dataclass. On the
-command line any key is `--section.key value`; an unknown key, wherever it stands, is an error that names near ones.
+command line any key is `--section.key value`; an unknown key, wherever it stands, is an error that names near ones. Of free
+dictionaries, such as `model`, recipes and `--model.key value` set single keys; `--model "{key: value}"` replaces the whole.
 """
 
 import argparse
@@ -100,6 +101,8 @@ def read_settings(
         # a name is taken as it stands: YAML would read "no" as false
         plain = types.get(key) in (str, str | None) or typing.get_origin(types.get(key)) is typing.Literal
         value = (None if text == "null" else text) if plain else _parse_value(text)
+        if typing.get_origin(types.get(key)) is dict:
+            OmegaConf.update(config, key, {}, merge=False)
         config = _merge(config, _nest(key, value), f"--{key} {text}")
     try:
         return OmegaConf.to_object(config)

@@ -41,6 +41,22 @@ def test_command_line_over_recipe_over_base_over_defaults(parse):
     assert settings == Outer({"size": 3, "depth": 2}, Inner(500, 1.0, [7, 8]))
     assert parse("--recipe", "long", "--inner.steps", "4").inner.steps == 4
     assert parse() == Outer()
+    # given whole, a free dictionary is replaced; keys that are given beside it are set in the new one, wherever they stand
+    assert parse("--recipe", "long", "--model", "{depth: 2}").model == {"depth": 2}
+    assert parse("--recipe", "long", "--model", "{}").model == {}
+    assert parse("--recipe", "long", "--model.width", "5", "--model", "{depth: 2}").model == {"depth": 2, "width": 5}
+
+
+def test_features_of_a_recipe_can_be_replaced(tmp_path):
+    recipes = Path(__file__).parents[2] / "training" / "recipes"
+    whole = ("--teacher.features", "[mfcc]", "--teacher.feature_options", "{mfcc: {coefficients: 20}}")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "base: quickstart\nteacher: {features: [mfcc], feature_options: {log_mel: null, mfcc: {coefficients: 20}}}\n"
+    )
+    for arguments in (("--recipe", "quickstart", *whole), ("--recipe", str(mine))):
+        teacher = parse_command_line(PretrainSettings, recipes, "", arguments).teacher
+        assert (teacher.features, teacher.feature_options) == (["mfcc"], {"mfcc": {"coefficients": 20}})
 
 
 def test_values_are_taken_by_their_type(parse):
