@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from mert_hf.audio_containers import last_ogg_page_is_cut, mp3_declares_length, mp3_varies_bitrate
+from mert_hf.audio_containers_mert import MP3_WOULD_BE_CUT, last_ogg_page_is_cut, mp3_declares_length, mp3_varies_bitrate
 from mert_hf.errors import InputError
 
 AudioSource = str | os.PathLike | bytes
@@ -226,10 +226,7 @@ class _SoundfileReader:
         if self._file.format not in ("MPEG", "MP3") or mp3_declares_length(self._source):
             return False
         if mp3_varies_bitrate(self._source):
-            raise AudioError(
-                "an mp3 of variable bit rate that does not tell its length, so part of it would be lost; write it anew:"
-                " ffmpeg -i old.mp3 -c copy new.mp3"
-            )
+            raise AudioError(MP3_WOULD_BE_CUT)
         return True
 
     def read(self, start: int, num_samples: int) -> np.ndarray:

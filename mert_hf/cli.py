@@ -135,8 +135,10 @@ def _report_code_offset(arguments: argparse.Namespace) -> None:
 def _export_onnx(arguments: argparse.Namespace) -> None:
     from mert_hf.export import export_onnx, load_for_export
 
-    export_onnx(load_for_export(arguments.model), arguments.file, arguments.all_layers)
-    print(f"{arguments.file}: input_values (batch, samples) float32, mono, at the model's rate")
+    model, extractor = load_for_export(arguments.model)
+    export_onnx(model, extractor, arguments.file, arguments.all_layers)
+    scaled = "; the file scales each clip to zero mean and unit variance" if extractor.do_normalize else ""
+    print(f"{arguments.file}: input_values (batch, samples) float32, mono, at {model.config.sample_rate} Hz{scaled}")
 
 
 def _export_checkpoint(arguments: argparse.Namespace) -> None:

@@ -1,20 +1,26 @@
 """`pipeline("feature-extraction")` for MERT: a file, bytes or a waveform in, the frames' features out."""
 
 import base64
+import io
 import os
 
 import numpy as np
 import torch
+from huggingface_hub import get_session
 from transformers import AutoModel
 from transformers.audio_utils import load_audio
 from transformers.pipelines.base import ChunkPipeline
 
+from .audio_containers_mert import MP3_WOULD_BE_CUT, mp3_would_be_cut
 from .windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, join_windows, plan_windows
 
 try:
     import soxr
 except ImportError:
     soxr = None
+
+# Longest wait for the next bytes of a URL, as in transformers.
+DOWNLOAD_TIMEOUT_S = 10.0
 
 
 class MERTFeatureExtractionPipeline(ChunkPipeline):
@@ -112,16 +118,17 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
 
 def _to_waveform(inputs, sampling_rate: int) -> np.ndarray:
     if isinstance(inputs, (bytes, bytearray)):
-        if not inputs:
-            raise ValueError("cannot read the bytes as audio: there are none.")
-        encoded = "data:audio/unknown;base64," + base64.b64encode(inputs).decode("ascii")
-        return _load(encoded, sampling_rate, "the bytes")
+        return _decode(bytes(inputs), sampling_rate, "the bytes")
     if isinstance(inputs, (str, os.PathLike)):
         source = os.fspath(inputs)
+        if source.startswith(("http://", "https://")):
+            return _decode(_fetch(source), sampling_rate, source)
+        if source.startswith("data:"):
+            return _decode(base64.b64decode(source.partition(",")[2]), sampling_rate, "the data")
         # transformers would try to decode the name of a missing file as base64
-        if not source.startswith(("http://", "https://", "data:")) and not os.path.isfile(source):
+        if not os.path.isfile(source):
             raise ValueError(f"cannot read {source} as audio: there is no such file.")
-        return _load(source, sampling_rate, source)
+        return _decode(source, sampling_rate, source)
     if isinstance(inputs, dict):
         return waveform_from_dict(inputs, sampling_rate)
     if isinstance(inputs, torch.Tensor):
@@ -164,7 +171,21 @@ def waveform_from_dict(audio: dict, sampling_rate: int) -> np.ndarray:
     return soxr.resample(waveform, rate, sampling_rate, quality="HQ")
 
 
-def _load(source: str, sampling_rate: int, name: str) -> np.ndarray:
+def _fetch(url: str) -> bytes:
+    response = get_session().get(url, timeout=DOWNLOAD_TIMEOUT_S)
+    response.raise_for_status()
+    return response.content
+
+
+def _decode(source: str | bytes, sampling_rate: int, name: str) -> np.ndarray:
+    """The audio of a file, given by its path or as bytes, (samples,) at `sampling_rate`."""
+    encoded = isinstance(source, bytes)
+    if encoded and not source:
+        raise ValueError(f"cannot read {name} as audio: there are none.")
+    if mp3_would_be_cut(io.BytesIO(source) if encoded else source):
+        raise ValueError(f"cannot read {name} as audio: {MP3_WOULD_BE_CUT}.")
+    if encoded:
+        source = "data:audio/unknown;base64," + base64.b64encode(source).decode("ascii")
     # soundfile first: the features of a file must not depend on whether FFmpeg, with its own resampler, is installed
     try:
         return load_audio(source, sampling_rate=sampling_rate, backend="soundfile")
@@ -172,7 +193,7 @@ def _load(source: str, sampling_rate: int, name: str) -> np.ndarray:
         try:
             return load_audio(source, sampling_rate=sampling_rate, backend="torchcodec")
         except (ImportError, RuntimeError):
-            reason = "" if source.startswith("data:") else f": {unreadable}"
+            reason = "" if encoded else f": {unreadable}"
             raise ValueError(f"cannot read {name} as audio{reason}") from None
 
 

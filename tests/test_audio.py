@@ -4,7 +4,7 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
-from sounds import make_tones
+from sounds import make_tones, remove_mp3_length, write_variable_mp3
 
 from mert_hf.audio import AudioError, check_audio, read_audio, read_info
 
@@ -76,20 +76,11 @@ def test_a_wav_whose_size_was_not_known_when_it_was_written_is_whole(tmp_path):
     assert check_audio(file)[0].duration_s == pytest.approx(6.0)
 
 
-def without_length(file):
-    """An mp3 whose tag with the length is gone, behind 32 KiB of picture, which a guess counts as music."""
-    content = file.read_bytes()
-    marks = [place for tag in (b"Xing", b"Info") if (place := content.find(tag, 0, 4096)) >= 0]
-    assert marks, "the encoder wrote no length; the test needs one to remove"
-    cover = b"ID3\x04\x00\x00" + bytes([0, 2, 0, 0]) + bytes(2 << 14)
-    file.write_bytes(cover + content[: marks[0]] + b"\0\0\0\0" + content[marks[0] + 4 :])
-
-
 def test_the_length_of_an_mp3_that_does_not_tell_it_is_counted(tmp_path):
     file = tmp_path / "bare.mp3"
     tones = np.stack([make_tones(6.0, 44100, seed) for seed in range(2)], axis=1)
     soundfile.write(file, tones, 44100, bitrate_mode="CONSTANT", compression_level=0.5)
-    without_length(file)
+    remove_mp3_length(file)
     assert soundfile.info(file).frames / 44100 != pytest.approx(6.0, abs=0.2)
     assert check_audio(file)[0].duration_s == pytest.approx(6.0, abs=0.1)
     assert read_info(file).duration_s == pytest.approx(6.0, abs=0.1)
@@ -104,10 +95,9 @@ def test_the_length_of_an_mp3_that_does_not_tell_it_is_counted(tmp_path):
 def test_an_mp3_of_unknown_length_and_variable_bit_rate_is_refused_not_cut(tmp_path):
     """libsndfile would guess too short a length from a quiet beginning and silently read no further."""
     file = tmp_path / "variable.mp3"
-    tones = np.concatenate([1e-3 * make_tones(3.0, 44100), make_tones(9.0, 44100) + 0.1 * np.random.randn(9 * 44100)])
-    soundfile.write(file, tones, 44100, bitrate_mode="VARIABLE", compression_level=0.5)
+    write_variable_mp3(file)
     assert check_audio(file)[0].duration_s == pytest.approx(12.0, abs=0.1)
-    without_length(file)
+    remove_mp3_length(file)
     for function in (check_audio, read_info, read_audio):
         with pytest.raises(AudioError, match="variable bit rate that does not tell its length.*ffmpeg -i"):
             function(file)

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,10 @@ def test_a_classifier_is_shown_as_one():
     assert card.data.pipeline_tag == "audio-classification"
     assert 'classify = pipeline("audio-classification", model="user/name", trust_remote_code=True)' in card.text
     assert "feature-extraction" not in card.text
+    assert "scored by" not in card.text
+    scored = render(config=config, results={"clip_s": 5.0}).text
+    assert "hears a song as one clip; the model was trained on clips of 5 s, and scored by the mean of its outputs" in scored
+    with_package, with_transformers = re.findall(r"```python\n(.*?)```", scored, re.DOTALL)[:2]
+    assert 'classify(read_audio("song.mp3", 24000))' in with_package  # decoded by what is installed with the package
+    assert "the program ffmpeg, which must be installed" in with_transformers
+    assert "`pip install -e .` in a clone" in scored.split("```")[0]

@@ -1,8 +1,14 @@
+import base64
+import functools
+import http.server
+import threading
+
 import numpy as np
 import pytest
 import soundfile
 import torch
-from sounds import make_tones
+from huggingface_hub.errors import HTTPError
+from sounds import make_tones, remove_mp3_length, write_variable_mp3
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizer, FeatureExtractionPipeline, pipeline
 
 from mert_hf import MERTFeatureExtractionPipeline, MERTFeatureExtractor, MERTForPreTraining
@@ -89,6 +95,51 @@ def test_a_file_that_is_no_audio_is_an_error(folder, tmp_path):
     file.write_text("not audio")
     with pytest.raises(ValueError, match=r"cannot read .*notes\.wav as audio"):
         pipeline("feature-extraction", model=str(folder))(str(file))
+
+
+@pytest.fixture
+def address(tmp_path, monkeypatch):
+    """Of this machine, where the files of the temporary folder can be fetched."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_an_mp3_is_heard_whole_or_refused_however_it_is_given(folder, tmp_path, address):
+    """libsndfile would silently end after 7 of 12 seconds."""
+    file, url = tmp_path / "variable.mp3", f"{address}/variable.mp3"
+    write_variable_mp3(file)
+    tag = b"ID3\x04\x00\x00\x00\x00\x00\x14" + bytes(20)
+    file.write_bytes(tag + tag + file.read_bytes())  # programs that put theirs in front of another's
+    extract = pipeline("feature-extraction", model=str(folder))
+
+    def ways():
+        content = file.read_bytes()
+        return str(file), file, content, url, "data:audio/mpeg;base64," + base64.b64encode(content).decode()
+
+    whole = [extract(way, return_tensors=True) for way in ways()]
+    assert whole[0].shape[1] == pytest.approx(900, abs=8)
+    assert all(torch.equal(features, whole[0]) for features in whole)
+    remove_mp3_length(file)
+    for way in ways():
+        with pytest.raises(
+            ValueError, match=r"cannot read .* as audio: an mp3 of variable bit rate .* would be lost; .*ffmpeg -i"
+        ):
+            extract(way)
+    with pytest.raises(HTTPError, match="404"):
+        extract(f"{address}/missing.mp3")
+
+
+def test_a_flac_behind_a_tag_of_mp3_is_no_mp3(folder, tmp_path):
+    file = tmp_path / "song.flac"
+    soundfile.write(file, make_tones(1.0, 24000), 24000)
+    extract = pipeline("feature-extraction", model=str(folder))
+    expected = extract(file, return_tensors=True)
+    file.write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x14" + bytes(20) + file.read_bytes())
+    torch.testing.assert_close(extract(file, return_tensors=True), expected)
 
 
 def test_an_unknown_option_names_those_there_are(folder):

@@ -95,6 +95,7 @@ def test_the_two_commands_are_one_line_each():
     lines = [line for block in blocks("bash", README) for line in block.splitlines() if line.startswith("pip install")]
     extras = [line for line in lines if "&&" not in line]
     assert extras == [f'pip install -e ".[{extra}]"' for extra in ("finetune", "onnx")]
+    assert README.index("`pip install -e .`") < README.index("```python")  # said before it is needed
     lines = [line for line in lines if line not in extras]
     assert len(lines) == 2
     assert '".[train]" && accelerate launch' in lines[0]

@@ -23,7 +23,7 @@ from mert_hf.teachers import CodeTeacher
 
 logger = logging.getLogger(__name__)
 
-# Pieces that are read before they are asked for: the longest, ten minutes for a codec, take 58 MB each.
+# Pieces that are read before they are asked for: the longest, fifteen minutes for a codec, take 86 MB each.
 PIECES_AHEAD = 4
 READING_THREADS = 2
 # Crops whose codes are compared with the stored ones when all is done.

@@ -237,6 +237,7 @@ def measure(trainer: Trainer, data: LabelledCorpus, settings: FinetuneSettings, 
         "split": data.split_by,
         "classes": data.labels.names,
         "problem_type": problem_type,
+        "clip_s": settings.data.clip_s,
         "base": settings.model.base,
         "random_weights": settings.model.random_weights,
         "method": settings.model.method,
@@ -258,11 +259,11 @@ def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, folder: Path, 
         model = model.merge_and_unload()
     model.save_pretrained(folder / "model")
     extractor.save_pretrained(folder / "model")
-    write_atomically(folder / "model" / "README.md", _card(results))
+    write_atomically(folder / "model" / "README.md", _card(results, folder / "model", extractor.sampling_rate))
     write_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")
 
 
-def _card(results: dict[str, Any]) -> str:
+def _card(results: dict[str, Any], model: Path, sampling_rate: int) -> str:
     lines = ["---", "library_name: transformers", "pipeline_tag: audio-classification", "tags: [mert, music]"]
     lines += [f"base_model: {results['base']}"] if not Path(results["base"]).exists() else []
     lines += [f"license: {results['base_licence']}"] if results["base_licence"] else []
@@ -272,8 +273,11 @@ def _card(results: dict[str, Any]) -> str:
     lines += ["| score | this model | without hearing |", "| --- | --- | --- |"]
     chance = results["test_without_hearing"]
     lines += [f"| {name} | {value:.4f} | {chance[name]:.4f} |" for name, value in results["test"].items()]
-    lines += ["", "```python", "import mert_hf", "from transformers import pipeline", ""]
-    lines += ['pipeline("audio-classification", model="this repository")("song.mp3")', "```", ""]
+    lines += ["", f"The scores are of the mean over a track's clips of {results['clip_s']:g} s; below, a song is heard as one."]
+    lines += ["Install mert_hf with `pip install -e .` in a clone of its repository.", ""]
+    lines += ["```python", "import mert_hf", "from mert_hf.audio import read_audio", "from transformers import pipeline", ""]
+    lines += [f'classify = pipeline("audio-classification", model={json.dumps(str(model), ensure_ascii=False)})']
+    lines += [f'classes = classify(read_audio("song.mp3", {sampling_rate}))', "```", ""]
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ class CodeTeacher(nn.Module):
         codebook_sizes: codes of each codebook.
         frame_local: whether a frame's codes depend on the audio within `context_samples` alone.
         context_samples: audio a frame wants to hear on either side, a multiple of the hop.
-        piece_s: longest stretch of a track, in seconds, that is coded at once.
+        piece_s: length in seconds of the pieces that long tracks are coded in; see [`CodeTeacher.pieces`].
     """
 
     kind: str
@@ -57,9 +57,13 @@ class CodeTeacher(nn.Module):
         return digest.hexdigest()
 
     def pieces(self, num_samples: int) -> list[tuple[int, int]]:
-        """First sample and the one behind the last of each piece that a track is coded in, with the audio around it."""
+        """First sample and the one behind the last of each piece that a track is coded in, with the audio around it.
+
+        Pieces of `piece_s`; the last takes the rest, less than twice that. Where frames hear more than `context_samples`, a
+        track shorter than three pieces is coded at once: a codec's below fifteen minutes.
+        """
         piece = math.ceil(self.piece_s * self.frame_rate) * round(self.sampling_rate / self.frame_rate)
-        # the last piece takes the rest, so that no piece is too short to be heard
+        # no piece is too short to be heard
         count = max(num_samples // piece, 1)
         if not self.frame_local and count == 2:
             count = 1
@@ -70,7 +74,7 @@ class CodeTeacher(nn.Module):
         """Code a whole track in bounded memory, piece by piece, each with `context_samples` of audio on either side.
 
         For frame-local teachers the codes are those of the track coded at once. For the others, the edges of the pieces hear
-        less of what lay before than they would have; a track no longer than two pieces is coded at once.
+        less of what lay before than they would have.
 
         Returns:
             (codebooks, frames) int64.

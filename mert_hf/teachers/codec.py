@@ -18,8 +18,8 @@ class CodecTeacher(CodeTeacher):
     """The first codebooks of a codec (EnCodec at 24 kHz: 75 Hz, 1024 codes, 8 codebooks at 6 kbit/s: MERT, section 3.2).
 
     The official labels are of whole files. EnCodec's encoder carries state from the beginning of what it hears (an LSTM), so
-    the codes of a crop are not those of the whole file, and the pieces that very long files (over ten minutes) are coded in
-    differ a little from the whole as well; they begin `CONTEXT_S` early to make that small.
+    the codes of a crop are not those of the whole file, and the pieces of five minutes that files of fifteen minutes and more
+    are coded in differ a little from the whole as well; they begin `CONTEXT_S` early to make that small.
 
     Args:
         codec: a codec model of transformers whose `encode` gives `audio_codes` (EnCodec, DAC, X-Codec, Mimi).

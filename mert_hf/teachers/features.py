@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 
 from mert_hf.errors import InputError
+from mert_hf.normalisation import normalise_clips
 from mert_hf.spectra_mert import Chromagram, LogMelSpectrum
 
 # Longest stretch of a track whose spectra are computed at once.
@@ -127,8 +128,7 @@ class HiddenStatesFeature(nn.Module):
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, frames, hidden) float32; frames as the encoder's convolutions count them."""
         if self.normalize:
-            centred = waveform - waveform.mean(-1, keepdim=True)
-            waveform = centred / (centred.square().mean(-1, keepdim=True) + 1e-7).sqrt()
+            waveform = normalise_clips(waveform)
         return self.model(waveform, output_hidden_states=True).hidden_states[self.layer].float()
 
 

@@ -9,11 +9,15 @@ import pytest
 import soundfile
 import torch
 from sounds import make_tones
+from transformers import pipeline
 
 from hub.client import ROOT
+from mert_hf import MERTFeatureExtractor, MERTForSequenceClassification
+from mert_hf.finetuning.settings import LabelledDataSettings
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
 USE, MODEL = BLOCKS[:2]
+(CLASSIFY,) = [block for block in BLOCKS if "audio-classification" in block]
 
 
 @pytest.fixture
@@ -47,3 +51,19 @@ def test_the_model_itself_gives_all_layers(with_published_models):
     exec(MODEL, names)
     assert len(names["states"]) == with_published_models["num_hidden_layers"] + 1
     assert names["states"][0].shape == (2, 74, with_published_models["hidden_size"])
+
+
+def test_a_file_is_classified_without_the_program_ffmpeg(tiny_config, tmp_path, monkeypatch):
+    tiny_config.num_labels = 3
+    model = tmp_path / "runs" / "genres" / "model"
+    MERTForSequenceClassification(tiny_config).save_pretrained(model)
+    MERTFeatureExtractor().save_pretrained(model)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    soundfile.write("song.mp3", make_tones(2.0, 44100), 44100)
+    names = {"pipeline": pipeline}
+    exec(CLASSIFY, names)
+    assert sum(found["score"] for found in names["classes"]) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="ffmpeg was not found"):
+        names["classify"]("song.mp3")
+    assert f"clips of `--data.clip_s`, {LabelledDataSettings().clip_s:g} s" in (ROOT / "README.md").read_text()

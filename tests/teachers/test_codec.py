@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -94,6 +95,21 @@ def test_long_tracks_are_coded_in_pieces_that_hear_what_lay_before(folder):
     assert (pieces == whole).mean() > 0.98
     teacher.context_samples = 0
     assert (teacher.encode_track(read, len(waveform)) == whole).mean() < 0.95
+
+
+def test_a_codec_codes_what_is_shorter_than_fifteen_minutes_at_once_and_more_in_pieces_of_five(folder):
+    """As the page on training says."""
+    teacher, minute = CodecTeacher.from_pretrained(folder, 2), 60 * 24000
+    assert teacher.pieces(15 * minute - 1) == [(0, 15 * minute - 1)]
+    around = 2 * 24000
+    for stop in (15 * minute, 20 * minute - 1):  # the last piece takes the rest
+        assert teacher.pieces(stop) == [
+            (0, 5 * minute + around),
+            (5 * minute - around, 10 * minute + around),
+            (10 * minute - around, stop),
+        ]
+    page = (Path(__file__).parents[2] / "training" / "README.md").read_text().replace("\n", " ")
+    assert "files of fifteen minutes and more are coded in pieces of five" in page
 
 
 def test_fingerprints_tell_codecs_and_weights_apart(folder, dac):

@@ -81,7 +81,15 @@ def test_from_a_folder_of_labels_to_a_measured_model(monkeypatch, capsys, base, 
     assert results["test_without_hearing"]["accuracy"] == 0.5
     assert results["split"] == "drawn by tracks; equal files stay together"
     assert (out / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
-    assert f"| accuracy | {results['test']['accuracy']:.4f} | 0.5000 |" in (out / "model" / "README.md").read_text()
+    card = (out / "model" / "README.md").read_text()
+    assert f"| accuracy | {results['test']['accuracy']:.4f} | 0.5000 |" in card
+    assert "mean over a track's clips of 0.5 s" in card
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("song.mp3", make_tones(1.0, 44100), 44100)
+    names = {}
+    monkeypatch.setenv("PATH", "")  # without the program ffmpeg
+    exec(card.split("```python\n")[1].split("```")[0], names)
+    assert {one["label"] for one in names["classes"]} == {"calm", "wild"}
     model = AutoModelForAudioClassification.from_pretrained(out / "model").eval()
     assert type(model) is MERTForSequenceClassification
     assert {one["label"] for one in pipeline("audio-classification", model=str(out / "model"))(make_tones(1, 24000))} == {
