@@ -79,6 +79,13 @@ def test_mistakes_are_told_in_a_line(run, arguments, message):
     assert "\n" not in str(stopped.value)
 
 
+def test_a_package_that_is_missing_is_named_before_the_work(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("mert_hf.probing.results.PACKAGES", ("torch", "package-that-is-missing"))
+    with pytest.raises(SystemExit) as stopped:
+        run("--suite", "synthetic", "--model", "nowhere/at-all", "--output", tmp_path)
+    assert str(stopped.value) == 'error: judging needs package-that-is-missing: pip install "mert_hf[train]"'
+
+
 def test_check_says_what_is_there_and_what_is_not(run, tmp_path, capsys):
     run("--suite", "synthetic", "--tasks", "synthetic_key", "--check", "--data", tmp_path)
     assert capsys.readouterr().out == "synthetic_key: ready\n"
