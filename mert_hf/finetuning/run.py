@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import OmegaConf
 from transformers import AutoConfig, AutoFeatureExtractor, EvalPrediction, Trainer, TrainingArguments
 
@@ -135,7 +136,9 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSe
         seed_torch(settings.training.seed, "weights")
         built = MERTForSequenceClassification(config)
         if not model.random_weights:
-            pretrained, loaded = type(built.mert).from_pretrained(base, config=config, output_loading_info=True)
+            pretrained, loaded = type(built.mert).from_pretrained(
+                base, config=config, dtype=torch.float32, output_loading_info=True
+            )
             if loaded["missing_keys"]:
                 raise InputError(f"model.base={base!r} lacks weights: {', '.join(sorted(loaded['missing_keys'])[:3])}.")
             built.mert = pretrained

@@ -130,11 +130,12 @@ def load_encoder(
         extractor = AutoFeatureExtractor.from_pretrained(source, revision=revision)
         config = AutoConfig.from_pretrained(source, revision=revision)
         if random_seed is None:
-            model, info = AutoModel.from_pretrained(source, revision=revision, output_loading_info=True)
+            # float32 as the waveforms are, whatever the weights were stored in
+            model, info = AutoModel.from_pretrained(source, revision=revision, dtype=torch.float32, output_loading_info=True)
             _require_weights(name, info)
         else:
             seed_torch(random_seed, "random weights")
-            model = AutoModel.from_config(config)
+            model = AutoModel.from_config(config, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{name} cannot be loaded as a model: {' '.join(str(error).split())}") from None
     if model.main_input_name != "input_values" or not hasattr(extractor, "sampling_rate"):

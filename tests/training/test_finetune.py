@@ -194,15 +194,18 @@ def test_mistakes_end_with_one_line(monkeypatch, base, music, tmp_path, argument
     assert len(said.splitlines()) == 1
 
 
-def test_a_base_with_a_head_of_other_labels_gives_its_encoder(monkeypatch, caplog, tiny_config, music, tmp_path):
+def test_a_base_in_half_precision_with_a_head_of_other_labels_gives_its_encoder(
+    monkeypatch, caplog, tiny_config, music, tmp_path
+):
     tiny_config.num_labels = 7
-    MERTForSequenceClassification(tiny_config).save_pretrained(tmp_path / "base")
+    MERTForSequenceClassification(tiny_config).bfloat16().save_pretrained(tmp_path / "base")
     MERTFeatureExtractor().save_pretrained(tmp_path / "base")
     out = tmp_path / "run"
     arguments = ["--model.base", tmp_path / "base", "--data.folder", music, "--output_dir", out, "--model.method", "frozen"]
     assert run(monkeypatch, *arguments, *SMALL) is None
     assert "has a head for 7 labels; it is left out, a new one is trained" in caplog.text
-    assert AutoModelForAudioClassification.from_pretrained(out / "model").config.num_labels == 2
+    model = AutoModelForAudioClassification.from_pretrained(out / "model")
+    assert model.config.num_labels == 2 and {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 
 def test_synthetic_labelled_music(tmp_path):
