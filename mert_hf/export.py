@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification,
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.errors import InputError
+from mert_hf.loading import loading
 from mert_hf.modeling_mert import MERTForAudioFrameClassification, MERTForSequenceClassification, MERTPreTrainedModel
 
 logger = logging.getLogger(__name__)
@@ -40,16 +41,12 @@ def load_for_export(name: str | os.PathLike) -> MERTPreTrainedModel:
     Raises:
         InputError: it cannot be loaded or is no MERT.
     """
-    try:
+    with loading(str(name)):
         config = AutoConfig.from_pretrained(name)
         if not isinstance(config, MERTConfig):
             raise InputError(f"{name} is a {config.model_type!r} model; MERT models can be exported.")
         architecture = (config.architectures or [""])[0]
         return CLASSIFIERS.get(architecture, AutoModel).from_pretrained(name, dtype=torch.float32)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be loaded: {' '.join(str(error).split())}") from None
 
 
 def export_onnx(model: MERTPreTrainedModel, file: str | os.PathLike, all_layers: bool = False) -> None:

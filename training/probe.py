@@ -3,8 +3,9 @@
     accelerate launch --quiet --config_file training/launch/one_device.yaml \\
         training/probe.py --model runs/quickstart --suite synthetic --output results/quickstart
 
-Any audio encoder that AutoModel loads can be judged: MERT, HuBERT, wav2vec2, WavLM, data2vec. The suite "synthetic" needs no
-download; "marble" and "deezer" need their datasets, see --check. What was done is kept: run the same line again to go on.
+Any encoder that hears raw audio and that AutoModel loads can be judged: MERT, HuBERT, wav2vec2, WavLM, data2vec. The suite
+"synthetic" needs no download; "marble" and "deezer" need their datasets, see --check. What was done is kept: run the same line
+again to go on.
 """
 
 import argparse

@@ -119,7 +119,7 @@ def test_mert_is_loaded_from_a_folder_of_a_run_without_its_heads(tiny_config, tm
 
 
 def test_models_that_cannot_be_judged_are_refused(tiny_config, tmp_path):
-    with pytest.raises(InputError, match="nowhere cannot be loaded as a model"):
+    with pytest.raises(InputError, match="nowhere cannot be loaded: "):
         load_encoder(str(tmp_path / "nowhere"))
     model = small_model()
     model.save_pretrained(tmp_path / "hubert")

@@ -69,7 +69,7 @@ def test_the_synthetic_suite_from_nothing_to_a_table(run, small_suite, model, tm
         (("--suite", "marble", "--tasks", "genre"), "task 'genre' is unknown; tasks of marble: magnatagatune"),
         (("--suite", "marble", "--renderer", "fluidsynth"), "--renderer belongs to --suite synthetic"),
         (("--suite", "synthetic", "--seeds", "0"), "--seeds must be 1 or more"),
-        (("--suite", "synthetic", "--model", "nowhere/at-all", "--output", "x"), "nowhere/at-all cannot be loaded as a model"),
+        (("--suite", "synthetic", "--model", "nowhere/at-all", "--output", "x"), "nowhere/at-all cannot be loaded: "),
     ],
 )
 def test_mistakes_are_told_in_a_line(run, arguments, message):
