@@ -16,6 +16,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining, MERTForSequenceClassification
 from mert_hf.data.synthetic.tasks import write_labelled_corpus
 from mert_hf.errors import InputError
+from mert_hf.model_card import CardFacts, write_card
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "training" / "finetune.py"
@@ -83,6 +84,8 @@ def test_from_a_folder_of_labels_to_a_measured_model(monkeypatch, capsys, base, 
     assert (out / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
     assert f"| accuracy | {results['test']['accuracy']:.4f} | 0.5000 |" in (out / "model" / "README.md").read_text()
     model = AutoModelForAudioClassification.from_pretrained(out / "model").eval()
+    card = write_card(ROOT / "model_cards" / "template.md", CardFacts(license="mit"), model.config, 1, "user/name", results)
+    assert f"| accuracy | {results['test']['accuracy']:.4g} | 0.5 |" in card.text and f"method {method}" in card.text
     assert type(model) is MERTForSequenceClassification
     assert {one["label"] for one in pipeline("audio-classification", model=str(out / "model"))(make_tones(1, 24000))} == {
         "calm",
