@@ -222,5 +222,13 @@ def test_synthetic_labelled_music(tmp_path):
     write_labelled_corpus(tmp_path / "key", "key", 2, 1.0, seed=5)
     keys = [row.split(",")[1] for row in (tmp_path / "key" / "metadata.csv").read_text().splitlines()[1:]]
     assert keys == [generate_piece([5, index], 1.0).labels.key for index in range(2)]
+    # what is there is kept, and never taken for music of other settings
+    table = (tmp_path / "key" / "metadata.csv").stat().st_mtime_ns
+    write_labelled_corpus(tmp_path / "key", "key", 2, 1.0, seed=5)
+    assert (tmp_path / "key" / "metadata.csv").stat().st_mtime_ns == table
+    given = {"task": "key", "num_pieces": 2, "duration_s": 1.0, "seed": 5, "sampling_rate": 24000}
+    for name, other in {"task": "instrument", "num_pieces": 3, "duration_s": 2.0, "seed": 6, "sampling_rate": 16000}.items():
+        with pytest.raises(InputError, match=f"other settings: {name} is {given[name]!r} there and {other!r} here"):
+            write_labelled_corpus(tmp_path / "key", **{**given, name: other})
     with pytest.raises(InputError, match="no synthetic task 'tempo'; accepted: instrument, key"):
         write_labelled_corpus(tmp_path / "x", "tempo", 1)
