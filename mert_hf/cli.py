@@ -110,13 +110,12 @@ def _convert_deezer(arguments: argparse.Namespace) -> None:
 
 def _report_code_offset(arguments: argparse.Namespace) -> None:
     from mert_hf.convert import measure_code_offset
+    from mert_hf.loading import loading
     from mert_hf.modeling_mert import MERTForPreTraining
     from mert_hf.teachers import CodecTeacher
 
-    try:
+    with loading(arguments.model):
         model, loaded = MERTForPreTraining.from_pretrained(arguments.model, output_loading_info=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{arguments.model} cannot be loaded: {' '.join(str(error).split())}") from None
     if loaded["missing_keys"]:
         raise InputError(f"{arguments.model} holds no pre-training heads; give a folder that mert-hf convert wrote.")
     if arguments.clips < 1:

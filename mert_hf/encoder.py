@@ -18,6 +18,7 @@ from mert_hf.configuration_mert import MERTConfig
 from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.licences import note_licence
+from mert_hf.loading import loading
 from mert_hf.pipeline_mert import waveform_from_dict
 from mert_hf.pooling import POOLS, AllFrames
 from mert_hf.windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, check_window, plan_windows
@@ -299,14 +300,10 @@ def _require_convolutions(config, name: str) -> None:
 
 
 def _load(name: str, dtype: torch.dtype):
-    try:
+    with loading(name):
         model, loaded = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True)
         _require_convolutions(model.config, name)
         feature_extractor = AutoFeatureExtractor.from_pretrained(name)
-    except InputError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{name} cannot be loaded: {' '.join(str(error).split())}") from None
     # the mask embedding hides frames in pre-training; some checkpoints leave it out
     missing = sorted(key for key in loaded["missing_keys"] if not key.endswith("masked_spec_embed"))
     if missing:

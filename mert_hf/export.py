@@ -16,6 +16,7 @@ from transformers import (
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.errors import InputError
+from mert_hf.loading import loading
 from mert_hf.modeling_mert import MERTForAudioFrameClassification, MERTForSequenceClassification, MERTPreTrainedModel
 from mert_hf.normalisation import normalise_clips
 
@@ -51,17 +52,13 @@ def load_for_export(name: str | os.PathLike) -> tuple[MERTPreTrainedModel, Wav2V
     Raises:
         InputError: one of them cannot be loaded, or the model is no MERT.
     """
-    try:
+    with loading(str(name)):
         config = AutoConfig.from_pretrained(name)
         if not isinstance(config, MERTConfig):
             raise InputError(f"{name} is a {config.model_type!r} model; MERT models can be exported.")
         architecture = (config.architectures or [""])[0]
         model = CLASSIFIERS.get(architecture, AutoModel).from_pretrained(name, dtype=torch.float32)
         return model, AutoFeatureExtractor.from_pretrained(name)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be loaded: {' '.join(str(error).split())}") from None
 
 
 def export_onnx(

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from mert_hf.errors import InputError
+from mert_hf.loading import loading
 from mert_hf.model_card import PICTURES, CardFacts, inherit_base, read_results, write_card
 from mert_hf.seeding import generator
 
@@ -63,11 +62,9 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     """
     model_folder, results_folder = _locate(Path(source).expanduser())
     staged = Staged(Path(staging))
-    try:
+    with loading(str(model_folder)):
         model = _load(model_folder)
         extractor = AutoFeatureExtractor.from_pretrained(model_folder)
-    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
-        raise InputError(f"{model_folder} cannot be loaded: {' '.join(str(error).split())}") from None
     _require_finite(model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     staged.checks.append(f"weights: {parameters:,} numbers, all finite")

@@ -101,6 +101,47 @@ def test_evaluation_becomes_a_table_and_a_model_index():
     assert [result.metric_value for result in again.data.eval_results] == [71.25, 51.0]
 
 
+def test_updates_that_were_left_out_are_told_by_their_reason():
+    def updates(**counts):
+        return next(line for line in render(results={**RESULTS, **counts}).text.splitlines() if line.startswith("| Updates |"))
+
+    assert updates(skipped_steps=0, spike_steps=0) == updates() == "| Updates | 12,345 |"
+    assert updates(skipped_steps=3, spike_steps=3).endswith("; 3 of them left out as spikes of the loss or the gradient |")
+    broken = "for a loss or gradient that was not finite |"
+    assert updates(skipped_steps=5, spike_steps=0).endswith(f"; 5 of them left out {broken}")
+    assert updates(skipped_steps=5).endswith(f"; 5 of them left out {broken}")
+    mixed = updates(skipped_steps=5, spike_steps=3)
+    assert mixed.endswith(f"; 3 of them left out as spikes of the loss or the gradient, 2 {broken}")
+
+
+def test_a_fine_tuned_run_shows_what_it_was_trained_on_and_its_test():
+    results = {
+        "test": {"accuracy": 0.875, "macro_f1": 0.8333333},
+        "test_without_hearing": {"accuracy": 0.5, "macro_f1": 0.3333333},
+        "tracks": {"train": 1200, "validation": 4, "test": 8},
+        "split": "given by the column 'split'",
+        "classes": ["calm", "wild"],
+        "base": "/somewhere",
+        "random_weights": False,
+        "method": "lora",
+        "epochs": 2.0,
+        "updates": 1234,
+        "trained_parameters": 56789,
+        "versions": {"torch": "2.14"},
+    }
+    text = render(results=results).text
+    assert "2 outputs: calm, wild. On 8 test tracks (split given by the column 'split')" in text
+    assert "| accuracy | 0.875 | 0.5 |\n| macro_f1 | 0.8333 | 0.3333 |\n" in text
+    assert "| Fine-tuned | method lora, 56,789 trained parameters |\n| Updates | 1,234, in 2 epochs |\n" in text
+    assert (
+        "| Tracks | train 1,200, validation 4, test 8; split given by the column 'split' |\n| Made with | torch 2.14 |\n"
+        in text
+    )
+    assert "has not been evaluated" not in text and "/somewhere" not in text
+    probed = render(results=results, evaluation={"results": ROWS}).text
+    assert "| macro_f1 | 0.8333 | 0.3333 |\n\nFrozen features, probed" in probed and "| GTZAN genre |" in probed
+
+
 def test_pictures_are_shown_only_where_they_are():
     assert "![" not in render(results=RESULTS).text
     card = render(results=RESULTS, evaluation={"results": ROWS}, pictures=["training_curves.png", "layer_heat_map.png"])

@@ -3,8 +3,9 @@
     accelerate launch --quiet --config_file training/launch/one_device.yaml \\
         training/probe.py --model runs/quickstart --suite synthetic --output results/quickstart
 
-Any audio encoder that AutoModel loads can be judged: MERT, HuBERT, wav2vec2, WavLM, data2vec. The suite "synthetic" needs no
-download; "marble" and "deezer" need their datasets, see --check. What was done is kept: run the same line again to go on.
+Any encoder that hears raw audio and that AutoModel loads can be judged: MERT, HuBERT, wav2vec2, WavLM, data2vec. The suite
+"synthetic" needs no download; "marble" and "deezer" need their datasets, see --check. What was done is kept: run the same line
+again to go on.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from mert_hf.data.synthetic.benchmark import RENDERERS
 from mert_hf.errors import InputError
 from mert_hf.probing.encoders import LogMel, load_encoder
 from mert_hf.probing.features import Extraction
-from mert_hf.probing.results import markdown_table
+from mert_hf.probing.results import markdown_table, versions
 from mert_hf.probing.runner import Judging
 from mert_hf.probing.suite import RESULTS, TABLE, load_suite, make_jobs, run_jobs, suited, write_report
 from mert_hf.tasks import SUITES, TASKS, tasks_of
@@ -41,6 +42,7 @@ def main() -> None:
         return
     if arguments.model is None or arguments.output is None:
         raise InputError("--model and --output are needed, or --check alone.")
+    versions()  # what is not installed is said before hours of work
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=2))])
     logging.basicConfig(format="%(message)s", level=logging.INFO if accelerator.is_main_process else logging.ERROR)
     if accelerator.device.type == "cpu":

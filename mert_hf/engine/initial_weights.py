@@ -12,6 +12,7 @@ from mert_hf.configuration_mert import MERTConfig
 from mert_hf.engine.pretrain_settings import InitSettings, PretrainSettings
 from mert_hf.engine.settings import suggest
 from mert_hf.errors import InputError
+from mert_hf.loading import loading
 from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.seeding import seed_torch
 
@@ -77,14 +78,12 @@ def build_model(settings: PretrainSettings, config: MERTConfig) -> MERTForPreTra
 
 
 def _read_config(init: InitSettings) -> dict[str, Any]:
-    try:
+    with loading(f"init.model={init.model!r}"):
         return MERTConfig.from_pretrained(init.model, revision=init.revision).to_dict()
-    except (OSError, ValueError) as error:
-        raise InputError(f"init.model={init.model!r} cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _load(init: InitSettings, config: MERTConfig, attention: str) -> MERTForPreTraining:
-    try:
+    with loading(f"init.model={init.model!r}"):
         model, report = MERTForPreTraining.from_pretrained(
             init.model,
             revision=init.revision,
@@ -94,8 +93,6 @@ def _load(init: InitSettings, config: MERTConfig, attention: str) -> MERTForPreT
             ignore_mismatched_sizes=True,  # they are reported, and judged below
             output_loading_info=True,
         )
-    except OSError as error:
-        raise InputError(f"init.model={init.model!r} cannot be loaded: {' '.join(str(error).split())}") from None
     new = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
     foreign = [name for name in new if not name.startswith(HEADS)]
     if foreign:

@@ -47,7 +47,8 @@ def read_folder_rows(folder: Path, corpus: Corpus, label_column: str) -> list[Ma
     """The row of each track: from metadata.csv, or the name of the sub-folder it lies in.
 
     Raises:
-        InputError: a track without a row, a row without a file, or neither a table nor sub-folders.
+        InputError: a track without a row, a row without a file, a table in another encoding than UTF-8, or neither a table nor
+            sub-folders.
     """
     names = [track.name for track in corpus.tracks]
     table = folder / METADATA
@@ -59,12 +60,15 @@ def read_folder_rows(folder: Path, corpus: Corpus, label_column: str) -> list[Ma
                 " the files into one sub-folder a label."
             )
         return [{label_column: name.split("/")[0]} for name in names]
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        if "file_name" not in columns:
-            raise InputError(f"{table} has no column 'file_name'; its columns: {', '.join(columns)}.")
-        rows = {row["file_name"]: row for row in reader}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, listed = list(reader.fieldnames or []), list(reader)
+    except UnicodeDecodeError:
+        raise InputError(f"{table} is not in UTF-8; save it as UTF-8.") from None
+    if "file_name" not in columns:
+        raise InputError(f"{table} has no column 'file_name'; its columns: {', '.join(columns)}.")
+    rows = {row["file_name"]: row for row in listed}
     known = {*names, *(track.name for track in corpus.skipped)}
     for kind, missing in (("row", [n for n in names if n not in rows]), ("file", [n for n in rows if n not in known])):
         if missing:

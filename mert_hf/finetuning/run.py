@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import OmegaConf
 from transformers import AutoConfig, AutoFeatureExtractor, EvalPrediction, Trainer, TrainingArguments
 
@@ -23,6 +24,7 @@ from mert_hf.finetuning.scores import MONITOR, chance_scores, probabilities, sco
 from mert_hf.finetuning.settings import FinetuneSettings
 from mert_hf.finetuning.splits import group_tracks, read_split, split_tracks
 from mert_hf.licences import note_licence
+from mert_hf.loading import loading
 from mert_hf.modeling_mert import MERTForSequenceClassification
 from mert_hf.seeding import seed_torch
 
@@ -107,10 +109,8 @@ def read_sampling_rate(base: str) -> int:
     Raises:
         InputError: it cannot be loaded or is no MERT.
     """
-    try:
+    with loading(f"model.base={base!r}"):
         config = AutoConfig.from_pretrained(base)
-    except (OSError, ValueError) as error:
-        raise InputError(f"model.base={base!r} cannot be loaded: {' '.join(str(error).split())}") from None
     if not isinstance(config, MERTConfig):
         raise InputError(f"model.base={base!r} is a {config.model_type!r} model; a MERT is needed.")
     return config.sample_rate
@@ -123,7 +123,7 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSe
         InputError: the base cannot be loaded or is no MERT.
     """
     base, model = settings.model.base, settings.model
-    try:
+    with loading(f"model.base={base!r}"):
         config = AutoConfig.from_pretrained(base)
         if MERTForSequenceClassification.__name__ in (config.architectures or []):
             logger.warning("%s has a head for %d labels; it is left out, a new one is trained", base, config.num_labels)
@@ -135,14 +135,12 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSe
         seed_torch(settings.training.seed, "weights")
         built = MERTForSequenceClassification(config)
         if not model.random_weights:
-            pretrained, loaded = type(built.mert).from_pretrained(base, config=config, output_loading_info=True)
+            pretrained, loaded = type(built.mert).from_pretrained(
+                base, config=config, dtype=torch.float32, output_loading_info=True
+            )
             if loaded["missing_keys"]:
                 raise InputError(f"model.base={base!r} lacks weights: {', '.join(sorted(loaded['missing_keys'])[:3])}.")
             built.mert = pretrained
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"model.base={base!r} cannot be loaded: {' '.join(str(error).split())}") from None
     note_licence(base)
     return built, extractor
 

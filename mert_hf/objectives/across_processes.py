@@ -12,6 +12,8 @@ import torch.distributed as distributed
 import torch.nn as nn
 from torch.distributed.nn.functional import all_gather, all_reduce
 
+from mert_hf.code_head_mert import at_least_float32
+
 
 def world_size() -> int:
     """Number of processes that train together."""
@@ -27,11 +29,6 @@ def gather(values: torch.Tensor) -> torch.Tensor:
     most = int(max(counts))
     padded = torch.cat([values, values.new_zeros(most - len(values), *values.shape[1:])])
     return torch.cat([part[: int(count)] for part, count in zip(all_gather(padded), counts, strict=True)])
-
-
-def at_least_float32(values: torch.Tensor) -> torch.Tensor:
-    """Half precision as float32, in which statistics over a batch are exact enough; float32 and float64 as they are."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def in_float32(loss: Callable) -> Callable:
@@ -68,7 +65,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         axes = [axis for axis in range(values.ndim) if axis != 1]
         shape = [-1 if axis == 1 else 1 for axis in range(values.ndim)]
         with torch.autocast(values.device.type, enabled=False):
-            exact = at_least_float32(values)
+            exact = at_least_float32(values)  # statistics over a batch need the digits
             count = add_up(exact.new_tensor(exact.numel() / exact.shape[1]))
             mean = add_up(exact.sum(axes)) / count
             centred = exact - mean.view(shape)

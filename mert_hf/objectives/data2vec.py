@@ -10,9 +10,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from transformers import Data2VecAudioModel
 
+from mert_hf.code_head_mert import at_least_float32
 from mert_hf.errors import InputError, TrainingFailedError
 from mert_hf.masking import draw_span_mask
-from mert_hf.objectives.across_processes import add_up, at_least_float32
+from mert_hf.objectives.across_processes import add_up
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign
 from mert_hf.objectives.masked_prediction import SpanMasking

@@ -75,8 +75,7 @@ class LabelBench:
 
     def __init__(self, encoder: Encoder, data: TaskData, extraction: Extraction):
         self.readout = Readout(data)  # before hours of features: a label may be none of the task's
-        found = {split: extract_features(encoder, data, split, "windows", extraction) for split in SPLITS}
-        self.data, self._features = _readable(data, found)
+        self.data, self._features = _readable(data, _window_features(encoder, data, extraction))
         if self.data is not data:
             data, self.readout = self.data, Readout(self.data)
         self.outputs, self.notes = self.readout.outputs, self.readout.notes
@@ -236,6 +235,21 @@ def beat_scores(data: TaskData, beats: Sequence[NDArray], predictions: Sequence[
 def make_bench(encoder: Encoder, data: TaskData, extraction: Extraction) -> LabelBench | BeatBench:
     """The bench of a task; features are made where the cache lacks them."""
     return (BeatBench if data.task.kind == "beats" else LabelBench)(encoder, data, extraction)
+
+
+def readable(encoder: Encoder, data: TaskData, extraction: Extraction) -> TaskData:
+    """The data that an encoder is judged by, without the few examples whose audio cannot be read; its notes name them.
+
+    Raises:
+        InputError: as in `extract_features`, which finds them.
+    """
+    if data.task.kind in ("beats", "separation"):  # these need all
+        return data
+    return _readable(data, _window_features(encoder, data, extraction))[0]
+
+
+def _window_features(encoder: Encoder, data: TaskData, extraction: Extraction) -> dict[str, Features]:
+    return {split: extract_features(encoder, data, split, "windows", extraction) for split in SPLITS}
 
 
 def _readable(data: TaskData, features: dict[str, Features]) -> tuple[TaskData, dict[str, Features]]:

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrained
 
 import mert_hf  # noqa: F401, makes transformers know MERT
 from mert_hf.errors import InputError
+from mert_hf.loading import loading
 from mert_hf.seeding import seed_torch
 from mert_hf.spectra_mert import LogMelSpectrum
 
@@ -59,7 +60,7 @@ class FrozenModel:
         device: where the model runs; batches come and go from there.
 
     Raises:
-        InputError: the rates of model and extractor differ.
+        InputError: the rates of model and extractor differ, or the model does not hear raw audio.
     """
 
     def __init__(self, model: PreTrainedModel, extractor, title: str, device: str | torch.device = "cpu"):
@@ -81,7 +82,12 @@ class FrozenModel:
         for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
             reach = (reach - 1) * stride + kernel
         self.first_frame_s = reach / 2 / self.sampling_rate
-        second = self(torch.zeros(1, self.sampling_rate, device=self.device))
+        try:
+            second = self(torch.zeros(1, self.sampling_rate, device=self.device))
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{title} does not take a second of raw audio, so it cannot be judged here: {' '.join(str(error).split())}"
+            ) from None
         self.layers = tuple(str(layer) for layer in range(second.shape[1]))
         self.hidden_size = second.shape[3]
         counted = self.sampling_rate / self.hop_samples if self.hop_samples else float(second.shape[2])
@@ -126,17 +132,16 @@ def load_encoder(
     """
     folder = Path(name).expanduser()
     source = str(folder / "model" if (folder / "model" / "config.json").is_file() else folder if folder.is_dir() else name)
-    try:
+    with loading(name):
         extractor = AutoFeatureExtractor.from_pretrained(source, revision=revision)
         config = AutoConfig.from_pretrained(source, revision=revision)
         if random_seed is None:
-            model, info = AutoModel.from_pretrained(source, revision=revision, output_loading_info=True)
+            # float32 as the waveforms are, whatever the weights were stored in
+            model, info = AutoModel.from_pretrained(source, revision=revision, dtype=torch.float32, output_loading_info=True)
             _require_weights(name, info)
         else:
             seed_torch(random_seed, "random weights")
-            model = AutoModel.from_config(config)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name} cannot be loaded as a model: {' '.join(str(error).split())}") from None
+            model = AutoModel.from_config(config, dtype=torch.float32)
     if model.main_input_name != "input_values" or not hasattr(extractor, "sampling_rate"):
         raise InputError(f"{name} takes {model.main_input_name}, not waveforms (input_values); it cannot be judged here.")
     title = "random weights" if random_seed is not None else folder.resolve().name if folder.is_dir() else name

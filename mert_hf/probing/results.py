@@ -4,6 +4,7 @@ import importlib.metadata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mert_hf.errors import InputError
 from mert_hf.tasks.base import Task, TaskData
 from mert_hf.tasks.published import average_score
 
@@ -43,7 +44,7 @@ SHOWN_SYSTEMS = (
     "MERT-v1-95M",
     "MERT-v1-330M",
 )
-PACKAGES = ("mert_hf", "torch", "transformers", "datasets", "numpy", "scikit-learn", "mir_eval")
+PACKAGES = ("mert_hf", "torch", "transformers", "datasets", "numpy", "scikit-learn")
 
 
 def result_rows(
@@ -122,8 +123,15 @@ def row_values(task: Task, suite: str, values: Iterable[str]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that the numbers depend on."""
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
+    """Versions of the packages that the numbers depend on.
+
+    Raises:
+        InputError: one of them is not installed.
+    """
+    try:
+        return {name: importlib.metadata.version(name) for name in PACKAGES}
+    except importlib.metadata.PackageNotFoundError as missing:
+        raise InputError(f'judging needs {missing.name}: pip install "mert_hf[train]"') from None
 
 
 def averages(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -137,7 +137,7 @@ def _summed_places(encoder: Encoder, judging: Judging) -> tuple[int, ...]:
 
 
 def judge_baseline(data: TaskData, baseline: Callable[[TaskData], Predictions]) -> dict[str, Any]:
-    """Score predictions that need no probe."""
+    """Score predictions that need no probe; the data is that which an encoder beside it is judged by (`readable`)."""
     predictions = baseline(data)
     if data.task.kind == "separation":
         left_out = median_over_tracks(predictions, data.labels).left_out

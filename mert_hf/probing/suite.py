@@ -14,7 +14,7 @@ from mert_hf import __version__
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
 from mert_hf.probing.baselines import Predictions, baselines_of
-from mert_hf.probing.benches import make_bench
+from mert_hf.probing.benches import make_bench, readable
 from mert_hf.probing.encoders import Encoder, FrozenModel, LogMel
 from mert_hf.probing.features import Dtype, Extraction
 from mert_hf.probing.plots import plot_beats, plot_confusion, plot_layer_heat_map, plot_limited_data
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Raised whenever the same features give other numbers than before.
 JUDGING_VERSION = 2
+# The same of baselines alone, of kinds that clips may be left out of.
+BASELINE_VERSION = 2
 # Kinds that are answered frame by frame; with fewer frames a second, a beat of a fast track falls between them.
 FRAME_KINDS = ("beats", "separation")
 LEAST_FRAME_RATE = 10.0
@@ -45,8 +47,8 @@ class Job:
     Attributes:
         title: of the system, as in tables.
         data: of the task.
-        encoder: whose features are probed; None where `baseline` predicts by itself.
-        baseline: see above.
+        encoder: whose features are probed; of a baseline, the model beside which it stands and whose examples it is given.
+        baseline: predicts by itself; None for an encoder.
         judging: how; only the model itself also learns from little data.
         file: where the result is kept.
         key: everything the result depends on.
@@ -54,7 +56,7 @@ class Job:
 
     title: str
     data: TaskData
-    encoder: Encoder | None
+    encoder: Encoder
     baseline: Callable[[TaskData], Predictions] | None
     judging: Judging
     file: Path
@@ -69,10 +71,10 @@ class Job:
 
     def run(self, extraction: Extraction) -> None:
         """Judge, and keep the result."""
-        if self.encoder is None:
-            found = judge_baseline(self.data, self.baseline)
-        else:
+        if self.baseline is None:
             found = judge(self.encoder, self.data, extraction, self.judging)
+        else:
+            found = judge_baseline(readable(self.encoder, self.data, extraction), self.baseline)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.file, json.dumps({"key": self.key, "title": self.title, "result": found}))
 
@@ -128,21 +130,24 @@ def make_jobs(
     for data in loaded:
         require_suitable(judging, model, data.task)
         systems = [(encoder.title, encoder, None) for encoder in (model, *rivals) if suits(encoder, data.task)]
-        systems += [(title, None, baseline) for title, baseline in (baselines_of(data) if baselines else {}).items()]
+        systems += [(title, model, baseline) for title, baseline in (baselines_of(data) if baselines else {}).items()]
         for title, encoder, baseline in systems:
-            own = replace(judging, limited=judging.limited and encoder is model)
+            is_model = encoder is model and baseline is None
+            own = replace(judging, limited=judging.limited and is_model)
             depends = {
                 "judging_version": JUDGING_VERSION,
                 "package": __version__,
                 "title": title,
-                "encoder": encoder.fingerprint if encoder else None,
-                "dtype": dtype if encoder else None,
+                "encoder": encoder.fingerprint if baseline is None else None,
+                "dtype": dtype if baseline is None else None,
                 "dataset": data.fingerprint,
                 "labels": data.labels,
                 "task": {name: asdict(data.task)[name] for name in JUDGED_FIELDS},
                 "judging": {name: value for name, value in asdict(own).items() if name != "device"},
             }
-            role = "model" if encoder is model else re.sub(r"\W+", "_", title)
+            if baseline is not None and data.task.kind not in FRAME_KINDS:
+                depends["baseline_version"] = BASELINE_VERSION
+            role = "model" if is_model else re.sub(r"\W+", "_", title)
             jobs.append(
                 Job(title, data, encoder, baseline, own, output / PARTS / data.task.name / f"{role}.json", digest(depends))
             )
@@ -154,7 +159,9 @@ def run_jobs(jobs: Sequence[Job], extraction: Extraction) -> None:
     missing = [job for job in jobs if job.result() is None]
     extraction.barrier()  # nobody writes before everybody has looked
     for job in missing:
-        if job.encoder is not None and job.data.task.kind != "separation":
+        if job.baseline is not None:
+            readable(job.encoder, job.data, extraction)
+        elif job.data.task.kind != "separation":
             make_bench(job.encoder, job.data, extraction)
     alone = Extraction(extraction.folder, extraction.dtype, extraction.batch_s)
     mine = missing[extraction.rank :: extraction.world_size]

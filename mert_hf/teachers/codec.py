@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 
 from mert_hf.errors import InputError
+from mert_hf.loading import loading
 from mert_hf.teachers.base import CodeTeacher
 
 # Audio before and behind a piece of a track that is too long to be coded at once.
@@ -64,12 +65,10 @@ class CodecTeacher(CodeTeacher):
         from transformers import AutoModel
 
         folder = Path(name).expanduser()
-        try:
+        with loading(f"the codec {name}"):
             place = folder if folder.is_dir() else name
             # the codes of a codec that is stored in half precision are those of its weights in float32, as audio is
             codec, loaded = AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
-        except (OSError, ValueError) as error:
-            raise InputError(f"the codec {name} cannot be loaded: {' '.join(str(error).split())}") from None
         missing = sorted(set(loaded["missing_keys"]) | {str(key[0]) for key in loaded["mismatched_keys"]})
         if missing:
             raise InputError(f"the codec {name} lacks weights: {', '.join(missing[:3])} ...")

@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 
 from mert_hf.errors import InputError
+from mert_hf.loading import loading
 from mert_hf.normalisation import normalise_clips
 from mert_hf.spectra_mert import Chromagram, LogMelSpectrum
 
@@ -136,12 +137,10 @@ def _load_encoder(folder: str) -> tuple[nn.Module, int, bool]:
     """The model, its sampling rate, and whether its feature extractor scales clips to zero mean and unit variance."""
     from transformers import AutoFeatureExtractor, AutoModel
 
-    try:
+    with loading(f"hidden_states: {folder}"):
         # float32 as the waveforms are, whatever the weights were stored in
         model, loaded = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
         extractor = AutoFeatureExtractor.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(f"hidden_states: {folder} cannot be loaded: {' '.join(str(error).split())}") from None
     missing = [key for key in loaded["missing_keys"] if not key.endswith("masked_spec_embed")]
     if missing or loaded["mismatched_keys"]:
         raise InputError(f"hidden_states: {folder} lacks weights: {', '.join(sorted(missing)[:3])} ...")

@@ -75,5 +75,5 @@ def test_an_encoder_is_never_random(folders):
         build(folders / "encoder", True, num_hidden_layers=3)
     with pytest.raises(InputError, match="does not hold the encoder"):
         build(folders / "encoder", True, intermediate_size=128)
-    with pytest.raises(InputError, match="init.model='/nowhere' cannot be read"):
+    with pytest.raises(InputError, match="init.model='/nowhere' cannot be loaded"):
         build("/nowhere", True)

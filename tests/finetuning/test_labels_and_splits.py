@@ -40,10 +40,11 @@ def test_sub_folders_are_labels_and_a_table_comes_before_them(folder):
             "file_name,label\njazz/a.wav,x\njazz/b.wav,x\nrock/c.wav,y\ngone.wav,y\n",
             r"no audio file of the table's row gone.wav",
         ),
+        ("file_name,label\njazz/a.wav,Frevo Pé de Serra\n", r"metadata.csv is not in UTF-8; save it as UTF-8"),
     ],
 )
 def test_tables_that_do_not_fit(folder, table, message):
-    (folder / "metadata.csv").write_text(table)
+    (folder / "metadata.csv").write_text(table, encoding="latin-1")
     with pytest.raises(InputError, match=message):
         read_folder_rows(folder, open_folder(folder, 0.5), "label")
 

@@ -108,10 +108,18 @@ def test_mert_is_loaded_from_a_folder_of_a_run_without_its_heads(tiny_config, tm
     again = load_encoder(str(tmp_path / "run"), random_seed=0)
     assert again.fingerprint == untrained.fingerprint
     assert load_encoder(str(tmp_path / "run"), random_seed=1).fingerprint != untrained.fingerprint
+    # weights stored in half precision are heard in float32, and the untrained ones are the same
+    model.bfloat16().save_pretrained(tmp_path / "half")
+    MERTFeatureExtractor().save_pretrained(tmp_path / "half")
+    with torch.no_grad():
+        states = model.float().base_model(waveform, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(load_encoder(str(tmp_path / "half"))(waveform), torch.stack(states, dim=1))
+    drawn = load_encoder(str(tmp_path / "half"), random_seed=0)
+    assert drawn.fingerprint["weights"] == untrained.fingerprint["weights"]
 
 
 def test_models_that_cannot_be_judged_are_refused(tiny_config, tmp_path):
-    with pytest.raises(InputError, match="nowhere cannot be loaded as a model"):
+    with pytest.raises(InputError, match="nowhere cannot be loaded: "):
         load_encoder(str(tmp_path / "nowhere"))
     model = small_model()
     model.save_pretrained(tmp_path / "hubert")

@@ -20,6 +20,7 @@ from mert_hf.probing.plots import circle_of_fifths
 from mert_hf.probing.readout import Readout, Scorer, beat_targets
 from mert_hf.probing.results import averages, markdown_table, number, result_rows
 from mert_hf.probing.runner import Judging, judge, judge_baseline
+from mert_hf.probing.suite import make_jobs, run_jobs
 from mert_hf.tasks import TASKS
 from mert_hf.tasks.base import KEYS, Windows
 from mert_hf.tasks.examples import Example, Waveform
@@ -152,7 +153,7 @@ def test_windows_that_are_examples_of_their_own_are_scored_each_and_resampled_by
     assert wrong["values"]["accuracy"]["value"] == pytest.approx(44 / 45)  # the short file is one window of 45
 
 
-def test_a_few_damaged_clips_are_left_out_by_name(extraction, monkeypatch):
+def test_a_few_damaged_clips_are_left_out_by_name(extraction, monkeypatch, tmp_path):
     monkeypatch.setattr(features, "LEAST_EXAMPLES", 12)
     data = pitch_task((40, 16, 12)).load()
     broken = {split: list(examples) for split, examples in data.splits.items()}
@@ -167,9 +168,19 @@ def test_a_few_damaged_clips_are_left_out_by_name(extraction, monkeypatch):
     ]
     # as if they had never been there
     whole = {split: [example for example in broken[split] if example.audio != b"no audio at all"] for split in broken}
-    expected = judge(LogMel(RATE), replace(data, splits=whole, fingerprint="whole"), extraction, judging)
+    whole = replace(data, splits=whole, fingerprint="whole")
+    expected = judge(LogMel(RATE), whole, extraction, judging)
     for name in ("values", "confusion", "limited", "epochs"):
         assert result[name] == expected[name]
+    # baselines are scored on the same clips, and say so
+    damaged, whole = (replace(one, task=replace(one.task, aggregation="window")) for one in (damaged, whole))
+    scored = {}
+    for name, one in (("damaged", damaged), ("whole", whole)):
+        _, job = make_jobs([one], LogMel(RATE), [], ONE, "float16", tmp_path / name)
+        run_jobs([job], extraction)
+        scored[name] = job.result()
+    assert scored["damaged"]["values"] == scored["whole"]["values"] and not scored["whole"]["notes"]
+    assert scored["damaged"]["notes"] == [note for note in result["notes"] if "cannot be read" in note]
     broken["train"][4] = replace(broken["train"][4], audio=b"")
     with pytest.raises(AudioError, match="train 3"):
         judge(LogMel(RATE), replace(damaged, fingerprint="more"), extraction, ONE)

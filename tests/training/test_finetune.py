@@ -16,6 +16,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining, MERTForSequenceClassification
 from mert_hf.data.synthetic.tasks import write_labelled_corpus
 from mert_hf.errors import InputError
+from mert_hf.model_card import CardFacts, write_card
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "training" / "finetune.py"
@@ -91,6 +92,8 @@ def test_from_a_folder_of_labels_to_a_measured_model(monkeypatch, capsys, base, 
     exec(card.split("```python\n")[1].split("```")[0], names)
     assert {one["label"] for one in names["classes"]} == {"calm", "wild"}
     model = AutoModelForAudioClassification.from_pretrained(out / "model").eval()
+    card = write_card(ROOT / "model_cards" / "template.md", CardFacts(license="mit"), model.config, 1, "user/name", results)
+    assert f"| accuracy | {results['test']['accuracy']:.4g} | 0.5 |" in card.text and f"method {method}" in card.text
     assert type(model) is MERTForSequenceClassification
     assert {one["label"] for one in pipeline("audio-classification", model=str(out / "model"))(make_tones(1, 24000))} == {
         "calm",
@@ -202,15 +205,18 @@ def test_mistakes_end_with_one_line(monkeypatch, base, music, tmp_path, argument
     assert len(said.splitlines()) == 1
 
 
-def test_a_base_with_a_head_of_other_labels_gives_its_encoder(monkeypatch, caplog, tiny_config, music, tmp_path):
+def test_a_base_in_half_precision_with_a_head_of_other_labels_gives_its_encoder(
+    monkeypatch, caplog, tiny_config, music, tmp_path
+):
     tiny_config.num_labels = 7
-    MERTForSequenceClassification(tiny_config).save_pretrained(tmp_path / "base")
+    MERTForSequenceClassification(tiny_config).bfloat16().save_pretrained(tmp_path / "base")
     MERTFeatureExtractor().save_pretrained(tmp_path / "base")
     out = tmp_path / "run"
     arguments = ["--model.base", tmp_path / "base", "--data.folder", music, "--output_dir", out, "--model.method", "frozen"]
     assert run(monkeypatch, *arguments, *SMALL) is None
     assert "has a head for 7 labels; it is left out, a new one is trained" in caplog.text
-    assert AutoModelForAudioClassification.from_pretrained(out / "model").config.num_labels == 2
+    model = AutoModelForAudioClassification.from_pretrained(out / "model")
+    assert model.config.num_labels == 2 and {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 
 def test_synthetic_labelled_music(tmp_path):
@@ -224,5 +230,13 @@ def test_synthetic_labelled_music(tmp_path):
     write_labelled_corpus(tmp_path / "key", "key", 2, 1.0, seed=5)
     keys = [row.split(",")[1] for row in (tmp_path / "key" / "metadata.csv").read_text().splitlines()[1:]]
     assert keys == [generate_piece([5, index], 1.0).labels.key for index in range(2)]
+    # what is there is kept, and never taken for music of other settings
+    table = (tmp_path / "key" / "metadata.csv").stat().st_mtime_ns
+    write_labelled_corpus(tmp_path / "key", "key", 2, 1.0, seed=5)
+    assert (tmp_path / "key" / "metadata.csv").stat().st_mtime_ns == table
+    given = {"task": "key", "num_pieces": 2, "duration_s": 1.0, "seed": 5, "sampling_rate": 24000}
+    for name, other in {"task": "instrument", "num_pieces": 3, "duration_s": 2.0, "seed": 6, "sampling_rate": 16000}.items():
+        with pytest.raises(InputError, match=f"other settings: {name} is {given[name]!r} there and {other!r} here"):
+            write_labelled_corpus(tmp_path / "key", **{**given, name: other})
     with pytest.raises(InputError, match="no synthetic task 'tempo'; accepted: instrument, key"):
         write_labelled_corpus(tmp_path / "x", "tempo", 1)

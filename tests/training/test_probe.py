@@ -69,7 +69,7 @@ def test_the_synthetic_suite_from_nothing_to_a_table(run, small_suite, model, tm
         (("--suite", "marble", "--tasks", "genre"), "task 'genre' is unknown; tasks of marble: magnatagatune"),
         (("--suite", "marble", "--renderer", "fluidsynth"), "--renderer belongs to --suite synthetic"),
         (("--suite", "synthetic", "--seeds", "0"), "--seeds must be 1 or more"),
-        (("--suite", "synthetic", "--model", "nowhere/at-all", "--output", "x"), "nowhere/at-all cannot be loaded as a model"),
+        (("--suite", "synthetic", "--model", "nowhere/at-all", "--output", "x"), "nowhere/at-all cannot be loaded: "),
     ],
 )
 def test_mistakes_are_told_in_a_line(run, arguments, message):
@@ -77,6 +77,13 @@ def test_mistakes_are_told_in_a_line(run, arguments, message):
         run(*arguments)
     assert str(stopped.value).startswith("error: ") and message in str(stopped.value)
     assert "\n" not in str(stopped.value)
+
+
+def test_a_package_that_is_missing_is_named_before_the_work(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("mert_hf.probing.results.PACKAGES", ("torch", "package-that-is-missing"))
+    with pytest.raises(SystemExit) as stopped:
+        run("--suite", "synthetic", "--model", "nowhere/at-all", "--output", tmp_path)
+    assert str(stopped.value) == 'error: judging needs package-that-is-missing: pip install "mert_hf[train]"'
 
 
 def test_check_says_what_is_there_and_what_is_not(run, tmp_path, capsys):

@@ -58,7 +58,7 @@ def _write_piece(folder: Path, index: int, piece: SyntheticPiece) -> None:
     _write_json(labels_path, piece.labels.to_dict())
 
 
-def _claim_folder(folder: Path, settings: dict[str, Any]) -> None:
+def claim_corpus(folder: Path, settings: dict[str, Any]) -> None:
     """Note the corpus's settings in its folder, or compare them with those that are there.
 
     Raises:
@@ -117,7 +117,7 @@ def write_corpus(
         "seed": int(seed),
         "sampling_rate": int(sampling_rate),
     }
-    _claim_folder(folder, settings)
+    claim_corpus(folder, settings)
     missing = [index for index in range(num_pieces) if not all(path.exists() for path in piece_paths(folder, index))]
     for index in tqdm(missing, desc="Making music", unit="piece", disable=not missing):
         _write_piece(folder, index, generate_piece([seed, index], duration_s, sampling_rate))

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mert_hf.data.synthetic.composition import compose
+from mert_hf.data.synthetic.corpus import GENERATOR_VERSION, claim_corpus
 from mert_hf.data.synthetic.labels import PieceLabels
 from mert_hf.data.synthetic.render import render
 from mert_hf.errors import InputError
@@ -22,7 +23,7 @@ TASKS = ("instrument", "key")
 def write_labelled_corpus(
     folder: str | Path, task: str, num_pieces: int, duration_s: float = 6.0, seed: int = 0, sampling_rate: int = 24000
 ) -> None:
-    """Write pieces and a `metadata.csv` with the columns file_name and label; a folder that is complete is kept.
+    """Write pieces, their settings, and a `metadata.csv` with the columns file_name and label; a complete folder is kept.
 
     Args:
         folder: created if it does not exist.
@@ -34,7 +35,7 @@ def write_labelled_corpus(
         sampling_rate: in Hz.
 
     Raises:
-        InputError: an unknown task.
+        InputError: an unknown task, or the folder holds music of other settings.
     """
     if task not in TASKS:
         raise InputError(f"there is no synthetic task {task!r}; accepted: {', '.join(TASKS)}.")
@@ -42,9 +43,17 @@ def write_labelled_corpus(
 
     folder = Path(folder)
     table = folder / "metadata.csv"
+    settings = {
+        "generator_version": GENERATOR_VERSION,
+        "task": task,
+        "num_pieces": int(num_pieces),
+        "duration_s": float(duration_s),
+        "seed": int(seed),
+        "sampling_rate": int(sampling_rate),
+    }
+    claim_corpus(folder, settings)
     if table.is_file():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     heard: Counter[str] = Counter()
     rows = []
     for index in tqdm(range(num_pieces), desc="Making music", unit="piece"):

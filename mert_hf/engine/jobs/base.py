@@ -15,6 +15,7 @@ from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.sources import Sources
 from mert_hf.engine.validation import Validation, Validator
 from mert_hf.errors import InputError
+from mert_hf.loading import loading
 from mert_hf.objectives import Objective
 from mert_hf.seeding import seed_torch
 
@@ -77,10 +78,8 @@ def read_config(config_class: type[PreTrainedConfig], settings: PretrainSettings
     """
     init = settings.init
     if init.model is not None:
-        try:
+        with loading(f"init.model={init.model!r}"):
             given = config_class.from_pretrained(init.model, revision=init.revision).to_dict()
-        except (OSError, ValueError) as error:
-            raise InputError(f"init.model={init.model!r} cannot be read: {' '.join(str(error).split())}") from None
         if given["model_type"] != config_class.model_type:
             raise InputError(f"init.model={init.model!r} is a {given['model_type']}; needed is a {config_class.model_type}.")
     return make_config(config_class, settings.model, given)
@@ -99,22 +98,23 @@ def build_encoder(model_class: type[PreTrainedModel], config: PreTrainedConfig, 
         if init.model is None:
             model = model_class._from_config(config, **attention)
         else:
-            model, report = model_class.from_pretrained(
-                init.model,
-                revision=init.revision,
-                config=config,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # they are reported, and refused below
-                output_loading_info=True,
-                **attention,
-            )
+            with loading(f"init.model={init.model!r}"):
+                model, report = model_class.from_pretrained(
+                    init.model,
+                    revision=init.revision,
+                    config=config,
+                    dtype=torch.float32,
+                    ignore_mismatched_sizes=True,  # they are reported, and refused below
+                    output_loading_info=True,
+                    **attention,
+                )
             new = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
             if new:
                 raise InputError(
                     f"init.model={init.model!r} does not hold the encoder that model.* describes: {new[0]} would be random."
                 )
             logger.info("Starting from %s; the objective's heads are drawn anew", init.model)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"the model cannot be made: {' '.join(str(error).split())}") from None

@@ -1,0 +1,114 @@
+"""Models whose files are damaged, by everything that loads one: a line that says what, whoever reads it."""
+
+import json
+
+import pytest
+import torch
+from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+
+from mert_hf import MERTFeatureExtractor, MERTForPreTraining
+from mert_hf.cli import main
+from mert_hf.encoder import MusicEncoder
+from mert_hf.engine.initial_weights import build_config, build_model
+from mert_hf.engine.pretrain_settings import InitSettings, PretrainSettings
+from mert_hf.errors import InputError
+from mert_hf.export import load_for_export
+from mert_hf.finetuning import run as finetuning
+from mert_hf.finetuning.settings import FinetuneSettings, ModelSettings
+from mert_hf.loading import loading
+from mert_hf.probing.encoders import load_encoder
+from mert_hf.teachers.codec import CodecTeacher
+from mert_hf.teachers.features import HiddenStatesFeature
+
+
+def initial_weights(folder):
+    settings = PretrainSettings(init=InitSettings(folder, new_heads=True))
+    return build_model(settings, build_config(settings))
+
+
+LOADERS = {
+    "encode": MusicEncoder,
+    "probe": load_encoder,
+    "probe_untrained": lambda folder: load_encoder(folder, random_seed=0),
+    "finetune_config": finetuning.read_sampling_rate,
+    "finetune": lambda folder: finetuning.build_model(FinetuneSettings(model=ModelSettings(base=folder)), ["a", "b"]),
+    "export": load_for_export,
+    "codec": CodecTeacher.from_pretrained,
+    "hidden_states": lambda folder: HiddenStatesFeature(24000, 320, folder, 1),
+    "init": initial_weights,
+}
+READ_NO_WEIGHTS = ("probe_untrained", "finetune_config")
+
+
+@pytest.fixture
+def folder(tiny_config, tmp_path):
+    MERTForPreTraining(tiny_config).save_pretrained(tmp_path)
+    MERTFeatureExtractor().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def cut_short(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+
+
+def empty_pickle(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"")
+
+
+def no_pickle(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"hello world" * 100)
+
+
+def other_sizes(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+
+
+def no_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+DAMAGED_WEIGHTS = (cut_short, empty_pickle, no_pickle, other_sizes)
+
+
+@pytest.mark.parametrize(
+    ("loader", "damage"),
+    [(loader, damage) for loader in LOADERS if loader not in READ_NO_WEIGHTS for damage in DAMAGED_WEIGHTS]
+    + [(loader, no_config) for loader in LOADERS],
+)
+def test_what_cannot_be_loaded_is_told_in_a_line(loader, damage, folder):
+    damage(folder)
+    with pytest.raises(InputError) as told:
+        LOADERS[loader](str(folder))
+    said = str(told.value)
+    assert str(folder) in said and "\n" not in said
+    if damage is other_sizes:
+        expected = "would be random" if loader == "init" else "weights have other shapes than its configuration describes"
+    else:
+        expected = "cannot be loaded: "
+    assert expected in said and not said.endswith(": ")
+
+
+def test_the_command_line_tells_it_too(folder):
+    cut_short(folder)
+    with pytest.raises(SystemExit, match="cannot be loaded: .*incomplete metadata, file not fully covered"):
+        main(["code-offset", str(folder), str(folder)])
+
+
+def test_mistakes_of_the_program_are_no_mistakes_of_the_user():
+    with pytest.raises(TypeError), loading("x"):
+        len(1)
+    with pytest.raises(InputError, match="^as it is$"), loading("x"):
+        raise InputError("as it is")
+
+
+def test_a_model_of_spectra_cannot_be_judged(tmp_path):
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_mel_bins=16)
+    ASTModel(ASTConfig(**sizes, max_length=32)).save_pretrained(tmp_path)
+    ASTFeatureExtractor(num_mel_bins=16, max_length=32).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="does not take a second of raw audio, so it cannot be judged here"):
+        load_encoder(str(tmp_path))
