@@ -96,6 +96,17 @@ def test_what_cannot_be_used_is_named_with_its_reason(shards):
     assert sum("shorter than 3" in crop.reason or "too short" in crop.reason for crop in left_out) == 4
 
 
+def test_a_name_leads_to_its_shard_and_row_in_every_pass(tmp_path):
+    for shard in range(4):
+        rows = [{"bytes": b"no audio", "path": f"{shard}_{row}"} for row in range(3)]
+        pyarrow.parquet.write_table(pyarrow.table({"audio": rows}), tmp_path / f"{shard}.parquet")
+    lane = open_clips(tmp_path).read_lane(Position(0), 1)
+    passes = [[next(lane)[0].track for _ in range(12)] for _ in range(3)]
+    assert passes[0] != passes[1] != passes[2]
+    for names in passes:
+        assert sorted(names) == [f"{shard}_{row} (shard {shard}, row {row})" for shard in range(4) for row in range(3)]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_reading_goes_on_where_it_stopped(shards, workers):
     whole = read(open_clips(shards), workers=workers)
