@@ -19,9 +19,10 @@ from mert_hf.audio import AudioError
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, read_rows
 from mert_hf.engine.code_teachers import fit_or_load_teacher, keep_labelled, open_labels, require_same_teacher
+from mert_hf.engine.jobs import make_job
 from mert_hf.engine.jobs.masked_prediction import MaskedPredictionJob
 from mert_hf.engine.labelling import PiecesAhead, compare_crops, make_labels
-from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings, TeacherSettings
+from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings, TeacherSettings, ValidationSettings
 from mert_hf.errors import InputError
 from mert_hf.teachers import CodecTeacher, ResidualKMeansTeacher
 
@@ -184,6 +185,29 @@ def test_of_imported_labels_only_the_codebooks_are_compared(labelled):
     assert open_labels(settings(labelled, features=["chroma"]), MERTConfig())
     with pytest.raises(InputError, match="codebook_sizes"):
         open_labels(settings(labelled, codebook_sizes=[16, 16]), MERTConfig())
+
+
+@pytest.mark.parametrize("objective", ["masked_prediction", "data2vec", "byol"])
+def test_labels_that_would_not_be_used_are_refused(objective):
+    def refuse(message, labels, validation_labels, **teacher):
+        given = settings(labels, **teacher)
+        given.objective, given.validation = objective, ValidationSettings(folder="held out", labels=validation_labels)
+        with pytest.raises(InputError, match=message):
+            make_job(given)
+
+    for online in (False, True):
+        refuse(
+            "^validation.labels are for a run that learns from data.labels, which is not given", None, "codes", online=online
+        )
+        if objective != "masked_prediction":
+            refuse(f"^data.labels holds codes, which objective '{objective}' does not", "codes", "codes", online=online)
+
+
+def test_labels_may_lie_there_for_a_run_that_asks_the_teacher():
+    given = settings("codes", online=True)
+    given.validation = ValidationSettings(folder="held out", labels="more codes")
+    job = make_job(given)
+    assert (job.labels, job.validation_labels) == (None, None)
 
 
 def test_too_many_tracks_without_labels_stop_the_run_and_are_listed(labelled, music_folder, tmp_path, caplog):
