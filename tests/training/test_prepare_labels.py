@@ -61,10 +61,15 @@ def labels(monkeypatch, music_folder, tmp_path):
     return tmp_path / "labels"
 
 
-def test_a_model_is_trained_on_the_labels(monkeypatch, labels, music_folder, tmp_path, capsys):
+def test_a_model_is_trained_on_the_labels(capsys, monkeypatch, labels, music_folder, tmp_path):
     results = json.loads((labels / "results.json").read_text())
     assert (results["tracks"], results["tracks_skipped"]) == (6, 0)
     assert results["crops_agree"]["inner"] == [1.0, 1.0]
+    assert max(results["training_crops_agree"]["inner"]) < 1.0
+    said = capsys.readouterr().out
+    assert "  inner frames of crops that begin on a frame: 100.0 100.0 %" in said
+    shares = " ".join(f"{100 * share:.1f}" for share in results["training_crops_agree"]["all"])
+    assert f"  all frames of crops as training cuts them: {shares} %" in said
     arguments = ("--data.folder", music_folder, "--data.labels", labels, "--output_dir", tmp_path / "run")
     decoded = []
     monkeypatch.setattr("mert_hf.data.tracks.check_audio", lambda source, least: decoded.append(source))
