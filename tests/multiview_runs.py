@@ -1,5 +1,6 @@
 """Small encoders and objectives for the tests of the multi-view methods and of data2vec, also in processes of their own."""
 
+import inspect
 from pathlib import Path
 
 import torch
@@ -15,14 +16,6 @@ DATA2VEC = dict(
     num_conv_pos_embedding_groups=4,
 )
 NO_DROPOUT = dict(hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0)
-# by name, as in MULTIVIEW_OBJECTIVES: heads small enough for tests
-HEADS = {
-    "contrastive": dict(head=(16, 24)),
-    "byol": dict(head=(16, 24), predictor=(8, 24)),
-    "clustering": dict(head=(16, 12, 20)),
-    "barlow_twins": dict(head=(16, 24)),
-    "vicreg": dict(head=(16, 24)),
-}
 
 
 def make_encoder(kind: str = "resnet", seed: int = 0):
@@ -39,10 +32,17 @@ def make_encoder(kind: str = "resnet", seed: int = 0):
 
 
 def make_multiview(name: str, kind: str = "resnet", **options):
+    """A method with heads 64 times smaller than its own: those of its arguments whose defaults are sizes of layers."""
     from mert_hf.objectives import MULTIVIEW_OBJECTIVES
 
-    model = make_encoder(kind)
-    return MULTIVIEW_OBJECTIVES[name](model, 100, **{**HEADS[name], **options})
+    objective = MULTIVIEW_OBJECTIVES[name]
+    defaults = {argument: given.default for argument, given in inspect.signature(objective).parameters.items()}
+    heads = {
+        argument: tuple(size // 64 for size in sizes)
+        for argument, sizes in defaults.items()
+        if isinstance(sizes, tuple) and all(isinstance(size, int) for size in sizes)
+    }
+    return objective(make_encoder(kind), 100, **{**heads, **options})
 
 
 def make_data2vec(**options):

@@ -19,10 +19,11 @@ from accelerate.utils import InitProcessGroupKwargs
 from mert_hf.command_line import run_tool
 from mert_hf.data.crops import RandomCrops
 from mert_hf.data.label_store import LabelFolder, LabelStore
+from mert_hf.data.labelled_crops import LabelledCrops
 from mert_hf.data.source import CorpusClips
 from mert_hf.engine.code_teachers import fit_or_load_teacher
 from mert_hf.engine.initial_weights import build_config
-from mert_hf.engine.labelling import compare_crops, make_labels
+from mert_hf.engine.labelling import AlignedCrops, compare_crops, make_labels
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.pretraining import open_corpus
 from mert_hf.engine.run_lock import RunLock
@@ -81,6 +82,7 @@ def prepare(settings: PretrainSettings, folder: LabelFolder, accelerator: Accele
     corpus.require_usable(settings.data.max_skipped, folder.skipped)
     labels = LabelStore(folder.folder)
     corpus = labels.match(corpus)
+    cut = (corpus, labels, crop_samples, config.sample_rate, settings.training.seed)
     results = {
         "teacher": teacher.description,
         "tracks": len(corpus.tracks),
@@ -88,13 +90,16 @@ def prepare(settings: PretrainSettings, folder: LabelFolder, accelerator: Accele
         "audio_hours": corpus.duration_s / 3600,
         "bytes": sum(file.stat().st_size for file in folder.shards.glob("*.bin")),
         "wall_s": time.perf_counter() - started,
-        "crops_agree": compare_crops(labels, corpus, teacher, settings.data.crop_s, device=accelerator.device),
+        # the same crops twice: those of training begin at any sample, so their labels are up to half a frame away
+        "crops_agree": compare_crops(AlignedCrops(*cut), teacher, accelerator.device),
+        "training_crops_agree": compare_crops(LabelledCrops(*cut), teacher, accelerator.device),
     }
     write_atomically(folder.results, json.dumps(results, indent=2) + "\n")
     print(f"\n{results['tracks']} tracks, {results['audio_hours']:.2f} hours, {results['bytes'] / 1e6:.1f} MB of labels")
-    for part, shares in results["crops_agree"].items():
-        shares = " ".join(f"{100 * share:.1f}" for share in shares)
-        print(f"Codes of crops made on the fly equal to these, {part} frames, by codebook: {shares} %")
+    print("Codes of crops made on the fly equal to these, by codebook:")
+    for kind, crops in (("crops_agree", "that begin on a frame"), ("training_crops_agree", "as training cuts them")):
+        for part, shares in results[kind].items():
+            print(f"  {part} frames of crops {crops}: {' '.join(f'{100 * share:.1f}' for share in shares)} %")
     print(f"  {folder.folder}")
 
 

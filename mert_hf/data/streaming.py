@@ -135,12 +135,14 @@ class StreamClips(ClipSource):
 
     def _open_shard(self, shard: int, begin: int) -> Iterator[dict]:
         """The rows of a shard from one on; those before it are read and passed over, so this is for the place to go on from."""
-        count = self.dataset.num_shards
-        passed, place = divmod(shard, count)
-        number = int(generator(self.seed, "shards", passed).permutation(count)[place])
-        rows = self.dataset.shard(num_shards=count, index=number).skip(begin)
+        rows = self.dataset.shard(num_shards=self.dataset.num_shards, index=self._number_of(shard)).skip(begin)
         # by batches of one: plain iteration would deal the shard out to the reading processes once more
         return ({name: value[0] for name, value in row.items()} for row in rows.iter(1))
+
+    def _number_of(self, shard: int) -> int:
+        """Number in the stream, 0 to `num_shards` - 1, of the shard at a place in the endless row."""
+        passed, place = divmod(shard, self.dataset.num_shards)
+        return int(generator(self.seed, "shards", passed).permutation(self.dataset.num_shards)[place])
 
     def _crop(self, track: dict, shard: int, number: int) -> torch.Tensor | UnreadableCrop:
         audio = track[self.column] or {}
@@ -154,8 +156,8 @@ class StreamClips(ClipSource):
             return torch.from_numpy(read_audio(source, self.sampling_rate, start, length))
         except AudioError as error:
             name = track.get("__key__") or audio.get("path") or f"track {number}"
-            place = shard % self.dataset.num_shards
-            return UnreadableCrop(f"{name} ({place}/{number})", str(error))
+            # the same in every pass: a name counts once, and leads back to the file
+            return UnreadableCrop(f"{name} (shard {self._number_of(shard)}, row {number})", str(error))
 
 
 class _Lanes(IterableDataset):

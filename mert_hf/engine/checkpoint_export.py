@@ -32,7 +32,8 @@ def export_checkpoint(folder: str | os.PathLike, output: str | os.PathLike, step
     if not run.recipe.is_file():
         raise InputError(f"{run.folder} holds no run ({run.recipe.name} is missing); give the output_dir of one.")
     settings = read_settings(PretrainSettings, str(run.recipe), run.folder)
-    job = make_job(replace(settings, data=replace(settings.data, labels=None)))  # the labels may be gone
+    data, validation = replace(settings.data, labels=None), replace(settings.validation, labels=None)  # they may be gone
+    job = make_job(replace(settings, data=data, validation=validation))
     checkpoint = _find_checkpoint(run, step)
     weights = _read_weights(checkpoint)
     own = {name.removeprefix(job.prefix): value for name, value in weights.items() if name.startswith(job.prefix)}

@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from mert_hf.audio import AudioError
 from mert_hf.data.corpus import Corpus
-from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, LabelWriter, read_rows
+from mert_hf.data.crops import UnreadableCrop
+from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelWriter, read_rows
+from mert_hf.data.labelled_crops import LabelledCrops
 from mert_hf.errors import InputError
-from mert_hf.seeding import generator
 from mert_hf.teachers import CodeTeacher
 
 logger = logging.getLogger(__name__)
@@ -161,31 +162,40 @@ def label_track(
     writer.write(track.name, codes, track.duration_s, track.stamp, corpus.digest(index))
 
 
-@torch.no_grad()
-def compare_crops(
-    labels: LabelStore, corpus: Corpus, teacher: CodeTeacher, crop_s: float, seed: int = 0, device: torch.device | str = "cpu"
-) -> dict[str, list[float]]:
-    """How far codes made on the fly, of crops, agree with the stored ones, of whole tracks.
+class AlignedCrops(LabelledCrops):
+    """[`LabelledCrops`] that begin on a frame and hold whole frames, so that what is seen is the effect of the edges alone."""
 
-    Crops begin on a frame, so that what is seen is the effect of the edges alone.
+    def locate(self, number: int) -> tuple[int, int, int]:
+        """As in [`mert_hf.data.crops.RandomCrops`], cut to whole frames."""
+        track, start, length = super().locate(number)
+        hop = round(self.labels.sampling_rate / self.labels.frame_rate)
+        return track, start - start % hop, length - length % hop
+
+
+@torch.no_grad()
+def compare_crops(crops: LabelledCrops, teacher: CodeTeacher, device: torch.device | str = "cpu") -> dict[str, list[float]]:
+    """How far codes made on the fly, of the first crops, agree with the stored ones, of whole tracks.
+
+    Args:
+        crops: as training cuts them, or [`AlignedCrops`].
+        teacher: that made the labels.
+        device: where it is asked.
 
     Returns:
         Share of equal codes for each codebook: in "all" frames of the crops, and in the "inner" ones, which are a quarter of a
         crop away from its edges.
+
+    Raises:
+        InputError: a crop cannot be read.
     """
-    rate, hop = labels.sampling_rate, round(labels.sampling_rate / labels.frame_rate)
-    crop = round(crop_s * labels.frame_rate)
     equal: dict[str, list[torch.Tensor]] = {"all": [], "inner": []}
     for number in range(COMPARED_CROPS):
-        draws = generator(seed, "compared crops", number)
-        index = int(draws.integers(len(corpus.tracks)))
-        name = corpus.tracks[index].name
-        available = min(labels.rows[name].frames, corpus.length(index, rate) // hop)
-        frames = min(crop, available)
-        start = int(draws.integers(0, available - frames + 1))
-        waveform = torch.from_numpy(corpus.read(index, rate, start * hop, frames * hop)).to(device)
-        codes = teacher(waveform[None])[0].cpu()[:, :frames]
-        same = codes == labels.read(name, start, codes.shape[1])
+        crop = crops[number]
+        if isinstance(crop, UnreadableCrop):
+            raise InputError(f"the labels cannot be compared with their audio: {crop.track}: {crop.reason}")
+        codes = teacher(crop.waveform.to(device)[None])[0].cpu()
+        frames = min(codes.shape[1], crop.labels.shape[1])
+        same = codes[:, :frames] == crop.labels[:, :frames]
         equal["all"].append(same)
         equal["inner"].append(same[:, frames // 4 : 3 * frames // 4])
     return {part: torch.cat(same, dim=1).float().mean(1).tolist() for part, same in equal.items()}

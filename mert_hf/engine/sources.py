@@ -6,7 +6,7 @@ from typing import Any
 
 from mert_hf.data.corpus import Corpus, open_folder
 from mert_hf.data.crops import RandomCrops
-from mert_hf.data.label_store import LabelStore
+from mert_hf.data.label_store import LabelFolder, LabelStore
 from mert_hf.data.labelled_crops import LabelledCrops
 from mert_hf.data.pairs import PairedCrops
 from mert_hf.data.source import ClipSource, CorpusClips
@@ -101,15 +101,16 @@ def _open_stream(settings: PretrainSettings, sampling_rate: int) -> StreamClips:
 
 
 def _open_validation_folder(settings: PretrainSettings, run: RunFolder, labels: LabelStore | None) -> Corpus | None:
-    folder, data = settings.validation.folder, settings.data
+    folder, made, data = settings.validation.folder, settings.validation.labels, settings.data
     if folder is None:
         return None
     try:
         index = run.folder / "validation_tracks.json"
-        corpus = open_folder(folder, data.min_track_s, data.check, index, data.check_threads)
+        known_from = None if made is None else LabelFolder(made).tracks
+        corpus = open_folder(folder, data.min_track_s, data.check, index, data.check_threads, known_from)
     except InputError as error:
         raise InputError(str(error).replace("data.folder", "validation.folder")) from None
-    if labels is not None:
+    if corpus.tracks and labels is not None:
         corpus = labels.match(corpus)
     for track in corpus.skipped:
         logger.warning("Left out of the validation: %s: %s", track.name, track.skipped_because)

@@ -9,8 +9,10 @@ A further multi-view method is one new file, like the shortest here, `contrastiv
 3. `compare(views, embeddings)`: heads on the embeddings, `self.gather` for the batch of all processes, the loss of that, and
    numbers to watch; `signs` says when they are a sign of collapse; `after_step` moves a teacher, if there is one.
 
-With that, `--objective NAME` trains it; both encoders, gradients over processes, the generic signs of collapse, checkpoints and
-`tests/objectives/test_multiview_objectives.py`, which runs over all of them, come with the base.
+With that, `--objective NAME` trains it; both encoders, gradients over processes, the generic signs of collapse and checkpoints
+come with the base, and `tests/objectives/test_multiview_objectives.py` runs over it, with its heads made small. In this
+repository a method also has a recipe, `training/recipes/multiview_NAME.yaml`, and a cell of the comparison,
+`training/cells/NAME.yaml`; tests ask for both.
 """
 
 from mert_hf.objectives.barlow_twins import BarlowTwins

@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import json
+import shutil
 import tarfile
 
 import pyarrow
@@ -10,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from datasets import IterableDataset
+from safetensors.torch import load_file
 from small_runs import finish, start, train
 from sounds import make_tones
 
@@ -96,6 +99,17 @@ def test_what_cannot_be_used_is_named_with_its_reason(shards):
     assert sum("shorter than 3" in crop.reason or "too short" in crop.reason for crop in left_out) == 4
 
 
+def test_a_name_leads_to_its_shard_and_row_in_every_pass(tmp_path):
+    for shard in range(4):
+        rows = [{"bytes": b"no audio", "path": f"{shard}_{row}"} for row in range(3)]
+        pyarrow.parquet.write_table(pyarrow.table({"audio": rows}), tmp_path / f"{shard}.parquet")
+    lane = open_clips(tmp_path).read_lane(Position(0), 1)
+    passes = [[next(lane)[0].track for _ in range(12)] for _ in range(3)]
+    assert passes[0] != passes[1] != passes[2]
+    for names in passes:
+        assert sorted(names) == [f"{shard}_{row} (shard {shard}, row {row})" for shard in range(4) for row in range(3)]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_reading_goes_on_where_it_stopped(shards, workers):
     whole = read(open_clips(shards), workers=workers)
@@ -112,8 +126,6 @@ def test_reading_goes_on_where_it_stopped(shards, workers):
 
 
 def test_a_run_on_a_stream_goes_on_bit_by_bit(shards, tmp_path):
-    from safetensors.torch import load_file
-
     settings = dict(max_steps=6, checkpoint_every=2, batch_size=5)
     assert finish(start(train, shards, tmp_path / "whole", 2, True, settings)) == [0]
     (process,) = start(train, shards, tmp_path / "killed", 2, True, settings)
@@ -122,6 +134,23 @@ def test_a_run_on_a_stream_goes_on_bit_by_bit(shards, tmp_path):
     process.kill()
     assert finish(start(train, shards, tmp_path / "killed", 2, True, settings)) == [0]
     expected, found = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
+    assert all(value.equal(found[name]) for name, value in expected.items())
+
+
+def test_two_processes_go_on_where_each_of_them_stood(shards, tmp_path):
+    def run():
+        settings = dict(max_steps=4, checkpoint_every=2, batch_size=4)
+        assert finish(start(train, shards, tmp_path, 1, True, settings, processes=2)) == [0, 0]
+        state = json.loads((tmp_path / "checkpoints" / "step_00000004" / "state.json").read_text())
+        return state["sources"], load_file(tmp_path / "model" / "model.safetensors")
+
+    places, expected = run()
+    # of each process its lanes: lane, place in the row of shards, tracks read of that shard, tracks read in all
+    assert places == [[[0, 6, 1, 16]], [[0, 7, 1, 16]]]
+    shutil.rmtree(tmp_path / "checkpoints" / "step_00000004")  # both go on inside their second shard
+    shutil.rmtree(tmp_path / "model")
+    places_again, found = run()
+    assert places_again == places
     assert all(value.equal(found[name]) for name, value in expected.items())
 
 

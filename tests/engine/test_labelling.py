@@ -18,10 +18,12 @@ from mert_hf import MERTConfig
 from mert_hf.audio import AudioError
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, read_rows
+from mert_hf.data.labelled_crops import LabelledCrops
 from mert_hf.engine.code_teachers import fit_or_load_teacher, keep_labelled, open_labels, require_same_teacher
+from mert_hf.engine.jobs import make_job
 from mert_hf.engine.jobs.masked_prediction import MaskedPredictionJob
-from mert_hf.engine.labelling import PiecesAhead, compare_crops, make_labels
-from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings, TeacherSettings
+from mert_hf.engine.labelling import AlignedCrops, PiecesAhead, compare_crops, make_labels
+from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings, TeacherSettings, ValidationSettings
 from mert_hf.errors import InputError
 from mert_hf.teachers import CodecTeacher, ResidualKMeansTeacher
 
@@ -56,12 +58,28 @@ def test_a_store_holds_what_the_teacher_says_of_whole_tracks(corpus, teacher, tm
 
 def test_stored_codes_are_those_of_crops_away_from_their_edges(corpus, teacher, tmp_path):
     make_labels(corpus, teacher, LabelFolder(tmp_path / "labels"), Accelerator(cpu=True))
-    store = LabelStore(tmp_path / "labels")
-    agreement = compare_crops(store, corpus, teacher, 2.0)
+    crops = AlignedCrops(corpus, LabelStore(tmp_path / "labels"), 48000)
+    agreement = compare_crops(crops, teacher)
     assert agreement["inner"] == [1.0, 1.0]
     assert all(0.9 < share < 1.0 for share in agreement["all"])
     other = ResidualKMeansTeacher(features=["log_mel"], **SMALL).fit(clips(), seed=1)
-    assert max(compare_crops(store, corpus, other, 2.0)["inner"]) < 0.5
+    assert max(compare_crops(crops, other)["inner"]) < 0.5
+
+
+def test_crops_as_training_cuts_them_are_up_to_half_a_frame_off_the_stored_codes(corpus, teacher, tmp_path):
+    make_labels(corpus, teacher, LabelFolder(tmp_path / "labels"), Accelerator(cpu=True))
+    store = LabelStore(tmp_path / "labels")
+    crops, equal = LabelledCrops(corpus, store, 48000), []
+    for number in range(16):
+        index, start, length = crops.locate(number)
+        online = teacher(torch.from_numpy(corpus.read(index, 24000, start, length))[None])[0]
+        stored = store.read(corpus.tracks[index].name)[:, round(start / 320) :]
+        equal.append(online[:, :150] == stored[:, :150])
+    expected = torch.stack(equal).float()
+    found = compare_crops(crops, teacher)
+    assert found["all"] == pytest.approx(expected.mean((0, 2)).tolist(), abs=1e-3)
+    assert found["inner"] == pytest.approx(expected[..., 37:112].mean((0, 2)).tolist(), abs=1e-3)
+    assert max(found["inner"]) < 1.0
 
 
 def test_a_stopped_run_goes_on_and_ends_as_one_that_was_not(corpus, teacher, tmp_path, monkeypatch):
@@ -184,6 +202,29 @@ def test_of_imported_labels_only_the_codebooks_are_compared(labelled):
     assert open_labels(settings(labelled, features=["chroma"]), MERTConfig())
     with pytest.raises(InputError, match="codebook_sizes"):
         open_labels(settings(labelled, codebook_sizes=[16, 16]), MERTConfig())
+
+
+@pytest.mark.parametrize("objective", ["masked_prediction", "data2vec", "byol"])
+def test_labels_that_would_not_be_used_are_refused(objective):
+    def refuse(message, labels, validation_labels, **teacher):
+        given = settings(labels, **teacher)
+        given.objective, given.validation = objective, ValidationSettings(folder="held out", labels=validation_labels)
+        with pytest.raises(InputError, match=message):
+            make_job(given)
+
+    for online in (False, True):
+        refuse(
+            "^validation.labels are for a run that learns from data.labels, which is not given", None, "codes", online=online
+        )
+        if objective != "masked_prediction":
+            refuse(f"^data.labels holds codes, which objective '{objective}' does not", "codes", "codes", online=online)
+
+
+def test_labels_may_lie_there_for_a_run_that_asks_the_teacher():
+    given = settings("codes", online=True)
+    given.validation = ValidationSettings(folder="held out", labels="more codes")
+    job = make_job(given)
+    assert (job.labels, job.validation_labels) == (None, None)
 
 
 def test_too_many_tracks_without_labels_stop_the_run_and_are_listed(labelled, music_folder, tmp_path, caplog):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from multiview_runs import HEADS, make_data2vec, make_multiview, save_gradients
+from multiview_runs import make_data2vec, make_multiview, save_gradients
 from small_runs import finish, start
 from sounds import make_tones
 from transformers import AutoModel
@@ -31,10 +31,6 @@ def run(objective, pairs):
     return objective(batch, objective.count(batch))
 
 
-def test_every_method_is_tested():
-    assert set(HEADS) == set(MULTIVIEW_OBJECTIVES) == {"contrastive", "byol", "clustering", "barlow_twins", "vicreg"}
-
-
 def test_sizes_are_those_of_the_comparison():
     assert sum(parameter.numel() for parameter in MultiViewModel(MultiViewConfig()).parameters()) == 2_800_392
     assert sum(parameter.numel() for parameter in Head(1024, (1024, 1024, 2048)).parameters()) == 4_198_400
@@ -55,7 +51,7 @@ def test_gradients_reach_the_encoder_and_not_the_teacher(name, kind):
     assert any(parameter.grad.abs().max() > 0 for parameter in objective.encoder.parameters() if parameter.grad is not None)
     assert not any(value.requires_grad for value in output.logs.values())
     assert {"loss", "embedding_std", "embedding_rank"} <= set(output.logs)
-    assert ("ema_distance" in output.logs) == (name in WITH_TEACHER)
+    assert ("ema_distance" in output.logs) == hasattr(objective, "teacher")
 
 
 def test_the_loss_is_that_of_the_projected_views():

@@ -5,6 +5,7 @@ import json
 import os
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,16 @@ from transformers import EncodecConfig, EncodecModel
 
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.label_store import LabelStore
+from mert_hf.data.source import BatchRange
+from mert_hf.engine.checkpoint_export import export_checkpoint
+from mert_hf.engine.jobs import make_job
 from mert_hf.engine.metrics import read_metrics
+from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.run_lock import RunLock
+from mert_hf.engine.settings import read_settings
+from mert_hf.engine.sources import open_sources
+from mert_hf.teachers import KMeansTeacher
 
 TRAINING = Path(__file__).parents[2] / "training"
 MODEL = shlex.split("""
@@ -52,10 +61,15 @@ def labels(monkeypatch, music_folder, tmp_path):
     return tmp_path / "labels"
 
 
-def test_a_model_is_trained_on_the_labels(monkeypatch, labels, music_folder, tmp_path, capsys):
+def test_a_model_is_trained_on_the_labels(capsys, monkeypatch, labels, music_folder, tmp_path):
     results = json.loads((labels / "results.json").read_text())
     assert (results["tracks"], results["tracks_skipped"]) == (6, 0)
     assert results["crops_agree"]["inner"] == [1.0, 1.0]
+    assert max(results["training_crops_agree"]["inner"]) < 1.0
+    said = capsys.readouterr().out
+    assert "  inner frames of crops that begin on a frame: 100.0 100.0 %" in said
+    shares = " ".join(f"{100 * share:.1f}" for share in results["training_crops_agree"]["all"])
+    assert f"  all frames of crops as training cuts them: {shares} %" in said
     arguments = ("--data.folder", music_folder, "--data.labels", labels, "--output_dir", tmp_path / "run")
     decoded = []
     monkeypatch.setattr("mert_hf.data.tracks.check_audio", lambda source, least: decoded.append(source))
@@ -76,15 +90,33 @@ def test_a_model_is_trained_on_the_labels(monkeypatch, labels, music_folder, tmp
     assert said == ["stored", "of crops"]
 
 
+def assert_labels_are_of_the_crops(source, tracks, teacher):
+    """Labels of a source are the teacher's codes of whole tracks, at the place where each crop is heard."""
+    (batch,) = source.batches(BatchRange(4, 0, 1))
+    heard = 0
+    for crop, labels in zip(batch.waveforms, batch.labels, strict=True):
+        for track in tracks:
+            for (start,) in (track.unfold(0, 64, 1) == crop[:64]).all(1).nonzero().tolist():
+                first = round(start * 75 / 24000)
+                assert torch.equal(labels, teacher(track[None])[0, :, first : first + labels.shape[1]])
+                heard += 1
+    assert heard == len(batch.labels) == 4
+
+
 def test_labels_of_a_folder_to_validate_on(monkeypatch, labels, music_folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     for name, cycles in (("y.wav", 5), ("z.wav", 7)):
         soundfile.write(other / name, make_tones(4.0, 24000, cycles), 24000)
     audio = ("--data.folder", music_folder, "--data.labels", labels, "--validation.folder", other)
+    run = tmp_path / "run"
 
     def train(output, *arguments):
-        return run_here(monkeypatch, "pretrain.py", *audio, "--output_dir", tmp_path / output, *arguments)
+        common = ("--output_dir", tmp_path / output, "--training.checkpoint_every", 2)
+        return run_here(monkeypatch, "pretrain.py", *audio, *common, *arguments)
+
+    def results():
+        return json.loads((run / "results.json").read_text())
 
     assert f"--data.labels OTHER_FOLDER --teacher.folder {labels}/teacher, and give" in train("run")
     prepare = ("prepare_labels.py", "--data.folder", other)
@@ -92,20 +124,37 @@ def test_labels_of_a_folder_to_validate_on(monkeypatch, labels, music_folder, tm
     assert "two teachers of the same settings" in train("run", "--validation.labels", tmp_path / "own")
     same = ("--data.labels", tmp_path / "same", "--teacher.folder", labels / "teacher")
     assert run_here(monkeypatch, *prepare, *same) is None
-    assert train("run", "--validation.labels", tmp_path / "same") is None
-    assert train("online", "--teacher.online") is None
-    stored, online = (
-        json.loads((tmp_path / run / "results.json").read_text())["validation"]["code_accuracy"] for run in ("run", "online")
-    )
-    assert len(stored) == len(online) == 2
-    tracks = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert (tracks["tracks"], tracks["tracks_validated_on"]) == (6, 2)
-    # all of them were trained on, and none validated on
+    given = ("--validation.labels", tmp_path / "same")
+    with monkeypatch.context() as patch:
+        decoded = []
+        patch.setattr("mert_hf.data.tracks.check_audio", lambda source, least: decoded.append(source))
+        assert train("run", *given) is None
+        assert decoded == []  # both folders were checked when their labels were made
+    assert (results()["tracks"], results()["tracks_validated_on"]) == (6, 2)
+
+    settings = read_settings(PretrainSettings, str(run / "recipe.yaml"), TRAINING)
+    job = make_job(settings)
+    sources = open_sources(settings, job.sampling_rate, RunFolder(run), job.labels, job.validation_labels)
+    tracks = [torch.from_numpy(soundfile.read(file, dtype="float32")[0]) for file in sorted(other.iterdir())]
+    assert_labels_are_of_the_crops(sources.validation, tracks, KMeansTeacher.from_pretrained(labels / "teacher"))
+
+    # resumed it validates as what was not stopped did; a track that has no labels by now is left out
     soundfile.write(other / "new.wav", make_tones(4.0, 24000, 3), 24000)
-    assert train("more", "--validation.labels", tmp_path / "same") is None
-    assert json.loads((tmp_path / "more" / "results.json").read_text())["tracks_validated_on"] == 2
-    alone = ("--validation.labels", tmp_path / "same", "--output_dir", tmp_path / "alone")
+    expected, weights = results()["validation"], (run / "model" / "model.safetensors").read_bytes()
+    for folder in (run / "checkpoints" / "step_00000003", run / "model"):
+        shutil.rmtree(folder)
+    assert train("run", *given, "--training.resume") is None
+    assert (results()["validation"], results()["tracks_validated_on"]) == (expected, 2)
+    assert (run / "model" / "model.safetensors").read_bytes() == weights
+    assert [report["step"] for report in read_metrics(run / "validation.jsonl")] == [3]
+
+    for file in other.iterdir():
+        file.write_text("no audio")
+    assert "validation.folder: none of the 3 tracks in" in train("none", *given)
+    alone = (*given, "--output_dir", tmp_path / "alone")
     assert "validation.labels needs validation.folder" in run_here(monkeypatch, "pretrain.py", *audio[:4], *alone)
+    export_checkpoint(run, tmp_path / "exported")
+    assert (tmp_path / "exported" / "model.safetensors").read_bytes() == weights
 
 
 def test_two_processes_make_the_labels_of_one(labels, music_folder, tmp_path):

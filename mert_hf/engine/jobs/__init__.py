@@ -18,11 +18,15 @@ def make_job(settings: PretrainSettings) -> Job:
     """The job that trains `settings.objective`; its model's configuration is checked.
 
     Raises:
-        InputError: settings no model can be made of.
+        InputError: settings no model can be made of, or labels that would not be used.
     """
     job = JOBS.get(settings.objective, MultiViewJob)(settings)
-    if settings.data.labels is not None and job.labels is None and not settings.teacher.online:
+    if settings.data.labels is not None and not isinstance(job, MaskedPredictionJob):
         raise InputError(f"data.labels holds codes, which objective {settings.objective!r} does not predict; leave it out.")
+    if settings.validation.labels is not None and settings.data.labels is None:
+        raise InputError(
+            "validation.labels are for a run that learns from data.labels, which is not given; leave them out, or give both."
+        )
     return job
 
 
