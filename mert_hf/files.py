@@ -1,6 +1,7 @@
 """Writing files so that they are there completely or not at all."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
 def open_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to be written as [`write_atomically`] does, where its content is too large to be held a second time."""
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    # processes of different machines may have equal numbers
+    temporary = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
     try:
         with temporary.open("wb") as file:
             yield file

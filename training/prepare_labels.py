@@ -66,7 +66,7 @@ def prepare(settings: PretrainSettings, folder: LabelFolder, accelerator: Accele
     """Check the corpus, fit or load the teacher, make the labels, and compare them with codes made on the fly."""
     started, config = time.perf_counter(), build_config(settings)
     with accelerator.main_process_first():
-        corpus = open_corpus(settings, config.sample_rate, folder)
+        corpus = open_corpus(settings, config.sample_rate, folder, accelerator.is_main_process)
         crop_samples = round(settings.data.crop_s * config.sample_rate)
         crops = RandomCrops(corpus, crop_samples, config.sample_rate, settings.training.seed)
         teacher = fit_or_load_teacher(settings, config, CorpusClips(crops).clips(), folder.teacher, accelerator.device)

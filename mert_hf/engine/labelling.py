@@ -17,6 +17,7 @@ from tqdm import tqdm
 from mert_hf.audio import AudioError
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, LabelWriter, read_rows
+from mert_hf.engine.devices import require_same_everywhere
 from mert_hf.errors import InputError
 from mert_hf.seeding import generator
 from mert_hf.teachers import CodeTeacher
@@ -43,8 +44,10 @@ def make_labels(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder, accel
         Tracks that could not be read, each with its reason; they have no labels.
 
     Raises:
-        InputError: the folder holds labels of another teacher, or gives one a code outside its codebooks.
+        InputError: the folder holds labels of another teacher, or gives one a code outside its codebooks, or the processes
+            have opened different corpora.
     """
+    require_same_everywhere(accelerator, {"usable tracks": corpus.fingerprint()}, corpus.title)
     header = begin_store(corpus, teacher, folder) if accelerator.is_main_process else None
     accelerator.wait_for_everyone()
     header = LabelHeader.read(folder) if header is None else header
