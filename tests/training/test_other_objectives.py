@@ -21,6 +21,7 @@ from mert_hf.engine.jobs import JOBS, make_job
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.settings import read_settings, recipe_names
+from mert_hf.errors import InputError
 from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES, Contrastive
 
 SCRIPT = Path(__file__).parents[2] / "training" / "pretrain.py"
@@ -201,6 +202,29 @@ def test_mistakes_are_one_line(pretrain, tmp_path, recipe, settings, message):
         pretrain(recipe, tmp_path / "run", settings)
     assert str(stop.value.code).startswith("error: ")
     assert re.search(message, stop.value.code), stop.value.code
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("mert_95m", {"attention": "relaxed"}, "divides by model.attention_relax, which is -1; give a positive one"),
+        ("music2vec_vanilla", {"attention": "relaxed"}, "attention=relaxed is for MERT encoders, not Data2VecAudioModel"),
+        ("multiview_byol", {"attention": "relaxed"}, "attention=relaxed is for MERT encoders, not MultiViewModel"),
+        ("multiview_byol", {"gradient_checkpointing": "true"}, "gradient_checkpointing cannot be used with MultiViewModel"),
+    ],
+)
+def test_what_a_model_does_not_know_is_refused_when_its_job_is_made(recipe, settings, message):
+    settings = {f"training.{name}": value for name, value in settings.items()}
+    with pytest.raises(InputError, match=message):
+        make_job(read_settings(PretrainSettings, recipe, RECIPES, settings))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting"), [("mert_330m", "attention=relaxed"), ("music2vec_vanilla", "gradient_checkpointing=true")]
+)
+def test_what_a_model_knows_is_taken(recipe, setting):
+    name, value = setting.split("=")
+    assert make_job(read_settings(PretrainSettings, recipe, RECIPES, {f"training.{name}": value}))
 
 
 def test_musichuberts_recipes_are_the_rows_of_table_2():
