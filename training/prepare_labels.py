@@ -7,7 +7,6 @@ takes the settings of pretrain.py and writes data.labels; pretrain.py with the s
 the same command goes on where it was; tracks that are added later get their labels by the same command as well.
 """
 
-import json
 import logging
 import time
 from datetime import timedelta
@@ -28,7 +27,7 @@ from mert_hf.engine.pretraining import open_corpus
 from mert_hf.engine.run_lock import RunLock
 from mert_hf.engine.settings import parse_command_line, write_settings
 from mert_hf.errors import InputError
-from mert_hf.files import write_atomically
+from mert_hf.files import to_json, write_atomically
 
 logger = logging.getLogger("mert_hf.prepare_labels")
 
@@ -90,7 +89,7 @@ def prepare(settings: PretrainSettings, folder: LabelFolder, accelerator: Accele
         "wall_s": time.perf_counter() - started,
         "crops_agree": compare_crops(labels, corpus, teacher, settings.data.crop_s, device=accelerator.device),
     }
-    write_atomically(folder.results, json.dumps(results, indent=2) + "\n")
+    write_atomically(folder.results, to_json(results, indent=2) + "\n")
     print(f"\n{results['tracks']} tracks, {results['audio_hours']:.2f} hours, {results['bytes'] / 1e6:.1f} MB of labels")
     for part, shares in results["crops_agree"].items():
         shares = " ".join(f"{100 * share:.1f}" for share in shares)

@@ -1,5 +1,6 @@
 """Validation, and the report that is drawn of it."""
 
+import json
 import math
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from mert_hf import MERTForPreTraining
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import CQTSettings
-from mert_hf.engine.report import draw_report, write_results
+from mert_hf.engine.report import draw_report, write_failure, write_results
 from mert_hf.objectives import masked_prediction
 from mert_hf.objectives.masked_prediction import perplexity
 from mert_hf.seeding import Draws
@@ -90,6 +91,14 @@ def test_the_report_holds_four_pictures_and_the_results_their_numbers(make_train
         assert all(most >= varied for most, varied in zip(used, validation.report[f"{name}_perplexity"], strict=True))
     assert results["parameters"] == objective.model.num_parameters()
     assert 0.1 < results["peak_memory_gib"] < 100
+    validation.report["code_accuracy"][1] = math.nan  # of a codebook without a label on the clips
+    write_results(trainer.run, progress, {}, MERTForPreTraining, validation, torch.device("cpu"))
+    write_failure(trainer.run, progress, {"tracks": -math.inf}, "a reason", torch.device("cpu"))
+    results, failure = (
+        json.loads(file.read_text(), parse_constant=pytest.fail) for file in (trainer.run.results, trainer.run.failure)
+    )
+    assert results["validation"]["code_accuracy"] == [validation.report["code_accuracy"][0], None]
+    assert failure["tracks"] is None and failure["loss_end"] == results["loss_end"]
 
 
 def test_of_codes_that_are_not_learnt_nothing_is_told(make_trainer, monkeypatch, caplog):
