@@ -20,7 +20,9 @@ from mert_hf.engine.checkpoint_export import export_checkpoint
 from mert_hf.engine.jobs import JOBS, make_job
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import read_settings, recipe_names
+from mert_hf.engine.sources import open_sources
 from mert_hf.errors import InputError
 from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES, Contrastive
 
@@ -136,6 +138,20 @@ def test_clustering_ends_in_a_model_and_pictures_of_its_prototypes(pretrain, tmp
     assert model.config.peak_normalize
     assert_exported_alike(tmp_path / "run")
     assert AutoFeatureExtractor.from_pretrained(tmp_path / "run" / "model").sampling_rate == 16000
+
+
+def test_tracks_are_fewer_than_a_batch_when_those_of_all_processes_are_more(music, tmp_path, monkeypatch, caplog):
+    """Five tracks to train on, whatever there is to validate on in another folder."""
+    given = {"training.batch_size": "3", "data.folder": str(music), "validation.folder": str(music)}
+    settings = read_settings(PretrainSettings, "multiview_byol", RECIPES, given)
+    (tmp_path / "run").mkdir()
+    run, job = RunFolder(tmp_path / "run"), make_job(settings)
+    sources = open_sources(settings, job.sampling_rate, run)
+    job.prepare(sources, run, torch.device("cpu"))
+    assert "fewer than a batch" not in caplog.text
+    monkeypatch.setattr("mert_hf.engine.jobs.multiview.world_size", lambda: 2)
+    job.prepare(sources, run, torch.device("cpu"))
+    assert "The 5 tracks to train on are fewer than a batch of 6 pairs" in caplog.text
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(pretrain, tmp_path):
