@@ -116,17 +116,19 @@ def read_audio(source: AudioSource, sampling_rate: int = 24000, start: int = 0, 
         (num_samples,) float32; channels are averaged.
 
     Raises:
-        AudioError: it cannot be decoded, ends before its header says, or holds NaN or infinity.
-        ValueError: the crop lies outside the file, or a number is negative.
+        AudioError: it cannot be decoded, ends before its header says or before the crop does, or holds NaN or infinity.
+        ValueError: a number is negative.
     """
     if sampling_rate <= 0:
         raise ValueError(f"sampling_rate must be a positive number of samples per second; got {sampling_rate}.")
+    if start < 0 or (num_samples or 0) < 0:
+        raise ValueError(f"start={start} and num_samples={num_samples} must be 0 or more.")
     with _open(source) as reader:
         length = reader.info.resampled_length(sampling_rate)
         may_end_early = num_samples is None and reader.length_is_estimated
         num_samples = length - start if num_samples is None else num_samples
-        if start < 0 or num_samples < 0 or start + num_samples > length:
-            raise ValueError(
+        if num_samples < 0 or start + num_samples > length:
+            raise AudioError(
                 f"samples {start} to {start + num_samples} lie outside {_name(source)}, which has {length} at {sampling_rate}"
                 " Hz."
             )

@@ -1,10 +1,26 @@
-"""Writing files so that they are there completely or not at all."""
+"""Writing files so that they are there completely or not at all, and JSON that every reader takes."""
 
+import json
+import math
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+
+def to_json(content: Any, indent: int | None = None) -> str:
+    """JSON, which has no NaN and no infinity: null, as of the accuracy of a codebook without a label."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _finite(item) for name, item in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(item) for item in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
@@ -17,7 +33,8 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
 def open_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to be written as [`write_atomically`] does, where its content is too large to be held a second time."""
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    # processes of different machines may have equal numbers
+    temporary = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
     try:
         with temporary.open("wb") as file:
             yield file

@@ -179,3 +179,42 @@ def train_cells(names: list[str], cells: Path, output: Path, budget_s: float, mu
         except TrainingFailedError as error:
             found.append(str(error))
     file.with_name(f"{file.name}_{state.process_index}").write_text(json.dumps(found))
+
+
+def make_settings(music: Path, folder: Path, **training):
+    """Of a pre-training on a folder of music, with codes alone and some tracks held out."""
+    from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings, TeacherSettings, TrainingSettings
+
+    settings = PretrainSettings(
+        output_dir=str(folder),
+        model={name: value for name, value in MODEL.items() if name not in ("codebook_sizes", "cqt_bins")},
+        data=DataSettings(folder=str(music), crop_s=2.0, workers=0),
+        teacher=TeacherSettings(codebook_sizes=[8], fit_s=5),
+        training=TrainingSettings(**{"max_steps": 1, "batch_size": 2, "tracker": "none", **training}),
+    )
+    settings.cqt.enabled, settings.validation.share, settings.validation.clips = False, 0.3, 4
+    return settings
+
+
+def pretrain_on_own_copies(copies: list[Path], folder: Path, told: Path) -> None:
+    """Pre-train on a copy of the music for each process; what each ends with, and which files it wrote, goes into `told`."""
+    from accelerate import PartialState
+
+    from mert_hf import files
+    from mert_hf.data import corpus, tracks
+    from mert_hf.engine.jobs import make_job
+    from mert_hf.engine.run import pretrain
+    from mert_hf.engine.run_folder import RunFolder
+    from mert_hf.errors import InputError
+
+    rank, written, said = int(os.environ["RANK"]), [], None
+    for module in (corpus, tracks):
+        module.write_atomically = lambda path, content: (written.append(Path(path).name), files.write_atomically(path, content))
+    settings = make_settings(copies[rank], folder)
+    try:
+        with RunFolder(folder).hold() as run:
+            pretrain(settings, make_job(settings), run)
+    except InputError as error:
+        said = str(error)
+    (told / f"{rank}.json").write_text(json.dumps([said, sorted(set(written))]))
+    PartialState().destroy_process_group()

@@ -139,8 +139,10 @@ def test_nan_short_silent_and_empty_tracks(tmp_path):
 def test_a_crop_outside_the_file_or_a_negative_rate_is_refused(tmp_path):
     file = tmp_path / "song.wav"
     write(file, rate=24000)
-    with pytest.raises(ValueError, match="lie outside .* which has 144000"):
+    with pytest.raises(AudioError, match="lie outside .* which has 144000"):
         read_audio(file, 24000, 140000, 5000)
+    with pytest.raises(ValueError, match="start=-1 and num_samples=5000 must be 0 or more"):
+        read_audio(file, 24000, -1, 5000)
     with pytest.raises(ValueError, match="got -24000"):
         read_audio(file, -24000)
 

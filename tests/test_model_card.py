@@ -83,6 +83,8 @@ def test_numbers_come_from_the_results_and_missing_ones_are_left_out():
     full = render(results=RESULTS).text
     for present in ("| 12,345 |", "1,234.6 hours", "9.877 → 4.321", "12.3 %, 6.8 %", "| 10.0 hours |"):
         assert present in full
+    half = render(results={**RESULTS, "masked_accuracy_end": [0.5, None]}).content  # of a codebook without a label
+    assert "50.0 %, –" in half
     without_hours = render(results={name: value for name, value in RESULTS.items() if name != "audio_hours"}).text
     assert "Audio heard" not in without_hours and "12,345" in without_hours
     assert "94,371,712 parameters" in bare and "24000 Hz" in bare and "75 vectors a second" in bare

@@ -8,7 +8,6 @@ A cell is a recipe of training/cells, or a YAML file of yours; --cells names som
 """
 
 import argparse
-import json
 import logging
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +24,7 @@ from mert_hf.comparison.table import compile_results, describe_cell, describe_fa
 from mert_hf.data.synthetic import write_corpus
 from mert_hf.engine.trainer import Interrupted
 from mert_hf.errors import InputError, TrainingFailedError
-from mert_hf.files import write_atomically
+from mert_hf.files import to_json, write_atomically
 from mert_hf.probing.encoders import LogMel
 from mert_hf.probing.features import Extraction
 from mert_hf.probing.runner import Judging
@@ -108,7 +107,7 @@ def run_cell(cell: Cell, bench: Bench) -> dict:
 
 def write_report(results: dict, output: Path) -> None:
     """`results.json`, the table and the picture."""
-    write_atomically(output / "results.json", json.dumps(results, indent=1) + "\n")
+    write_atomically(output / "results.json", to_json(results, indent=1) + "\n")
     write_atomically(output / "comparison.md", markdown_table(results))
     title = f"{results['budget_s']:g} s of audio a cell ({results['music']}), one training each; 95 % over test examples"
     plot_comparison(results, title, output / "comparison.png")

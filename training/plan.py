@@ -1,6 +1,6 @@
 """What a pre-training would cost on your GPUs, from its operations.
 
-    python training/plan.py mert_330m --gpus 64 --gpu_tflops 312 --corpus_hours 160000
+    python training/plan.py mert_330m --recipe_gpus 64 --gpus 8 --gpu_tflops 312 --corpus_hours 160000
 
 Nothing is run: time follows from the model's shape and from the share of the GPUs' speed that you assume is reached.
 """
@@ -25,8 +25,9 @@ def main() -> None:
     """Recipe and GPUs to a few lines of numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="name of a recipe, or a YAML file")
-    parser.add_argument("--gpus", type=int, default=64, help="how many (default: 64)")
-    parser.add_argument("--recipe_gpus", type=int, default=64, help="GPUs the recipe's batch is meant for (default: 64)")
+    meant = "GPUs the recipe's batch is meant for: 64 of mert_*, 32 of musichubert_*"
+    parser.add_argument("--recipe_gpus", type=int, required=True, help=meant)
+    parser.add_argument("--gpus", type=int, default=64, help="how many there are (default: 64)")
     parser.add_argument("--gpu_tflops", type=float, default=312.0, help="peak of one (default: 312, A100 in bf16, data sheet)")
     parser.add_argument("--use", type=float, default=0.2, help="share of the peak that is reached (default: 0.2, assumed)")
     parser.add_argument("--corpus_hours", type=float, default=160_000.0, help="hours of music (default: 160000)")
@@ -34,6 +35,10 @@ def main() -> None:
     if given.gpus < 1 or given.recipe_gpus < 1 or given.corpus_hours <= 0 or given.gpu_tflops <= 0 or not 0 < given.use <= 1:
         raise InputError("--gpus, --recipe_gpus, --gpu_tflops and --corpus_hours must be positive, --use within (0, 1].")
     settings = read_settings(PretrainSettings, given.recipe, RECIPES)
+    if settings.objective != "masked_prediction":
+        raise InputError(
+            f"{given.recipe} trains {settings.objective}; only masked_prediction (mert_*, musichubert_*) is planned."
+        )
     keep_global_batch(settings, given.gpus, given.recipe_gpus)
     config = build_config(settings)
     with torch.device("meta"):

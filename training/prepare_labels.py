@@ -7,7 +7,6 @@ takes the settings of pretrain.py and writes data.labels; pretrain.py with the s
 the same command goes on where it was; tracks that are added later get their labels by the same command as well.
 """
 
-import json
 import logging
 import time
 from datetime import timedelta
@@ -29,7 +28,7 @@ from mert_hf.engine.pretraining import open_corpus
 from mert_hf.engine.run_lock import RunLock
 from mert_hf.engine.settings import parse_command_line, write_settings
 from mert_hf.errors import InputError
-from mert_hf.files import write_atomically
+from mert_hf.files import to_json, write_atomically
 
 logger = logging.getLogger("mert_hf.prepare_labels")
 
@@ -67,7 +66,7 @@ def prepare(settings: PretrainSettings, folder: LabelFolder, accelerator: Accele
     """Check the corpus, fit or load the teacher, make the labels, and compare them with codes made on the fly."""
     started, config = time.perf_counter(), build_config(settings)
     with accelerator.main_process_first():
-        corpus = open_corpus(settings, config.sample_rate, folder)
+        corpus = open_corpus(settings, config.sample_rate, folder, accelerator.is_main_process)
         crop_samples = round(settings.data.crop_s * config.sample_rate)
         crops = RandomCrops(corpus, crop_samples, config.sample_rate, settings.training.seed)
         teacher = fit_or_load_teacher(settings, config, CorpusClips(crops).clips(), folder.teacher, accelerator.device)
@@ -94,7 +93,7 @@ def prepare(settings: PretrainSettings, folder: LabelFolder, accelerator: Accele
         "crops_agree": compare_crops(AlignedCrops(*cut), teacher, accelerator.device),
         "training_crops_agree": compare_crops(LabelledCrops(*cut), teacher, accelerator.device),
     }
-    write_atomically(folder.results, json.dumps(results, indent=2) + "\n")
+    write_atomically(folder.results, to_json(results, indent=2) + "\n")
     print(f"\n{results['tracks']} tracks, {results['audio_hours']:.2f} hours, {results['bytes'] / 1e6:.1f} MB of labels")
     print("Codes of crops made on the fly equal to these, by codebook:")
     for kind, crops in (("crops_agree", "that begin on a frame"), ("training_crops_agree", "as training cuts them")):

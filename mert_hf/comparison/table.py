@@ -1,5 +1,6 @@
 """What a comparison came to: `results.json`, from which the table and the plot are made."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ def describe_cell(cell: Cell, trained: Mapping[str, Any], judged: Mapping[str, A
         "judged_s": judged["judged_s"],
         "values": {_column(row): _value(row) for row in judged["rows"]},
         "settings": {
-            name: value
+            name: str(value) if value in (math.inf, -math.inf) else value  # JSON has no infinity
             for name, value in flatten(cell.settings).items()
             if name not in NOT_TOLD and defaults.get(name, ...) != value
         },

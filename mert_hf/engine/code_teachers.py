@@ -133,14 +133,15 @@ def _open_store(folder: str, teacher: TeacherSettings, config: MERTConfig) -> La
     return labels
 
 
-def keep_labelled(labels: LabelStore, corpus: Corpus, max_skipped: float, report: Path) -> Corpus:
-    """The tracks that have labels; the others are listed with the skipped ones.
+def keep_labelled(labels: LabelStore, corpus: Corpus, max_skipped: float, report: Path, writes: bool = True) -> Corpus:
+    """The tracks that have labels; the others are listed with the skipped ones, in `report` if this process `writes` it.
 
     Raises:
         InputError: labels of another corpus, or more than `max_skipped` of the tracks without.
     """
     labelled = labels.match(corpus)
-    labelled.write_skipped(report)
+    if writes:
+        labelled.write_skipped(report)
     labelled.require_usable(max_skipped, report)
     missing = len(corpus.tracks) - len(labelled.tracks)
     logger.info("Labels: %s, %s", labels.description, labels.folder)

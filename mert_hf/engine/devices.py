@@ -2,12 +2,14 @@
 
 import importlib.util
 import resource
+import socket
 import sys
 from datetime import timedelta
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs, gather_object
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.engine.pretrain_settings import PretrainSettings
@@ -62,6 +64,27 @@ def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFol
     if accelerator.device.type == "cpu":
         share_cores()
     return accelerator
+
+
+def require_same_everywhere(accelerator: Accelerator, opened: dict[str, Any], title: str) -> None:
+    """Refuse audio that is not the same for all processes, each of which would deal it out differently; all must call it.
+
+    Args:
+        accelerator: the processes.
+        opened: what this one has found, by name.
+        title: where it was opened, for messages.
+
+    Raises:
+        InputError: another process has found something else, as where machines have copies of their own.
+    """
+    (first_host, first), *others = gather_object([(socket.gethostname(), opened)])
+    for rank, (host, other) in enumerate(others, start=1):
+        differing = [name for name in first if other.get(name) != first[name]]
+        if differing:
+            raise InputError(
+                f"the {' and the '.join(differing)} of {title} are not the same for all processes: process {rank} on {host} has"
+                f" found others than process 0 on {first_host}. Give all machines the same files, or a folder they share."
+            )
 
 
 def peak_memory_gib(device: torch.device) -> float:

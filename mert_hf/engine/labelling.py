@@ -19,6 +19,7 @@ from mert_hf.data.corpus import Corpus
 from mert_hf.data.crops import UnreadableCrop
 from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelWriter, read_rows
 from mert_hf.data.labelled_crops import LabelledCrops
+from mert_hf.engine.devices import require_same_everywhere
 from mert_hf.errors import InputError
 from mert_hf.teachers import CodeTeacher
 
@@ -44,8 +45,10 @@ def make_labels(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder, accel
         Tracks that could not be read, each with its reason; they have no labels.
 
     Raises:
-        InputError: the folder holds labels of another teacher, or gives one a code outside its codebooks.
+        InputError: the folder holds labels of another teacher, or gives one a code outside its codebooks, or the processes
+            have opened different corpora.
     """
+    require_same_everywhere(accelerator, {"usable tracks": corpus.fingerprint()}, corpus.title)
     header = begin_store(corpus, teacher, folder) if accelerator.is_main_process else None
     accelerator.wait_for_everyone()
     header = LabelHeader.read(folder) if header is None else header

@@ -1,7 +1,6 @@
 """Numbers of a run over time: averaged between two reports, written as JSON lines, read again for curves and results."""
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from mert_hf.files import write_atomically
+from mert_hf.files import to_json, write_atomically
 
 
 class Averages:
@@ -48,12 +47,12 @@ class MetricsFile:
     def __init__(self, file: str | os.PathLike, first_step: int = 0):
         self.file = Path(file)
         kept = [report for report in read_metrics(self.file) if report["step"] <= first_step]
-        write_atomically(self.file, "".join(json.dumps(report) + "\n" for report in kept))
+        write_atomically(self.file, "".join(to_json(report) + "\n" for report in kept))
 
     def write(self, report: dict[str, Any]) -> None:
         """Append one report."""
         with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_without_nan(report)) + "\n")
+            file.write(to_json(report) + "\n")
 
 
 def read_metrics(file: str | os.PathLike) -> list[dict[str, Any]]:
@@ -63,15 +62,6 @@ def read_metrics(file: str | os.PathLike) -> list[dict[str, Any]]:
         return []
     lines = file.read_text(encoding="utf-8").split("\n")
     return [json.loads(line) for line in lines[:-1]]
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: an accuracy of a codebook without a label is null."""
-    if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def flatten_metrics(report: dict[str, Any]) -> dict[str, float]:

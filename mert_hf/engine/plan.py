@@ -104,7 +104,7 @@ def plan_run(
     """Plan a run.
 
     Args:
-        settings: of the run.
+        settings: of the run, of objective masked_prediction.
         config: of its model.
         parameters: of model and heads.
         gpus: how many.
@@ -119,19 +119,20 @@ def plan_run(
     clips = training.batch_size * training.gradient_accumulation_steps * gpus
     code_bytes = np.min_scalar_type(max(config.codebook_sizes) - 1).itemsize
     update_s = clips * clip_flop / (gpus * gpu_tflops * 1e12 * use)
-    audio_hours = clips * crop_s / 3600 * training.max_steps
+    update_audio_s = settings.update_audio_s(gpus)
+    audio_hours = update_audio_s / 3600 * training.max_steps
     return Plan(
         parameters=parameters,
         clip_flop=clip_flop,
         clips_per_update=clips,
-        update_audio_hours=clips * crop_s / 3600,
+        update_audio_hours=update_audio_s / 3600,
         audio_hours=audio_hours,
         passes=audio_hours / corpus_hours,
         days=update_s * training.max_steps / 86400,
         state_gib=parameters * BYTES_PER_PARAMETER / 2**30,
         corpus_tib=corpus_hours * 3600 * config.sample_rate * 2 * 0.6 / 2**40,
         labels_gib=corpus_hours * 3600 * config.frame_rate * len(config.codebook_sizes) * code_bytes / 2**30,
-        audio_s_per_s=clips * crop_s / update_s,
+        audio_s_per_s=update_audio_s / update_s,
     )
 
 

@@ -22,23 +22,33 @@ from mert_hf.teachers import CodeTeacher, CQTTeacher
 logger = logging.getLogger(__name__)
 
 
-def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder | LabelFolder) -> Corpus:
+def open_corpus(settings: PretrainSettings, sampling_rate: int, run: RunFolder | LabelFolder, writes: bool = True) -> Corpus:
     """The folder, the dataset, or synthetic music rendered into the run's folder; what cannot be used is listed.
+
+    Args:
+        settings: of the run.
+        sampling_rate: of synthetic music.
+        run: folder that keeps what is found.
+        writes: whether this process writes that down; where several open the corpus, one of them, and first.
 
     Raises:
         InputError: nothing usable, or more than `data.max_skipped` unusable.
     """
     data = settings.data
-    # what prepare_labels.py has checked is not decoded once more
-    known_from = None if data.labels is None else LabelFolder(data.labels).tracks
-    how = (data.min_track_s, data.check, run.tracks, data.check_threads, known_from)
+    if writes:
+        # what prepare_labels.py has checked is not decoded once more
+        index, known_from = run.tracks, None if data.labels is None else LabelFolder(data.labels).tracks
+    else:
+        index, known_from = None, run.tracks
+    how = (data.min_track_s, data.check, index, data.check_threads, known_from)
     if data.dataset is not None:
         dataset = load_audio_dataset(data.dataset, data.dataset_split)
         corpus = open_dataset(dataset, data.dataset_column, *how)
     else:
         folder = data.folder if data.folder is not None else _render_synthetic_music(settings, sampling_rate, run)
         corpus = open_folder(folder, *how)
-    corpus.write_skipped(run.skipped)
+    if writes:
+        corpus.write_skipped(run.skipped)
     corpus.require_usable(data.max_skipped, run.skipped)
     logger.info(
         "Corpus: %d tracks, %.2f hours, in %s; %d skipped, %d silent",

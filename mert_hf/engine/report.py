@@ -1,6 +1,5 @@
 """What a finished run came to: `results.json`, from which every number of a model card is read, and a folder of pictures."""
 
-import json
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +15,7 @@ from mert_hf.engine.pretrain_settings import CQTSettings
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.trainer import Progress
 from mert_hf.engine.validation import Validation, Validator
-from mert_hf.files import write_atomically
+from mert_hf.files import to_json, write_atomically
 from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.objectives import MaskedPrediction
 from mert_hf.seeding import Draws
@@ -46,14 +45,14 @@ def write_results(
         "code_usage": _count_used_codes(validation) if validation else None,
         "parameters": model_class.from_pretrained(run.model).num_parameters(),
     }
-    write_atomically(run.results, json.dumps(results, indent=2) + "\n")
+    write_atomically(run.results, to_json(results, indent=2) + "\n")
     return results
 
 
 def write_failure(run: RunFolder, progress: Progress, facts: dict[str, Any], reason: str, device: torch.device) -> None:
     """Write down why a run has failed, and what is known of it: `failure.json`, since `results.json` is of finished runs."""
     failure = {"failed": reason, **_collect_numbers(run, progress, facts, device)}
-    write_atomically(run.failure, json.dumps(failure, indent=2) + "\n")
+    write_atomically(run.failure, to_json(failure, indent=2) + "\n")
 
 
 def _collect_numbers(run: RunFolder, progress: Progress, facts: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             run.claim(settings, settings.training.resume)
-        sources = open_sources(settings, job.sampling_rate, run, job.labels, job.validation_labels)
+        sources = open_sources(settings, job.sampling_rate, run, job.labels, job.validation_labels, accelerator.is_main_process)
         job.prepare(sources, run, accelerator.device)
     objective = job.build(accelerator.device)
     parameters = sum(parameter.numel() for parameter in objective.parameters())

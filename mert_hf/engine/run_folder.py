@@ -90,22 +90,22 @@ class RunFolder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            self.failure.unlink(missing_ok=True)  # of a run that goes on nobody knows how it ends
         except OSError as error:
             raise InputError(f"output_dir {self.folder} cannot be written: {error.strerror}.") from None
         trained = self.newest_checkpoint() is not None or bool(read_metrics(self.metrics))
-        if not trained:
-            try:
-                shutil.rmtree(self.teacher, ignore_errors=True)
-                write_settings(settings, self.recipe)
-            except OSError as error:
-                raise InputError(f"output_dir {self.folder} cannot be written: {error.strerror}.") from None
-            return
-        if not resume:
+        if trained and not resume:
             raise InputError(
                 f"{self.folder} already holds a run; continue it with --training.resume, or choose another --output_dir."
             )
-        self.require_settings(settings)
+        if trained:
+            self.require_settings(settings)
+        try:
+            self.failure.unlink(missing_ok=True)  # of a run that goes on nobody knows how it ends
+            if not trained:
+                shutil.rmtree(self.teacher, ignore_errors=True)
+                write_settings(settings, self.recipe)
+        except OSError as error:
+            raise InputError(f"output_dir {self.folder} cannot be written: {error.strerror}.") from None
 
     def require_settings(self, settings: Any) -> None:
         """Refuse to take the run that lies here for one of these settings.

@@ -42,12 +42,17 @@ def open_sources(
     run: RunFolder,
     labels: LabelStore | None = None,
     validation_labels: LabelStore | None = None,
+    writes: bool = True,
 ) -> Sources:
     """Open the corpus or the stream, and hold out what is validated on.
 
     Args:
+        settings: of the run.
+        sampling_rate: of the clips.
+        run: folder that keeps what is found of the tracks.
         labels: stored codes of the corpus, which the clips then bring along.
         validation_labels: those of `validation.folder`, needed where that and `labels` are given.
+        writes: whether this process writes down what it finds; the others read it, and so come behind.
 
     Raises:
         InputError: nothing usable, or labels that cannot go with the audio.
@@ -57,14 +62,14 @@ def open_sources(
             "data.labels holds codes of tracks that are known, and a stream has none to come back to; leave one of the two out,"
             " or make the codes on the fly with --teacher.online true."
         )
-    held_out = _open_validation_folder(settings, run, validation_labels)
+    held_out = _open_validation_folder(settings, run, validation_labels, writes)
     if settings.data.streaming:
         training = _open_stream(settings, sampling_rate)
         facts: dict[str, Any] = {"stream": settings.data.dataset, "shards": training.dataset.num_shards}
     else:
-        corpus = open_corpus(settings, sampling_rate, run)
+        corpus = open_corpus(settings, sampling_rate, run, writes)
         if labels is not None:
-            corpus = keep_labelled(labels, corpus, settings.data.max_skipped, run.skipped)
+            corpus = keep_labelled(labels, corpus, settings.data.max_skipped, run.skipped, writes)
         facts = {
             "corpus_hours": corpus.duration_s / 3600,
             "tracks": len(corpus.tracks),
@@ -100,13 +105,16 @@ def _open_stream(settings: PretrainSettings, sampling_rate: int) -> StreamClips:
     return StreamClips(stream, data.dataset_column, data.dataset, crop_samples, sampling_rate, *order)
 
 
-def _open_validation_folder(settings: PretrainSettings, run: RunFolder, labels: LabelStore | None) -> Corpus | None:
+def _open_validation_folder(
+    settings: PretrainSettings, run: RunFolder, labels: LabelStore | None, writes: bool
+) -> Corpus | None:
     folder, made, data = settings.validation.folder, settings.validation.labels, settings.data
     if folder is None:
         return None
+    found = run.folder / "validation_tracks.json"
+    checked = None if made is None else LabelFolder(made).tracks
+    index, known_from = (found, checked) if writes else (None, found)
     try:
-        index = run.folder / "validation_tracks.json"
-        known_from = None if made is None else LabelFolder(made).tracks
         corpus = open_folder(folder, data.min_track_s, data.check, index, data.check_threads, known_from)
     except InputError as error:
         raise InputError(str(error).replace("data.folder", "validation.folder")) from None

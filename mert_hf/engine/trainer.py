@@ -18,6 +18,7 @@ from tqdm import tqdm
 from mert_hf.data.corpus import WHILE_TRAINING
 from mert_hf.data.crops import AudioBatch, UnreadableCrop
 from mert_hf.data.source import BatchRange, ClipSource
+from mert_hf.engine.devices import require_same_everywhere
 from mert_hf.engine.metrics import Averages, MetricsFile, flatten_metrics
 from mert_hf.engine.pretrain_settings import TrainingSettings
 from mert_hf.engine.run_folder import RunFolder
@@ -101,10 +102,13 @@ class Trainer:
         """Train from the newest checkpoint (with `resume`) or from the start to the last update.
 
         Raises:
-            InputError: too much of the audio turned out unreadable.
+            InputError: too much of the audio turned out unreadable, or is not the same for all processes.
             TrainingFailedError: the training diverged or collapsed.
             Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved.
         """
+        sources = [self.source] if self.validator is None else [self.source, self.validator.source]
+        for source in sources:
+            require_same_everywhere(self.accelerator, source.circumstances(self.workers), source.title)
         if self.settings.resume:
             self._go_on()
         main, settings = self.accelerator.is_main_process, self.settings

@@ -1,6 +1,5 @@
 """A fine-tuning run from its settings to its results: corpus, model, Trainer, evaluation, and what is published."""
 
-import json
 import logging
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,7 +16,7 @@ from mert_hf.data.corpus import Corpus, load_audio_dataset, open_dataset, open_f
 from mert_hf.engine.settings import flatten, write_settings
 from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
-from mert_hf.files import write_atomically
+from mert_hf.files import to_json, write_atomically
 from mert_hf.finetuning.clips import Collator, EvaluationClips, TrainingClips
 from mert_hf.finetuning.labels import Labels, make_labels, read_folder_rows
 from mert_hf.finetuning.scores import MONITOR, chance_scores, probabilities, score_tracks
@@ -258,7 +257,7 @@ def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, folder: Path, 
     model.save_pretrained(folder / "model")
     extractor.save_pretrained(folder / "model")
     write_atomically(folder / "model" / "README.md", _card(results, folder / "model", extractor.sampling_rate))
-    write_atomically(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    write_atomically(folder / "results.json", to_json(results, indent=2) + "\n")
 
 
 def _card(results: dict[str, Any], model: Path, sampling_rate: int) -> str:

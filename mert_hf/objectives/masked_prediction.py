@@ -87,6 +87,9 @@ class MaskedPrediction(Objective):
             waveforms: (batch, samples) float32, clean clips.
             draws: of the batch. In `eval()` nothing is mixed in and every codebook is asked for.
             labels: (batch, codebooks, frames) int64 codes of the clips, where they are stored; else the teacher is asked.
+
+        Returns:
+            With `labels` None where `code_loss_weight` is 0: of a head that does not learn there is nothing to tell.
         """
         batch, samples = waveforms.shape
         frames = self.model.count_frames(samples)
@@ -95,7 +98,9 @@ class MaskedPrediction(Objective):
         if self.training and batch > 1:  # of a batch whose other clips could not be read, one is left: nothing to mix in
             excerpts = self.mixture.draw(batch, samples, draws.for_batch("mixture"))
         code_teacher, cqt_teacher = self._teachers
-        if labels is None and code_teacher is not None:
+        if self.model.config.code_loss_weight == 0:
+            labels = None
+        elif labels is None and code_teacher is not None:
             labels = code_teacher(waveforms)
         return {
             "input_values": mix_in(waveforms, excerpts),

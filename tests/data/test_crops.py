@@ -66,9 +66,13 @@ def test_background_readers_change_nothing(crops):
         torch.testing.assert_close(one.waveforms, other.waveforms, rtol=0, atol=0)
 
 
-def test_a_track_that_breaks_later_is_reported_not_replaced(crops, music_folder):
+@pytest.mark.parametrize("seconds", [None, 1.0], ids=["no audio", "shorter than it was"])
+def test_a_track_that_breaks_later_is_reported_not_replaced(crops, music_folder, seconds):
     broken = next(number for number in range(6) if crops.corpus.tracks[crops.locate(number)[0]].name == "a.wav")
-    (music_folder / "a.wav").write_bytes(b"gone")
+    if seconds is None:
+        (music_folder / "a.wav").write_bytes(b"gone")
+    else:
+        soundfile.write(music_folder / "a.wav", make_tones(seconds, 24000), 24000)
     crop = crops[broken]
     assert isinstance(crop, UnreadableCrop)
     assert crop.track == "a.wav"

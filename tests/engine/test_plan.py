@@ -62,9 +62,24 @@ def test_fewer_gpus_make_the_same_global_batch():
     assert settings.training.gradient_accumulation_steps == 22
 
 
-def test_the_plan_names_the_flag_that_makes_the_batch_of_the_recipe(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["plan.py", "mert_330m", "--gpus", "8"])
+def plan(monkeypatch, capsys, *arguments) -> str:
+    monkeypatch.setattr(sys, "argv", ["plan.py", *arguments])
     runpy.run_path(str(RECIPES.parent / "plan.py"), run_name="__main__")
-    said = capsys.readouterr().out
+    return capsys.readouterr().out
+
+
+def test_the_plan_names_the_flag_that_makes_the_batch_of_the_recipe(monkeypatch, capsys):
+    said = plan(monkeypatch, capsys, "mert_330m", "--recipe_gpus", "64", "--gpus", "8")
     assert "8 GPUs x 7 clips x 64 batches = 5.10 hours of audio an update" in said
     assert "--training.gradient_accumulation_steps 64\n" in said
+
+
+def test_what_the_plan_cannot_count_is_refused(monkeypatch, capsys):
+    for recipe, objective in (("multiview_byol", "byol"), ("music2vec_vanilla", "data2vec")):
+        with pytest.raises(SystemExit, match=f"error: {recipe} trains {objective}; only masked_prediction .* is planned"):
+            plan(monkeypatch, capsys, recipe, "--recipe_gpus", "1")
+    with pytest.raises(SystemExit):  # recipes are meant for different numbers, and nothing guesses them
+        plan(monkeypatch, capsys, "musichubert_base")
+    assert "required: --recipe_gpus" in capsys.readouterr().err
+    said = plan(monkeypatch, capsys, "musichubert_base", "--recipe_gpus", "32", "--gpus", "8")
+    assert "8 GPUs x 5 clips x 4 batches" in said

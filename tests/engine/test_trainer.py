@@ -187,9 +187,10 @@ def test_a_run_is_not_overwritten_nor_continued_with_other_settings(tmp_path):
     MetricsFile(run.metrics)  # nor now: not one update is done
     run.claim(settings, resume=False)
     MetricsFile(run.metrics).write({"step": 1})
+    run.failure.write_text("{}")
     with pytest.raises(InputError, match="already holds a run; continue it with --training.resume"):
         run.claim(settings, resume=False)
-    run.failure.write_text("{}")
+    assert run.failure.exists()  # why that run failed is still known
     run.claim(settings, resume=True)
     assert not run.failure.exists()
     settings.data.workers, settings.training.resume = 7, True
@@ -201,5 +202,7 @@ def test_a_run_is_not_overwritten_nor_continued_with_other_settings(tmp_path):
     with pytest.raises(InputError, match=r"output_dir .*file/run cannot be written: Not a directory"):
         RunFolder(tmp_path / "file" / "run").claim(settings, resume=False)
     settings.training.learning_rate = 1e-3
+    run.failure.write_text("{}")
     with pytest.raises(InputError, match=r"training\.learning_rate \(0\.0005 -> 0\.001\)"):
         run.claim(settings, resume=True)
+    assert run.failure.exists()

@@ -1,5 +1,6 @@
 """Validation, and the report that is drawn of it."""
 
+import json
 import math
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from mert_hf import MERTForPreTraining
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import CQTSettings
-from mert_hf.engine.report import draw_report, write_results
+from mert_hf.engine.report import draw_report, write_failure, write_results
+from mert_hf.objectives import masked_prediction
 from mert_hf.objectives.masked_prediction import perplexity
 from mert_hf.seeding import Draws
 
@@ -89,6 +91,31 @@ def test_the_report_holds_four_pictures_and_the_results_their_numbers(make_train
         assert all(most >= varied for most, varied in zip(used, validation.report[f"{name}_perplexity"], strict=True))
     assert results["parameters"] == objective.model.num_parameters()
     assert 0.1 < results["peak_memory_gib"] < 100
+    validation.report["code_accuracy"][1] = math.nan  # of a codebook without a label on the clips
+    write_results(trainer.run, progress, {}, MERTForPreTraining, validation, torch.device("cpu"))
+    write_failure(trainer.run, progress, {"tracks": -math.inf}, "a reason", torch.device("cpu"))
+    results, failure = (
+        json.loads(file.read_text(), parse_constant=pytest.fail) for file in (trainer.run.results, trainer.run.failure)
+    )
+    assert results["validation"]["code_accuracy"] == [validation.report["code_accuracy"][0], None]
+    assert failure["tracks"] is None and failure["loss_end"] == results["loss_end"]
+
+
+def test_of_codes_that_are_not_learnt_nothing_is_told(make_trainer, monkeypatch, caplog):
+    """The constant-Q spectrum alone, as training/cells/mert_cqt_only.yaml: an untrained head's guesses are no collapse."""
+    monkeypatch.setattr(masked_prediction, "FIRST_JUDGED_STEP", 0)
+    trainer = make_trainer(held_out=0.2, max_steps=2, model={"code_loss_weight": 0.0})
+    progress = trainer.train()
+    validation = trainer.validate()
+    assert "one code" not in caplog.text
+    trainer.updater.save_model(trainer.run.model)
+    objective = trainer.updater.plain_objective
+    draw_report(trainer.run, objective, CQTSettings(bins=24, bins_per_octave=12), trainer.validator, validation, "a run")
+    assert {file.name for file in trainer.run.report.iterdir()} == {"training_curves.png", "constant_q.png"}
+    results = write_results(trainer.run, progress, {}, MERTForPreTraining, validation, torch.device("cpu"))
+    assert results["masked_accuracy_end"] is None and results["code_usage"] == {}
+    assert set(results["validation"]) == {"loss", "cqt_loss", "feature_penalty", "cqt_error"}
+    assert {name for report in read_metrics(trainer.run.metrics) for name in report if "code" in name} == set()
 
 
 def test_a_corpus_is_split_by_the_seed_into_parts_without_a_common_track(make_trainer):

@@ -84,6 +84,24 @@ def test_works_with_either_teacher_alone(objective, teachers):
     torch.testing.assert_close(cqt_only["cqt_loss"], both["cqt_loss"])
 
 
+def test_codes_of_weight_0_leave_loss_and_gradient_as_they_were(objective):
+    """They had none: the encoder's gradient is bit by bit that of the constant-Q spectrum beside codes times 0."""
+    objective.model.config.code_loss_weight, weight = 0.0, objective.model.config.code_loss_weight
+    loss, logs = run(objective, clips())
+    assert set(logs) == {"loss", "cqt_loss", "feature_penalty"}
+    loss.backward()
+    found = {name: value.grad for name, value in objective.model.mert.named_parameters()}
+    objective.model.config.code_loss_weight = weight
+    objective.zero_grad()
+    batch = objective.prepare(clips(), Draws(5))
+    objective.model.config.code_loss_weight = 0.0
+    expected = objective(batch, objective.count(batch)).loss
+    expected.backward()
+    assert torch.equal(loss, expected)
+    for name, value in objective.model.mert.named_parameters():
+        assert found[name] is value.grad is None or torch.equal(found[name], value.grad), name
+
+
 def test_teachers_that_do_not_fit_the_model_are_refused(objective):
     model, rest = objective.model, (SpanMasking(), NoiseMixture())
     slow = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}}, hop_samples=480)

@@ -20,7 +20,10 @@ from mert_hf.engine.checkpoint_export import export_checkpoint
 from mert_hf.engine.jobs import JOBS, make_job
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import PretrainSettings
+from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import read_settings, recipe_names
+from mert_hf.engine.sources import open_sources
+from mert_hf.errors import InputError
 from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES, Contrastive
 
 SCRIPT = Path(__file__).parents[2] / "training" / "pretrain.py"
@@ -137,6 +140,20 @@ def test_clustering_ends_in_a_model_and_pictures_of_its_prototypes(pretrain, tmp
     assert AutoFeatureExtractor.from_pretrained(tmp_path / "run" / "model").sampling_rate == 16000
 
 
+def test_tracks_are_fewer_than_a_batch_when_those_of_all_processes_are_more(music, tmp_path, monkeypatch, caplog):
+    """Five tracks to train on, whatever there is to validate on in another folder."""
+    given = {"training.batch_size": "3", "data.folder": str(music), "validation.folder": str(music)}
+    settings = read_settings(PretrainSettings, "multiview_byol", RECIPES, given)
+    (tmp_path / "run").mkdir()
+    run, job = RunFolder(tmp_path / "run"), make_job(settings)
+    sources = open_sources(settings, job.sampling_rate, run)
+    job.prepare(sources, run, torch.device("cpu"))
+    assert "fewer than a batch" not in caplog.text
+    monkeypatch.setattr("mert_hf.engine.jobs.multiview.world_size", lambda: 2)
+    job.prepare(sources, run, torch.device("cpu"))
+    assert "The 5 tracks to train on are fewer than a batch of 6 pairs" in caplog.text
+
+
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(pretrain, tmp_path):
     """The teacher, its schedule and the statistics of batch normalisation are part of the checkpoint."""
     options = {"multiview.options.head": [16, 24], "multiview.options.predictor": [8, 24], "multiview.options.momentum": 0.5}
@@ -201,6 +218,29 @@ def test_mistakes_are_one_line(pretrain, tmp_path, recipe, settings, message):
         pretrain(recipe, tmp_path / "run", settings)
     assert str(stop.value.code).startswith("error: ")
     assert re.search(message, stop.value.code), stop.value.code
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("mert_95m", {"attention": "relaxed"}, "divides by model.attention_relax, which is -1; give a positive one"),
+        ("music2vec_vanilla", {"attention": "relaxed"}, "attention=relaxed is for MERT encoders, not Data2VecAudioModel"),
+        ("multiview_byol", {"attention": "relaxed"}, "attention=relaxed is for MERT encoders, not MultiViewModel"),
+        ("multiview_byol", {"gradient_checkpointing": "true"}, "gradient_checkpointing cannot be used with MultiViewModel"),
+    ],
+)
+def test_what_a_model_does_not_know_is_refused_when_its_job_is_made(recipe, settings, message):
+    settings = {f"training.{name}": value for name, value in settings.items()}
+    with pytest.raises(InputError, match=message):
+        make_job(read_settings(PretrainSettings, recipe, RECIPES, settings))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting"), [("mert_330m", "attention=relaxed"), ("music2vec_vanilla", "gradient_checkpointing=true")]
+)
+def test_what_a_model_knows_is_taken(recipe, setting):
+    name, value = setting.split("=")
+    assert make_job(read_settings(PretrainSettings, recipe, RECIPES, {f"training.{name}": value}))
 
 
 def test_musichuberts_recipes_are_the_rows_of_table_2():

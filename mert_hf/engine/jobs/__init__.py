@@ -18,7 +18,7 @@ def make_job(settings: PretrainSettings) -> Job:
     """The job that trains `settings.objective`; its model's configuration is checked.
 
     Raises:
-        InputError: settings no model can be made of, or labels that would not be used.
+        InputError: settings no model can be made of, or that this one does not know; labels that would not be used.
     """
     job = JOBS.get(settings.objective, MultiViewJob)(settings)
     if settings.data.labels is not None and not isinstance(job, MaskedPredictionJob):
@@ -27,7 +27,22 @@ def make_job(settings: PretrainSettings) -> Job:
         raise InputError(
             "validation.labels are for a run that learns from data.labels, which is not given; leave them out, or give both."
         )
+    _check_model(job)
     return job
+
+
+def _check_model(job: Job) -> None:
+    training, model = job.settings.training, job.model_class.__name__
+    relax = getattr(job.config, "attention_relax", None)
+    if training.attention == "relaxed" and relax is None:
+        raise InputError(f"training.attention=relaxed is for MERT encoders, not {model}; give another training.attention.")
+    if training.attention == "relaxed" and relax <= 0:
+        raise InputError(
+            f"training.attention=relaxed divides by model.attention_relax, which is {relax:g}; give a positive one, such as"
+            " --model.attention_relax 32, or another training.attention."
+        )
+    if training.gradient_checkpointing and not job.model_class.supports_gradient_checkpointing:
+        raise InputError(f"training.gradient_checkpointing cannot be used with {model}; leave it out.")
 
 
 __all__ = ["JOBS", "Job", "make_job"]

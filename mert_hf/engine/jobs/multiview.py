@@ -13,6 +13,7 @@ from mert_hf.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.modeling_mert import MERTModel
 from mert_hf.modeling_multiview import MultiViewModel
 from mert_hf.objectives import MULTIVIEW_OBJECTIVES, Clustering
+from mert_hf.objectives.across_processes import world_size
 from mert_hf.seeding import seed_torch
 
 logger = logging.getLogger(__name__)
@@ -42,13 +43,14 @@ class MultiViewJob(Job):
             raise InputError(f"training.compile is for masked prediction; leave it out with objective={settings.objective}.")
 
     def prepare(self, sources, run, device):
-        """Warn of a corpus that is smaller than a batch."""
-        tracks = sources.facts["tracks"] - sources.facts["tracks_validated_on"]
-        if tracks < self.settings.training.batch_size:
+        """Warn of a corpus that is smaller than a batch of all processes, in which clips are compared."""
+        known, skipped = sources.training.num_known()
+        tracks, pairs = known - skipped, self.settings.training.batch_size * world_size()
+        if tracks < pairs:
             logger.warning(
                 "The %d tracks to train on are fewer than a batch of %d pairs: a track will be told apart from itself",
                 tracks,
-                self.settings.training.batch_size,
+                pairs,
             )
 
     def build(self, device):
