@@ -1,5 +1,6 @@
 """A fine-tuning run from its settings to its results: corpus, model, Trainer, evaluation, and what is published."""
 
+import json
 import logging
 from dataclasses import dataclass
 from importlib.metadata import version
