@@ -85,6 +85,8 @@ def test_numbers_come_from_the_results_and_missing_ones_are_left_out():
         assert present in full
     half = render(results={**RESULTS, "masked_accuracy_end": [0.5, None]}).content  # of a codebook without a label
     assert "50.0 %, –" in half
+    untrained = render(results={**RESULTS, "steps": 0, "loss_start": None, "loss_end": None}).text
+    assert "Updates" not in untrained and "Training loss" not in untrained
     without_hours = render(results={name: value for name, value in RESULTS.items() if name != "audio_hours"}).text
     assert "Audio heard" not in without_hours and "12,345" in without_hours
     assert "94,371,712 parameters" in bare and "24000 Hz" in bare and "75 vectors a second" in bare
