@@ -1,7 +1,12 @@
 """Which frames are hidden from the encoder: seeded spans, the same number in every clip."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+
+from mert_hf.errors import InputError
+from mert_hf.seeding import generator as make_generator
 
 
 def draw_span_mask(
@@ -52,3 +57,27 @@ def draw_span_mask(
         masked = np.flatnonzero(row)
         row[generator.choice(masked, len(masked) - fewest, replace=False)] = False
     return torch.from_numpy(mask)
+
+
+@dataclass(frozen=True)
+class SpanMasking:
+    """What [`draw_span_mask`] is asked for in a whole run; its attributes are arguments of that."""
+
+    probability: float = 0.8
+    span_frames: int = 5
+    min_spans: int = 2
+
+    def draw(self, batch: int, frames: int, generator: np.random.Generator) -> torch.Tensor:
+        """(batch, frames) bool, True where masked."""
+        return draw_span_mask(batch, frames, generator, **vars(self))
+
+    def require_room(self, frames: int) -> None:
+        """Try it on the shortest clip there can be, so that a mistake does not end a run in the middle.
+
+        Raises:
+            InputError: a number out of range, or `frames` too few for the spans.
+        """
+        try:
+            self.draw(1, frames, make_generator(0, "trial"))
+        except ValueError as error:
+            raise InputError(f"masking: {error}") from None

@@ -48,8 +48,8 @@ def make_multiview(name: str, kind: str = "resnet", **options):
 def make_data2vec(**options):
     from transformers import Data2VecAudioConfig, Data2VecAudioModel
 
+    from mert_hf.masking import SpanMasking
     from mert_hf.objectives import Data2Vec
-    from mert_hf.objectives.masked_prediction import SpanMasking
 
     torch.manual_seed(0)
     model = Data2VecAudioModel(Data2VecAudioConfig(**DATA2VEC, **NO_DROPOUT))

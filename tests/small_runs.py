@@ -78,9 +78,9 @@ def make_teachers():
 
 def make_objective(seed: int = 0, teachers=None, codebooks_per_update: int = 0, **model):
     from mert_hf import MERTConfig, MERTForPreTraining
+    from mert_hf.masking import SpanMasking
     from mert_hf.mixture import NoiseMixture
     from mert_hf.objectives import MaskedPrediction
-    from mert_hf.objectives.masked_prediction import SpanMasking
     from mert_hf.seeding import seed_torch
 
     seed_torch(seed, "weights")

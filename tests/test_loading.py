@@ -9,8 +9,9 @@ from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.cli import main
 from mert_hf.encoder import MusicEncoder
-from mert_hf.engine.initial_weights import build_config, build_model
+from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.pretrain_settings import InitSettings, PretrainSettings
+from mert_hf.engine.pretraining import build_mert
 from mert_hf.errors import InputError
 from mert_hf.export import load_for_export
 from mert_hf.finetuning import run as finetuning
@@ -23,7 +24,7 @@ from mert_hf.teachers.features import HiddenStatesFeature
 
 def initial_weights(folder):
     settings = PretrainSettings(init=InitSettings(folder, new_heads=True))
-    return build_model(settings, build_config(settings))
+    return build_mert(settings, build_config(settings))
 
 
 LOADERS = {

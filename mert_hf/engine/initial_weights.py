@@ -6,19 +6,16 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.engine.pretrain_settings import InitSettings, PretrainSettings
 from mert_hf.engine.settings import suggest
 from mert_hf.errors import InputError
 from mert_hf.loading import loading
-from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.seeding import seed_torch
 
 logger = logging.getLogger(__name__)
-
-HEADS = ("code_head.", "cqt_head.")
 
 
 def build_config(settings: PretrainSettings) -> MERTConfig:
@@ -29,10 +26,25 @@ def build_config(settings: PretrainSettings) -> MERTConfig:
     Raises:
         InputError: a field MERTConfig does not have, a value it does not take, or a model that cannot be read.
     """
-    given: dict[str, Any] = {"codebook_sizes": settings.teacher.codebook_sizes, "cqt_bins": settings.cqt.bins}
-    if settings.init.model is not None:
-        given = _read_config(settings.init) | ({**given, "code_offset": 0} if settings.init.new_heads else {})
+    heads: dict[str, Any] = {"codebook_sizes": settings.teacher.codebook_sizes, "cqt_bins": settings.cqt.bins}
+    given = read_config(MERTConfig, settings.init)
+    if given is None:
+        given = heads
+    elif settings.init.new_heads:
+        given |= {**heads, "code_offset": 0}
     return make_config(MERTConfig, settings.model, given)
+
+
+def read_config(config_class: type[PreTrainedConfig], init: InitSettings) -> dict[str, Any] | None:
+    """Fields of the configuration of `init.model`; None where a run begins with fresh weights.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if init.model is None:
+        return None
+    with loading(f"init.model={init.model!r}"):
+        return config_class.from_pretrained(init.model, revision=init.revision).to_dict()
 
 
 def make_config(config_class: type[PreTrainedConfig], model: dict[str, Any], given: dict[str, Any]) -> PreTrainedConfig:
@@ -51,19 +63,29 @@ def make_config(config_class: type[PreTrainedConfig], model: dict[str, Any], giv
         raise InputError(f"model: {' '.join(str(error.__cause__ or error).split())}") from None
 
 
-def build_model(settings: PretrainSettings, config: MERTConfig) -> MERTForPreTraining:
-    """The model with the weights it begins with, in float32; what is drawn is a function of the run's seed.
+def build_model(
+    model_class: type[PreTrainedModel], config: PreTrainedConfig, settings: PretrainSettings, heads: tuple[str, ...] = ()
+) -> PreTrainedModel:
+    """A model with the weights it begins with, in float32; what is drawn is a function of the run's seed.
+
+    Args:
+        model_class: of the model.
+        config: of it.
+        settings: of the run.
+        heads: beginnings of names of tensors that `init.model` may lack, where `init.new_heads` agrees to draw them anew.
 
     Raises:
-        InputError: `init.model` cannot be loaded, does not fit `config`, or lacks tensors that nobody agreed to draw anew.
+        InputError: `init.model` cannot be loaded, does not fit `config`, or lacks tensors that nobody agreed to draw anew; or
+            the model does not have `training.attention`.
     """
     training, init = settings.training, settings.init
     seed_torch(training.seed, "weights")
+    attention = {"attn_implementation": training.attention} if model_class._supports_sdpa else {}
     try:
         if init.model is None:
-            model = MERTForPreTraining._from_config(config, attn_implementation=training.attention)
+            model = model_class._from_config(config, **attention)
         else:
-            model = _load(init, config, training.attention)
+            model = _load(model_class, config, init, heads, attention)
     except (ImportError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -71,30 +93,28 @@ def build_model(settings: PretrainSettings, config: MERTConfig) -> MERTForPreTra
     if training.gradient_checkpointing:
         # the reentrant form cannot be told which weights LayerDrop left without a gradient
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    if training.compile != "no":
-        for layer in model.mert.encoder.layers:  # one by one: they share their code, which is compiled once
-            layer.compile(backend=training.compile)
     return model
 
 
-def _read_config(init: InitSettings) -> dict[str, Any]:
+def _load(
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    init: InitSettings,
+    heads: tuple[str, ...],
+    attention: dict[str, str],
+) -> PreTrainedModel:
     with loading(f"init.model={init.model!r}"):
-        return MERTConfig.from_pretrained(init.model, revision=init.revision).to_dict()
-
-
-def _load(init: InitSettings, config: MERTConfig, attention: str) -> MERTForPreTraining:
-    with loading(f"init.model={init.model!r}"):
-        model, report = MERTForPreTraining.from_pretrained(
+        model, report = model_class.from_pretrained(
             init.model,
             revision=init.revision,
             config=config,
             dtype=torch.float32,
-            attn_implementation=attention,
             ignore_mismatched_sizes=True,  # they are reported, and judged below
             output_loading_info=True,
+            **attention,
         )
     new = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
-    foreign = [name for name in new if not name.startswith(HEADS)]
+    foreign = [name for name in new if not name.startswith(heads)]
     if foreign:
         raise InputError(
             f"init.model={init.model!r} does not hold the encoder that model.* describes: {_list(foreign)} would be random."

@@ -12,11 +12,10 @@ from mert_hf.engine.initial_weights import build_model
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.errors import InputError
-from mert_hf.masking import draw_span_mask
+from mert_hf.masking import SpanMasking
 from mert_hf.mixture import NoiseMixture
+from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.objectives import MaskedPrediction
-from mert_hf.objectives.masked_prediction import SpanMasking
-from mert_hf.seeding import generator
 from mert_hf.teachers import CodeTeacher, CQTTeacher
 
 logger = logging.getLogger(__name__)
@@ -89,14 +88,10 @@ def build_objective(
             cqt_teacher = CQTTeacher(config.sample_rate, config.hop_samples, **numbers).to(device)
     except ValueError as error:
         raise InputError(str(error)) from None
-    model = build_model(settings, config)
+    model = build_mert(settings, config)
     masking = SpanMasking(**vars(settings.masking))
     shortest = round(min(settings.data.crop_s, settings.data.min_track_s) * config.sample_rate)
-    try:
-        # tried once on the shortest clip there can be, so that a mistake does not end the run in the middle
-        draw_span_mask(1, model.count_frames(shortest), generator(0, "trial"), **vars(masking))
-    except ValueError as error:
-        raise InputError(f"masking: {error}") from None
+    masking.require_room(model.count_frames(shortest))
     return MaskedPrediction(
         model,
         code_teacher if isinstance(code_teacher, LabelStore) else code_teacher.to(device),
@@ -105,6 +100,19 @@ def build_objective(
         mixture,
         settings.training.codebooks_per_update,
     )
+
+
+def build_mert(settings: PretrainSettings, config: MERTConfig) -> MERTForPreTraining:
+    """The model with the weights it begins with, compiled where that is wanted.
+
+    Raises:
+        InputError: as in [`build_model`].
+    """
+    model = build_model(MERTForPreTraining, config, settings, heads=("code_head.", "cqt_head."))
+    if settings.training.compile != "no":
+        for layer in model.mert.encoder.layers:  # one by one: they share their code, which is compiled once
+            layer.compile(backend=settings.training.compile)
+    return model
 
 
 def _render_synthetic_music(settings: PretrainSettings, sampling_rate: int, run: RunFolder) -> Path:

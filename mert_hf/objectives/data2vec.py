@@ -12,11 +12,10 @@ from transformers import Data2VecAudioModel
 
 from mert_hf.code_head_mert import at_least_float32
 from mert_hf.errors import InputError, TrainingFailedError
-from mert_hf.masking import draw_span_mask
+from mert_hf.masking import SpanMasking
 from mert_hf.objectives.across_processes import add_up
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign
-from mert_hf.objectives.masked_prediction import SpanMasking
 from mert_hf.objectives.moving_average import MovingAverage
 from mert_hf.ramps import linear_ramp
 from mert_hf.seeding import Draws
@@ -114,7 +113,7 @@ class Data2Vec(Objective):
     def prepare(self, waveforms: torch.Tensor, draws: Draws, labels: torch.Tensor | None = None) -> Batch:
         """Clips (batch, samples) scaled to mean 0 and variance 1, as the published feature extractor does, and a mask."""
         frames = int(self.model._get_feat_extract_output_lengths(waveforms.shape[1]))
-        mask = draw_span_mask(len(waveforms), frames, draws.for_batch("mask"), **vars(self.masking))
+        mask = self.masking.draw(len(waveforms), frames, draws.for_batch("mask"))
         centred = waveforms - waveforms.mean(-1, keepdim=True)
         scaled = centred * (centred.square().mean(-1, keepdim=True) + 1e-7).rsqrt()
         return {"input_values": scaled, "mask_time_indices": mask.to(waveforms.device)}

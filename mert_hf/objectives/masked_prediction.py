@@ -1,14 +1,12 @@
 """MERT's objective: predict the teachers' targets of the clean clip on frames hidden from the encoder (MERT, section 3)."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn as nn
 
 from mert_hf.code_head_mert import IGNORED_LABEL
 from mert_hf.data.label_store import LabelStore
 from mert_hf.errors import InputError
-from mert_hf.masking import draw_span_mask
+from mert_hf.masking import SpanMasking
 from mert_hf.mixture import NoiseMixture, mix_in
 from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
@@ -27,15 +25,6 @@ SIGNS = (
         low=1.5,
     ),
 )
-
-
-@dataclass(frozen=True)
-class SpanMasking:
-    """Arguments of [`mert_hf.masking.draw_span_mask`]."""
-
-    probability: float = 0.8
-    span_frames: int = 5
-    min_spans: int = 2
 
 
 class MaskedPrediction(Objective):
@@ -93,7 +82,7 @@ class MaskedPrediction(Objective):
         """
         batch, samples = waveforms.shape
         frames = self.model.count_frames(samples)
-        mask = draw_span_mask(batch, frames, draws.for_batch("mask"), **vars(self.masking))
+        mask = self.masking.draw(batch, frames, draws.for_batch("mask"))
         excerpts = []
         if self.training and batch > 1:  # of a batch whose other clips could not be read, one is left: nothing to mix in
             excerpts = self.mixture.draw(batch, samples, draws.for_batch("mixture"))

@@ -7,8 +7,9 @@ import torch
 from small_runs import MODEL
 
 from mert_hf import MERTConfig, MERTForPreTraining, MERTModel
-from mert_hf.engine.initial_weights import build_config, build_model
+from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.pretrain_settings import CQTSettings, InitSettings, PretrainSettings, TeacherSettings
+from mert_hf.engine.pretraining import build_mert
 from mert_hf.errors import InputError
 
 
@@ -33,7 +34,7 @@ def settings(folder, new_heads=False, sizes=(16, 12), **model) -> PretrainSettin
 
 def build(*arguments, **model):
     given = settings(*arguments, **model)
-    return build_model(given, build_config(given))
+    return build_mert(given, build_config(given))
 
 
 def test_heads_are_drawn_anew_only_where_that_was_agreed_and_are_named(folders, caplog):

@@ -13,9 +13,10 @@ from transformers.models.hubert.modeling_hubert import HubertEncoderStableLayerN
 
 from mert_hf.data.crops import AudioBatch
 from mert_hf.engine import devices
-from mert_hf.engine.initial_weights import build_config, build_model
+from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.pretrain_settings import PretrainSettings, TeacherSettings, TrainingSettings
+from mert_hf.engine.pretraining import build_mert
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.updates import Updater
 from mert_hf.errors import TrainingFailedError
@@ -162,7 +163,7 @@ def build(training=None, **model):
     settings = PretrainSettings(
         model={**TINY, **model}, teacher=TeacherSettings(codebook_sizes=[16, 12]), training=TrainingSettings(**(training or {}))
     )
-    return build_model(settings, build_config(settings))
+    return build_mert(settings, build_config(settings))
 
 
 def test_a_recipe_reaches_every_form_of_the_layers():

@@ -9,9 +9,9 @@ from sounds import make_tones
 from transformers import AutoFeatureExtractor, AutoModel, Data2VecAudioConfig, Data2VecAudioModel, Wav2Vec2FeatureExtractor
 
 from mert_hf.errors import InputError
+from mert_hf.masking import SpanMasking
 from mert_hf.objectives import Data2Vec
 from mert_hf.objectives.data2vec import make_targets, measure_deviation, regression_errors
-from mert_hf.objectives.masked_prediction import SpanMasking
 from mert_hf.seeding import Draws
 
 

@@ -4,10 +4,9 @@ from sounds import make_tones
 
 from mert_hf import MERTForPreTraining
 from mert_hf.errors import InputError
-from mert_hf.masking import draw_span_mask
+from mert_hf.masking import SpanMasking, draw_span_mask
 from mert_hf.mixture import NoiseMixture, mix_in
 from mert_hf.objectives import MaskedPrediction
-from mert_hf.objectives.masked_prediction import SpanMasking
 from mert_hf.seeding import Draws, generator
 from mert_hf.teachers import CQTTeacher, ResidualKMeansTeacher
 

@@ -2,12 +2,12 @@
 
 from transformers import Data2VecAudioConfig, Data2VecAudioModel, Wav2Vec2FeatureExtractor
 
-from mert_hf.engine.jobs.base import Job, build_encoder, read_config
+from mert_hf.engine.initial_weights import build_model, make_config, read_config
+from mert_hf.engine.jobs.base import Job
 from mert_hf.errors import InputError
-from mert_hf.masking import draw_span_mask
+from mert_hf.masking import SpanMasking
 from mert_hf.objectives import Data2Vec
-from mert_hf.objectives.masked_prediction import SpanMasking
-from mert_hf.seeding import generator, seed_torch
+from mert_hf.seeding import seed_torch
 
 # The configuration of Data2VecAudio does not say it; data2vec and music2vec hear 16 kHz.
 SAMPLING_RATE = 16000
@@ -21,7 +21,8 @@ class Data2VecJob(Job):
 
     def __init__(self, settings):
         super().__init__(settings)
-        self.config = read_config(Data2VecAudioConfig, settings)
+        given = read_config(Data2VecAudioConfig, settings.init) or {}
+        self.config = make_config(Data2VecAudioConfig, settings.model, given)
         if settings.training.compile != "no":
             raise InputError("training.compile is for MERT encoders; leave it out with objective=data2vec.")
         self.description = f"moving average of the student, mean of its last {settings.data2vec.top_layers} layers"
@@ -29,14 +30,10 @@ class Data2VecJob(Job):
     def build(self, device):
         """As in [`Job`]."""
         settings = self.settings
-        model = build_encoder(self.model_class, self.config, settings)
+        model = build_model(self.model_class, self.config, settings)
         masking = SpanMasking(**vars(settings.masking))
         shortest = round(min(settings.data.crop_s, settings.data.min_track_s) * SAMPLING_RATE)
-        try:
-            # tried once on the shortest clip there can be, so that a mistake does not end the run in the middle
-            draw_span_mask(1, int(model._get_feat_extract_output_lengths(shortest)), generator(0, "trial"), **vars(masking))
-        except ValueError as error:
-            raise InputError(f"masking: {error}") from None
+        masking.require_room(int(model._get_feat_extract_output_lengths(shortest)))
         seed_torch(settings.training.seed, "head")
         return Data2Vec(model, masking, **vars(settings.data2vec))
 

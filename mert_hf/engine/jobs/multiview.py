@@ -6,7 +6,8 @@ import logging
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.configuration_multiview import MultiViewConfig
 from mert_hf.engine import plots
-from mert_hf.engine.jobs.base import Job, build_encoder, read_config
+from mert_hf.engine.initial_weights import build_model, make_config, read_config
+from mert_hf.engine.jobs.base import Job
 from mert_hf.engine.settings import suggest
 from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
@@ -31,7 +32,7 @@ class MultiViewJob(Job):
         config_class, self.model_class = ENCODERS[settings.multiview.encoder]
         # loudness tells tracks apart too easily; Deezer scales whole tracks, and MERT does not hear it
         loudness = {"peak_normalize": True} if config_class is MultiViewConfig else {}
-        self.config = read_config(config_class, settings, **loudness)
+        self.config = make_config(config_class, settings.model, read_config(config_class, settings.init) or loudness)
         self.sampling_rate = self.config.sample_rate
         self.description = f"{settings.objective}: two crops of {settings.data.crop_s:g} s of a track agree"
         objective = MULTIVIEW_OBJECTIVES[settings.objective]
@@ -56,7 +57,7 @@ class MultiViewJob(Job):
     def build(self, device):
         """As in [`Job`]."""
         settings = self.settings
-        model = build_encoder(self.model_class, self.config, settings)
+        model = build_model(self.model_class, self.config, settings)
         seed_torch(settings.training.seed, "head")
         try:
             objective = MULTIVIEW_OBJECTIVES[settings.objective]
