@@ -176,13 +176,14 @@ def test_who_may_not_write_is_told_so_at_once(hub, folder, monkeypatch, token, r
 
 def test_without_a_network_it_says_so(hub, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set, so the Hub is not asked; unset it"):
-        upload(folder, REPO, "one")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match=r"the Hub at http://127.0.0.1:9 cannot be reached \(ConnectError\); nothing was"):
-        require_write_access(REPO)
+    with monkeypatch.context() as offline:
+        offline.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(InputError, match="HF_HUB_OFFLINE is set, so the Hub is not asked; unset it"):
+            upload(folder, REPO, "one")
+    with monkeypatch.context() as closed:
+        closed.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(InputError, match=r"the Hub at http://127.0.0.1:9 cannot be reached \(ConnectError\); nothing was"):
+            require_write_access(REPO)
 
 
 def test_an_existing_repository_stays_private(logged_in, folder):
