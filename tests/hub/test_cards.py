@@ -86,10 +86,11 @@ def test_a_client_that_does_not_ask_is_refused_at_the_commit(hub, api, monkeypat
     assert "README.md" not in hub.files("ada/tiny")
 
 
-def test_an_empty_card_and_an_unknown_task_are_warned_about(api):
+def test_an_empty_card_and_an_unknown_task_are_warned_about_and_taken(hub, api):
     for content, warning in {
         b"# nothing": "empty or missing yaml metadata",
         b"---\npipeline_tag: feature-extracting\n---\n": 'The pipeline tag "feature-extracting" is not in the official list',
     }.items():
         with pytest.warns(UserWarning, match=warning):
             api.upload_file(path_or_fileobj=content, path_in_repo="README.md", repo_id="ada/tiny")
+        assert hub.files("ada/tiny")["README.md"] == content
