@@ -20,6 +20,8 @@ from mert_hf.tasks.base import SPLITS, TaskData
 
 # frames of the validation split that are asked after every epoch, evenly spread
 VALIDATION_FRAMES = 16_384
+# Kinds of tasks that are answered frame by frame.
+FRAME_KINDS = ("beats", "separation")
 
 Predictions = NDArray | list[NDArray]
 
@@ -243,7 +245,7 @@ def readable(encoder: Encoder, data: TaskData, extraction: Extraction) -> TaskDa
     Raises:
         InputError: as in `extract_features`, which finds them.
     """
-    if data.task.kind in ("beats", "separation"):  # these need all
+    if data.task.kind in FRAME_KINDS:  # these need all
         return data
     return _readable(data, _window_features(encoder, data, extraction))[0]
 

@@ -14,7 +14,7 @@ from mert_hf import __version__
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
 from mert_hf.probing.baselines import Predictions, baselines_of
-from mert_hf.probing.benches import make_bench, readable
+from mert_hf.probing.benches import FRAME_KINDS, make_bench, readable
 from mert_hf.probing.encoders import Encoder, FrozenModel, LogMel
 from mert_hf.probing.features import Dtype, Extraction
 from mert_hf.probing.plots import plot_beats, plot_confusion, plot_layer_heat_map, plot_limited_data
@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 JUDGING_VERSION = 2
 # The same of baselines alone, of kinds that clips may be left out of.
 BASELINE_VERSION = 2
-# Kinds that are answered frame by frame; with fewer frames a second, a beat of a fast track falls between them.
-FRAME_KINDS = ("beats", "separation")
+# Of `FRAME_KINDS`: with fewer frames a second, a beat of a fast track falls between them.
 LEAST_FRAME_RATE = 10.0
 # of a task, what its results depend on beside its data
 JUDGED_FIELDS = (
