@@ -1,11 +1,10 @@
 """How a command-line tool ends."""
 
-import errno
 import sys
 import warnings
 from collections.abc import Callable
 
-from mert_hf.errors import InputError
+from mert_hf.errors import FULL_DISK, InputError
 
 
 def run_tool(main: Callable[[], None], after_full_disk: str = "give the same command again") -> None:
@@ -22,7 +21,7 @@ def run_tool(main: Callable[[], None], after_full_disk: str = "give the same com
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in FULL_DISK:
             raise
         where = f" ({error.filename})" if error.filename else ""
         sys.exit(f"error: the disk is full{where}; make room and {after_full_disk}.")

@@ -1,5 +1,6 @@
 """Writing files so that they are there completely or not at all, and JSON that every reader takes."""
 
+import hashlib
 import json
 import math
 import os
@@ -58,6 +59,19 @@ def move_flushed(folder: str | os.PathLike, place: str | os.PathLike) -> None:
         _flush(Path(parent))
     folder.rename(place)
     _flush(place.parent)
+
+
+def digest_file(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_folder(folder: str | os.PathLike) -> dict[str, str]:
+    """Digest of every file below a folder, by its path there, with forward slashes."""
+    folder = Path(folder)
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): digest_file(file) for file in files}
 
 
 def _flush(path: Path) -> None:

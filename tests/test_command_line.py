@@ -21,6 +21,8 @@ def fail_with(error):
         (InputError("give a folder."), "error: give a folder."),
         (OSError(errno.ENOSPC, "full", "runs/x"), "error: the disk is full (runs/x); make room and begin anew."),
         (OSError(errno.ENOSPC, "full"), "error: the disk is full; make room and begin anew."),
+        (OSError(errno.EDQUOT, "quota", "x"), "error: the disk is full (x); make room and begin anew."),
+        (OSError(errno.EFBIG, "limit", "x"), "error: the disk is full (x); make room and begin anew."),
     ],
 )
 def test_what_can_be_mended_is_told_in_a_line(error, line):
