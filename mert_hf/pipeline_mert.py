@@ -12,12 +12,8 @@ from transformers.audio_utils import load_audio
 from transformers.pipelines.base import ChunkPipeline
 
 from .audio_containers_mert import MP3_WOULD_BE_CUT, mp3_would_be_cut
+from .sampling_rates_mert import require_sampling_rate, resample
 from .windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, join_windows, plan_windows
-
-try:
-    import soxr
-except ImportError:
-    soxr = None
 
 # Longest wait for the next bytes of a URL, as in transformers.
 DOWNLOAD_TIMEOUT_S = 10.0
@@ -145,7 +141,7 @@ def waveform_from_dict(audio: dict, sampling_rate: int) -> np.ndarray:
     """`{"array": (samples,) or (channels, samples), "sampling_rate": rate}` as a mono waveform at `sampling_rate`.
 
     Raises:
-        ValueError: a key is missing, the samples are integers, or the rate is no positive number.
+        ValueError: a key is missing, the samples are integers, or the rate is none.
     """
     waveform, rate = audio.get("array", audio.get("raw")), audio.get("sampling_rate")
     if waveform is None or rate is None:
@@ -153,8 +149,7 @@ def waveform_from_dict(audio: dict, sampling_rate: int) -> np.ndarray:
     if isinstance(waveform, torch.Tensor):
         waveform = (waveform.float() if waveform.is_floating_point() else waveform).cpu()
     waveform = np.asarray(waveform)
-    if not rate > 0:
-        raise ValueError(f"'sampling_rate' must be a positive number of samples per second; got {rate!r}.")
+    rate = require_sampling_rate(rate, "'sampling_rate'")
     if not np.issubdtype(waveform.dtype, np.floating):
         raise ValueError(
             f"'array' holds {waveform.dtype} samples; floating point within [-1, 1] is needed. For 16-bit integers:"
@@ -164,11 +159,7 @@ def waveform_from_dict(audio: dict, sampling_rate: int) -> np.ndarray:
         waveform = waveform.mean(axis=0)
     if waveform.ndim != 1:
         raise ValueError(f"'array' must have the shape (samples,) or (channels, samples); got {waveform.shape}.")
-    if rate == sampling_rate:
-        return waveform
-    if soxr is None:
-        raise ImportError(f"resampling from {rate} to {sampling_rate} Hz needs soxr: pip install soxr")
-    return soxr.resample(waveform, rate, sampling_rate, quality="HQ")
+    return resample(waveform, rate, sampling_rate)
 
 
 def _fetch(url: str) -> bytes:

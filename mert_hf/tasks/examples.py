@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import soxr
 
 from mert_hf.audio import AudioError, AudioSource, read_audio, read_info
+from mert_hf.sampling_rates_mert import resample
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,7 @@ def read_source(
             whole = np.asarray(source.samples, dtype=np.float32)
             if whole.ndim != 1 or not np.isfinite(whole).all():
                 raise AudioError(f"a waveform must be (samples,) of finite floats; it is {whole.shape}")
-            if source.sampling_rate != sampling_rate:
-                whole = soxr.resample(whole, source.sampling_rate, sampling_rate, quality="HQ")
+            whole = resample(whole, source.sampling_rate, sampling_rate)
             length = len(whole)
         else:
             whole = None
