@@ -1,6 +1,7 @@
 """The layers of a model that somebody asks for."""
 
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -24,20 +25,23 @@ class ChosenLayers:
     def __init__(self, layers: Layers, deepest: int, normalize: bool):
         self.one = isinstance(layers, (int, np.integer, Mapping))
         self.normalize = normalize
-        self.weights = None
-        if isinstance(layers, str):
-            if layers != "all":
-                raise InputError(f'layers={layers!r} is unknown; give a number, a list of them, "all", or a dict of weights.')
+        self.weights = _weights(layers) if isinstance(layers, Mapping) else None
+        if isinstance(layers, str) and layers == "all":
             layers = range(deepest + 1)
-        elif isinstance(layers, Mapping):
-            self.weights = np.array(list(layers.values()), dtype=np.float32)
-        self.layers = [layers] if isinstance(layers, (int, np.integer)) else list(layers)
+        if isinstance(layers, (int, np.integer)):
+            layers = [layers]
+        if isinstance(layers, (str, bytes)) or not isinstance(layers, Iterable):
+            raise InputError(
+                f'layers={reprlib.repr(layers)} is unknown; give a number, a list of them, "all", or a dict of weights.'
+            )
+        self.layers = list(layers)
         if not self.layers:
             raise InputError("layers is empty; give at least one.")
         for layer in self.layers:
             if not isinstance(layer, (int, np.integer)) or isinstance(layer, bool) or not 0 <= layer <= deepest:
                 raise InputError(
-                    f"layer {layer!r} does not exist; this model has layers 0 (input of the first) to {deepest} (the last)."
+                    f"layer {reprlib.repr(layer)} does not exist; this model has layers 0 (input of the first) to {deepest}"
+                    " (the last)."
                 )
 
     def weigh(self, states: np.ndarray) -> np.ndarray:
@@ -52,3 +56,14 @@ class ChosenLayers:
         if not self.normalize:
             return vectors
         return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+def _weights(layers: Mapping) -> np.ndarray:
+    try:
+        with np.errstate(over="ignore"):  # infinity is refused
+            weights = np.array(list(layers.values()), dtype=np.float32)
+    except (TypeError, ValueError, OverflowError):
+        weights = np.array([np.nan])
+    if weights.ndim != 1 or not np.isfinite(weights).all():
+        raise InputError(f"the weights of layers={reprlib.repr(layers)} must be finite numbers.")
+    return weights

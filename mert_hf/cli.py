@@ -114,7 +114,7 @@ def _report_code_offset(arguments: argparse.Namespace) -> None:
     from mert_hf.modeling_mert import MERTForPreTraining
     from mert_hf.teachers import CodecTeacher
 
-    with loading(arguments.model):
+    with loading(arguments.model, arguments.model):
         model, loaded = MERTForPreTraining.from_pretrained(arguments.model, output_loading_info=True)
     if loaded["missing_keys"]:
         raise InputError(f"{arguments.model} holds no pre-training heads; give a folder that mert-hf convert wrote.")

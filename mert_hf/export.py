@@ -19,6 +19,7 @@ from mert_hf.errors import InputError
 from mert_hf.loading import loading
 from mert_hf.modeling_mert import MERTForAudioFrameClassification, MERTForSequenceClassification, MERTPreTrainedModel
 from mert_hf.normalisation import normalise_clips
+from mert_hf.views import view_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def load_for_export(name: str | os.PathLike) -> tuple[MERTPreTrainedModel, Wav2V
     Raises:
         InputError: one of them cannot be loaded, or the model is no MERT.
     """
-    with loading(str(name)):
+    with loading(str(name), name):
         config = AutoConfig.from_pretrained(name)
         if not isinstance(config, MERTConfig):
             raise InputError(f"{name} is a {config.model_type!r} model; MERT models can be exported.")
@@ -91,7 +92,7 @@ def export_onnx(
     except ImportError:
         raise InputError('the export needs onnx and onnxscript: pip install "mert_hf[onnx]"') from None
     file.parent.mkdir(parents=True, exist_ok=True)
-    exported = _Exported(model.eval(), feature_extractor.do_normalize, all_layers).eval()
+    exported = _Exported(view_of(model, model.device), feature_extractor.do_normalize, all_layers).eval()
     first = "logits" if hasattr(model, "classifier") else "last_hidden_state"
     with torch.no_grad():
         # two clips of half a second: sizes of 1 would be taken for fixed

@@ -6,25 +6,25 @@ import os
 
 import numpy as np
 import torch
-from huggingface_hub import get_session
+from torch.utils.data import Dataset
 from transformers import AutoModel
 from transformers.audio_utils import load_audio
 from transformers.pipelines.base import ChunkPipeline
 
 from .audio_containers_mert import MP3_WOULD_BE_CUT, mp3_would_be_cut
-from .sampling_rates_mert import require_sampling_rate, resample
+from .audio_inputs_mert import EncodedAudio, items_of, read_item, require_samples
+from .errors_mert import InputError
 from .windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, join_windows, plan_windows
-
-# Longest wait for the next bytes of a URL, as in transformers.
-DOWNLOAD_TIMEOUT_S = 10.0
 
 
 class MERTFeatureExtractionPipeline(ChunkPipeline):
     """Features of music, in the form in which the text pipeline returns those of a sentence.
 
-    Input, one or a list: a path or URL of an audio file, the bytes of one, a mono waveform (samples,) at the model's rate, or
-    a dict `{"array": waveform, "sampling_rate": rate}` (`"raw"` is accepted for `"array"`; channels first are averaged and
-    another rate is resampled).
+    Input, one or several: a path or URL of an audio file, its bytes, an open file, a mono waveform (samples,) at the model's
+    rate, `{"array": waveform, "sampling_rate": rate}` (channels first are averaged, another rate is resampled), or what a row
+    of `datasets` holds. Several are a list, a tuple, an array of paths or a column, which give a list; or a generator, a
+    `KeyDataset` or a whole dataset with one column of audio, which give an iterator that reads as it goes. All of it is
+    described in `audio_inputs_mert.py`.
 
     Output, for each input: nested lists of shape (1, frames, hidden), a tensor with `return_tensors=True`. With
     `output_hidden_states=True` the states of all layers, (1, layers + 1, frames, hidden).
@@ -33,6 +33,9 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
     that memory grows only with the result; each window is a clip of its own to the model, and of every overlap half is thrown
     away on each side. Frame i stands at i * hop / rate seconds either way. `window_s=None` gives the whole clip to the model
     at once, as the official code does. `batch_size` counts windows.
+
+    Raises (as it is called): ValueError, of audio that cannot be read or is too short for a frame, windows that cannot be, or
+    features that are not finite; TypeError, of an unknown option.
 
     Example:
         ```python
@@ -49,6 +52,18 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
     _load_processor = False
     _load_image_processor = False
 
+    def __call__(self, inputs, *args, **options):
+        """Features of one input, or of several; see [`MERTFeatureExtractionPipeline`]."""
+        items = items_of(inputs)
+        if items is None:
+            return super().__call__(inputs, *args, **options)
+        streams = isinstance(inputs, Dataset) or hasattr(inputs, "column_names") or not hasattr(inputs, "__len__")
+        if not streams and len(inputs) == 0:
+            raise InputError("got an empty list; give one path or waveform, or several.")
+        # as a generator: lists, transformers would look through for messages of a chat
+        found = super().__call__((item for item in items), *args, **options)
+        return found if streams else list(found)
+
     def _sanitize_parameters(self, **options):
         known = {
             "window_s": "preprocess",
@@ -61,6 +76,8 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
             raise TypeError(
                 f"unknown option {', '.join(unknown)}; the feature-extraction pipeline of MERT takes {', '.join(known)}."
             )
+        if not isinstance(options.get("output_hidden_states", False), bool):
+            raise InputError("output_hidden_states must be True or False; with True all layers are returned.")
         stages = {"preprocess": {}, "forward": {}, "postprocess": {}}
         for name, value in options.items():
             stages[known[name]][name] = value
@@ -69,12 +86,7 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
     def preprocess(self, inputs, window_s=DEFAULT_WINDOW_S, overlap_s=DEFAULT_OVERLAP_S):
         """Read, mix down, resample and check one input; yield its windows."""
         rate = self.feature_extractor.sampling_rate
-        waveform = _to_waveform(inputs, rate)
-        finite = np.isfinite(waveform)
-        if not finite.all():
-            raise ValueError(
-                f"the audio holds NaN or infinity (first at sample {int(np.argmin(finite))}); repair or leave out that audio."
-            )
+        waveform = require_samples(_to_waveform(inputs, rate))
         windows = self._plan_windows(len(waveform), window_s, overlap_s)
         for window in windows:
             clip = waveform[window.start : window.stop]
@@ -108,64 +120,27 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
 
     def postprocess(self, model_outputs, return_tensors=False):
         """Cut padding and overlaps, join the windows, and return a tensor or nested lists."""
-        features = join_windows([output["window"].keep(output.pop("features")) for output in model_outputs])
+        features = join_windows([_require_finite(output["window"].keep(output.pop("features"))) for output in model_outputs])
         return features if return_tensors else features.tolist()
 
 
 def _to_waveform(inputs, sampling_rate: int) -> np.ndarray:
-    if isinstance(inputs, (bytes, bytearray)):
-        return _decode(bytes(inputs), sampling_rate, "the bytes")
-    if isinstance(inputs, (str, os.PathLike)):
-        source = os.fspath(inputs)
-        if source.startswith(("http://", "https://")):
-            return _decode(_fetch(source), sampling_rate, source)
-        if source.startswith("data:"):
-            return _decode(base64.b64decode(source.partition(",")[2]), sampling_rate, "the data")
-        # transformers would try to decode the name of a missing file as base64
-        if not os.path.isfile(source):
-            raise ValueError(f"cannot read {source} as audio: there is no such file.")
-        return _decode(source, sampling_rate, source)
-    if isinstance(inputs, dict):
-        return waveform_from_dict(inputs, sampling_rate)
-    if isinstance(inputs, torch.Tensor):
-        inputs = (inputs.float() if inputs.is_floating_point() else inputs).cpu().numpy()  # numpy has no bfloat16
-    if np.ndim(inputs) != 1:
-        raise ValueError(
-            f"a waveform has the shape (samples,); got {np.shape(inputs)}. Average channels first, or give"
-            " {'array': ..., 'sampling_rate': ...} with channels first; give several clips as a list."
+    audio = read_item(inputs)
+    if not isinstance(audio, EncodedAudio):
+        return audio.to_mono(sampling_rate)
+    # transformers would try to decode the name of a missing file as base64
+    if isinstance(audio.source, str) and not os.path.isfile(audio.source):
+        raise InputError(f"cannot read {audio.name} as audio: there is no such file.")
+    return _decode(audio.source, sampling_rate, audio.name)
+
+
+def _require_finite(features: torch.Tensor) -> torch.Tensor:
+    if not torch.isfinite(features).all():
+        raise InputError(
+            f"the model's features are not finite in {str(features.dtype).removeprefix('torch.')}; give pipeline(...,"
+            " dtype=torch.float32), and see that the weights are finite."
         )
-    return inputs
-
-
-def waveform_from_dict(audio: dict, sampling_rate: int) -> np.ndarray:
-    """`{"array": (samples,) or (channels, samples), "sampling_rate": rate}` as a mono waveform at `sampling_rate`.
-
-    Raises:
-        ValueError: a key is missing, the samples are integers, or the rate is none.
-    """
-    waveform, rate = audio.get("array", audio.get("raw")), audio.get("sampling_rate")
-    if waveform is None or rate is None:
-        raise ValueError(f"a dict must hold 'array' (or 'raw') and 'sampling_rate'; got the keys {sorted(map(str, audio))}.")
-    if isinstance(waveform, torch.Tensor):
-        waveform = (waveform.float() if waveform.is_floating_point() else waveform).cpu()
-    waveform = np.asarray(waveform)
-    rate = require_sampling_rate(rate, "'sampling_rate'")
-    if not np.issubdtype(waveform.dtype, np.floating):
-        raise ValueError(
-            f"'array' holds {waveform.dtype} samples; floating point within [-1, 1] is needed. For 16-bit integers:"
-            " array.astype('float32') / 32768."
-        )
-    if waveform.ndim == 2:
-        waveform = waveform.mean(axis=0)
-    if waveform.ndim != 1:
-        raise ValueError(f"'array' must have the shape (samples,) or (channels, samples); got {waveform.shape}.")
-    return resample(waveform, rate, sampling_rate)
-
-
-def _fetch(url: str) -> bytes:
-    response = get_session().get(url, timeout=DOWNLOAD_TIMEOUT_S)
-    response.raise_for_status()
-    return response.content
+    return features
 
 
 def _decode(source: str | bytes, sampling_rate: int, name: str) -> np.ndarray:
@@ -193,4 +168,4 @@ MERTFeatureExtractionPipeline._registered_impl = {
     "feature-extraction": {"impl": MERTFeatureExtractionPipeline, "pt": (AutoModel,), "type": "audio"}
 }
 
-__all__ = ["MERTFeatureExtractionPipeline", "waveform_from_dict"]
+__all__ = ["MERTFeatureExtractionPipeline"]

@@ -62,7 +62,7 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     """
     model_folder, results_folder = _locate(Path(source).expanduser())
     staged = Staged(Path(staging))
-    with loading(str(model_folder)):
+    with loading(str(model_folder), model_folder):
         model = _load(model_folder)
         extractor = AutoFeatureExtractor.from_pretrained(model_folder)
     _require_finite(model)

@@ -6,10 +6,13 @@ stands at i * hop / rate seconds, as it does in the features of the whole clip.
 """
 
 import math
+import reprlib
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 DEFAULT_WINDOW_S = 30.0
@@ -76,16 +79,22 @@ def check_window(window_s: float | None, overlap_s: float, grid: FrameGrid) -> N
     if window_s is None:
         return
     shortest_s = grid.receptive_samples / grid.sampling_rate
-    if not (math.isfinite(window_s) and window_s >= shortest_s):
+    if not (_is_finite(window_s) and window_s >= shortest_s):
         raise ValueError(
-            f"window_s={window_s!r} must be a number of seconds, at least {shortest_s:.4f} (one frame), or None for no windows."
+            f"window_s={reprlib.repr(window_s)} must be a number of seconds, at least {shortest_s:.4f} (one frame), or None for"
+            " no windows."
         )
     hop_s = grid.hop_samples / grid.sampling_rate
-    if not 0 <= overlap_s <= window_s - hop_s:
+    if not (_is_finite(overlap_s) and 0 <= overlap_s <= window_s - hop_s):
         raise ValueError(
-            f"overlap_s={overlap_s!r} must lie between 0 and window_s less one frame ({window_s - hop_s:.4f} s); half of it is"
-            " thrown away on each side of a seam."
+            f"overlap_s={reprlib.repr(overlap_s)} must lie between 0 and window_s less one frame ({window_s - hop_s:.4f} s);"
+            " half of it is thrown away on each side of a seam."
         )
+
+
+def _is_finite(value) -> bool:
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return is_number and abs(value) <= sys.float_info.max
 
 
 def plan_windows(

@@ -26,7 +26,8 @@ SIZES = dict(
     intermediate_size=64,
     conv_dim=[16] * 7,
     num_conv_pos_embeddings=16,
-    num_conv_pos_embedding_groups=4,
+    # not 4: of 8 channels a group, torch 2.14 on CPUs with AMX computes another convolution in bfloat16
+    num_conv_pos_embedding_groups=2,
 )
 MODELS = {
     "mert": (MERTConfig, MERTModel, {}),
@@ -146,14 +147,14 @@ def test_all_frames_stream_into_a_file(mert, tmp_path):
         np.testing.assert_array_equal(before, after)
 
 
-def test_three_hours_take_the_memory_of_a_window(tmp_path):
-    """A model at 100 Hz, so that three hours are few samples; numpy's memory is traced."""
+def test_half_an_hour_takes_the_memory_of_a_window(tmp_path):
+    """A model at 1000 Hz, so that half an hour is few samples; numpy's memory is traced."""
     torch.manual_seed(0)
-    model = MERTModel(MERTConfig(**SIZES, sample_rate=100))
-    encoder = MusicEncoder(model, MERTFeatureExtractor(sampling_rate=100), device="cpu")
-    file, seconds = tmp_path / "three_hours.wav", 3 * 3600
-    soundfile.write(file, make_tones(seconds, 50), 50)
-    options = {"layers": 3, "window_s": 900.0, "overlap_s": 90.0, "progress": False}
+    model = MERTModel(MERTConfig(**SIZES, sample_rate=1000))
+    encoder = MusicEncoder(model, MERTFeatureExtractor(sampling_rate=1000), device="cpu")
+    file, seconds = tmp_path / "half_an_hour.wav", 1800
+    soundfile.write(file, make_tones(seconds, 2000), 2000)
+    options = {"layers": 3, "window_s": 90.0, "overlap_s": 9.0, "progress": False}
     tracemalloc.start()
     try:
         vector = encoder.encode(file, **options)
@@ -161,9 +162,9 @@ def test_three_hours_take_the_memory_of_a_window(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert frames.shape == ((seconds * 100 - 400) // 320 + 1, 32)
+    assert frames.shape == ((seconds * 1000 - 400) // 320 + 1, 32)
     assert vector.shape == (32,)
-    assert peak < 2.5e6, peak  # the waveform alone, at the model's rate, would be 4.3 MB
+    assert peak < 4e6, peak  # the waveform alone, at the model's rate, would be 7.2 MB
 
 
 def test_half_precision(mert, tmp_path):
@@ -195,7 +196,7 @@ def test_half_precision(mert, tmp_path):
         (np.zeros((2, 24000), np.float32), {}, r"inputs\[0\]: a waveform has the shape .samples,.; got \(2, 24000\)"),
         (np.zeros(24000, np.int16), {}, r"inputs\[0\]: 'array' holds int16"),
         ([np.zeros(24000, np.float32), np.zeros(99, np.float32)], {}, r"inputs\[1\] is too short: 99 samples .* needs 400"),
-        (np.full(24000, np.nan, np.float32), {}, r"inputs\[0\] holds NaN"),
+        (np.full(24000, np.nan, np.float32), {}, r"inputs\[0\]: the audio holds NaN or infinity .first at sample 0"),
         (["nowhere.mp3"], {}, "nowhere.mp3 does not exist"),
         ([42], {}, r"inputs\[0\]: a path, bytes, a waveform or a dict is needed; got int"),
     ],

@@ -100,9 +100,9 @@ def test_the_command_line_tells_it_too(folder):
 
 
 def test_mistakes_of_the_program_are_no_mistakes_of_the_user():
-    with pytest.raises(TypeError), loading("x"):
+    with pytest.raises(TypeError), loading("x", "user/x"):
         len(1)
-    with pytest.raises(InputError, match="^as it is$"), loading("x"):
+    with pytest.raises(InputError, match="^as it is$"), loading("x", "user/x"):
         raise InputError("as it is")
 
 

@@ -43,7 +43,7 @@ def read_config(config_class: type[PreTrainedConfig], init: InitSettings) -> dic
     """
     if init.model is None:
         return None
-    with loading(f"init.model={init.model!r}"):
+    with loading(f"init.model={init.model!r}", init.model):
         return config_class.from_pretrained(init.model, revision=init.revision).to_dict()
 
 
@@ -103,7 +103,7 @@ def _load(
     heads: tuple[str, ...],
     attention: dict[str, str],
 ) -> PreTrainedModel:
-    with loading(f"init.model={init.model!r}"):
+    with loading(f"init.model={init.model!r}", init.model):
         model, report = model_class.from_pretrained(
             init.model,
             revision=init.revision,

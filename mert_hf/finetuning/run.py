@@ -109,7 +109,7 @@ def read_sampling_rate(base: str) -> int:
     Raises:
         InputError: it cannot be loaded or is no MERT.
     """
-    with loading(f"model.base={base!r}"):
+    with loading(f"model.base={base!r}", base):
         config = AutoConfig.from_pretrained(base)
     if not isinstance(config, MERTConfig):
         raise InputError(f"model.base={base!r} is a {config.model_type!r} model; a MERT is needed.")
@@ -123,7 +123,7 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSe
         InputError: the base cannot be loaded or is no MERT.
     """
     base, model = settings.model.base, settings.model
-    with loading(f"model.base={base!r}"):
+    with loading(f"model.base={base!r}", base):
         config = AutoConfig.from_pretrained(base)
         if MERTForSequenceClassification.__name__ in (config.architectures or []):
             logger.warning("%s has a head for %d labels; it is left out, a new one is trained", base, config.num_labels)
@@ -136,7 +136,7 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSe
         built = MERTForSequenceClassification(config)
         if not model.random_weights:
             pretrained, loaded = type(built.mert).from_pretrained(
-                base, config=config, dtype=torch.float32, output_loading_info=True
+                base, config=built.config, dtype=torch.float32, output_loading_info=True
             )
             if loaded["missing_keys"]:
                 raise InputError(f"model.base={base!r} lacks weights: {', '.join(sorted(loaded['missing_keys'])[:3])}.")

@@ -14,6 +14,7 @@ from mert_hf.errors import InputError
 from mert_hf.loading import loading
 from mert_hf.seeding import seed_torch
 from mert_hf.spectra_mert import LogMelSpectrum
+from mert_hf.views import view_of
 
 # drawn at random where a checkpoint lacks it, and read by masking alone, which does not happen here
 UNUSED_WEIGHTS = ("masked_spec_embed",)
@@ -54,7 +55,8 @@ class FrozenModel:
     padding (HuBERT and its family with a group norm over time) is judged as fairly as MERT.
 
     Args:
-        model: with `output_hidden_states`; any AutoModel that takes `input_values`.
+        model: with `output_hidden_states`; any AutoModel that takes `input_values`. It is left as it is, and its weights are
+            shared: they must stay what they are.
         extractor: of transformers; its rate, and its normalisation where it says so.
         title: in tables.
         device: where the model runs; batches come and go from there.
@@ -74,7 +76,7 @@ class FrozenModel:
         self.title = title
         self.sampling_rate = extractor.sampling_rate
         self.device = torch.device(device)
-        self._model = model.eval().requires_grad_(False).to(self.device)
+        self._model = view_of(model, self.device)
         self._normalises = bool(getattr(extractor, "do_normalize", False))
         strides, kernels = getattr(config, "conv_stride", ()), getattr(config, "conv_kernel", ())
         self.hop_samples = int(np.prod(strides)) if strides else 0
@@ -132,7 +134,7 @@ def load_encoder(
     """
     folder = Path(name).expanduser()
     source = str(folder / "model" if (folder / "model" / "config.json").is_file() else folder if folder.is_dir() else name)
-    with loading(name):
+    with loading(name, source):
         extractor = AutoFeatureExtractor.from_pretrained(source, revision=revision)
         config = AutoConfig.from_pretrained(source, revision=revision)
         if random_seed is None:

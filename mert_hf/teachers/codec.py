@@ -65,8 +65,8 @@ class CodecTeacher(CodeTeacher):
         from transformers import AutoModel
 
         folder = Path(name).expanduser()
-        with loading(f"the codec {name}"):
-            place = folder if folder.is_dir() else name
+        place = folder if folder.is_dir() else name
+        with loading(f"the codec {name}", place):
             # the codes of a codec that is stored in half precision are those of its weights in float32, as audio is
             codec, loaded = AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
         missing = sorted(set(loaded["missing_keys"]) | {str(key[0]) for key in loaded["mismatched_keys"]})

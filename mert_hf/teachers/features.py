@@ -137,7 +137,7 @@ def _load_encoder(folder: str) -> tuple[nn.Module, int, bool]:
     """The model, its sampling rate, and whether its feature extractor scales clips to zero mean and unit variance."""
     from transformers import AutoFeatureExtractor, AutoModel
 
-    with loading(f"hidden_states: {folder}"):
+    with loading(f"hidden_states: {folder}", folder):
         # float32 as the waveforms are, whatever the weights were stored in
         model, loaded = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
         extractor = AutoFeatureExtractor.from_pretrained(folder)
