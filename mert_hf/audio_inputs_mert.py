@@ -36,6 +36,8 @@ DOWNLOAD_TIMEOUT_S = 10.0
 # Samples beyond what integers of 32 bits reach are damage or another quantity. In float32 the squares that normalisations take
 # of them overflow from 1e18 on: features would be finite, and wrong.
 LOUDEST = 2.0**31
+# Bytes of a file's name, on Linux, macOS and Windows alike.
+LONGEST_NAME = 255
 
 _KINDS = "a path, bytes, a waveform or a dict"
 
@@ -131,8 +133,7 @@ def read_item(item: Any) -> EncodedAudio | Waveform:
         return EncodedAudio(_fetch(source), _without_secrets(source))
     if source.startswith("data:"):
         return EncodedAudio(_decode_data_url(source), "the data")
-    if not source:
-        raise InputError("the path is empty.")
+    _require_path(source)
     return EncodedAudio(source, source)
 
 
@@ -237,6 +238,15 @@ def _is_audio(value: Any) -> bool:
     """Whether it is what a column of audio holds."""
     keys = {"array", "raw", "path", "bytes"}
     return hasattr(value, "get_all_samples") or (isinstance(value, Mapping) and not keys.isdisjoint(value))
+
+
+def _require_path(source: str) -> None:
+    try:
+        longest = max(len(part) for part in os.fsencode(source).split(b"/"))
+    except UnicodeEncodeError:
+        longest = LONGEST_NAME + 1
+    if not 0 < longest <= LONGEST_NAME or "\0" in source:
+        raise InputError(f"{_shown(source)} is no path of a file.")
 
 
 def _read_file(file: Any) -> bytes:

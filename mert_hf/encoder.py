@@ -23,7 +23,7 @@ from mert_hf.licences import note_licence
 from mert_hf.loading import loading
 from mert_hf.pooling import POOLS, AllFrames
 from mert_hf.sampling_rates_mert import require_sampling_rate
-from mert_hf.views import base_of, view_of
+from mert_hf.views_mert import base_of, view_of
 from mert_hf.windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, check_window, plan_windows
 
 

@@ -19,7 +19,7 @@ from mert_hf.errors import InputError
 from mert_hf.loading import loading
 from mert_hf.modeling_mert import MERTForAudioFrameClassification, MERTForSequenceClassification, MERTPreTrainedModel
 from mert_hf.normalisation import normalise_clips
-from mert_hf.views import view_of
+from mert_hf.views_mert import view_of
 
 logger = logging.getLogger(__name__)
 

@@ -59,6 +59,16 @@ class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
         )
         self.min_samples = min_samples
 
+    @classmethod
+    def from_dict(cls, feature_extractor_dict, **kwargs):
+        """Read the settings of a `preprocessor_config.json`.
+
+        Raises:
+            ValueError: they are no settings, or hold a value that is not taken.
+        """
+        _require(isinstance(feature_extractor_dict, dict), "the settings", feature_extractor_dict, "a dict")
+        return super().from_dict(feature_extractor_dict, **kwargs)
+
     def __call__(self, audio, sampling_rate=None, padding=True, **kwargs) -> BatchFeature:
         """Check one clip or several and make a batch of them.
 

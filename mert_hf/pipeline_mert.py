@@ -14,6 +14,7 @@ from transformers.pipelines.base import ChunkPipeline
 from .audio_containers_mert import MP3_WOULD_BE_CUT, mp3_would_be_cut
 from .audio_inputs_mert import EncodedAudio, items_of, read_item, require_samples
 from .errors_mert import InputError
+from .views_mert import base_of, view_of
 from .windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, join_windows, plan_windows
 
 
@@ -109,7 +110,10 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
 
     def _forward(self, model_inputs, output_hidden_states=False):
         attention_mask = model_inputs["attention_mask"]
-        outputs = self.model(
+        model = base_of(self.model, "the model")
+        if model.training:  # dropout and masks would be drawn; the model itself stays in the mode that its owner wants
+            model = view_of(model, self.device)
+        outputs = model(
             model_inputs["input_values"],
             # without padding the model runs as it does without a mask, to the last bit
             attention_mask=None if attention_mask.all() else attention_mask,

@@ -14,7 +14,7 @@ from mert_hf.errors import InputError
 from mert_hf.loading import loading
 from mert_hf.seeding import seed_torch
 from mert_hf.spectra_mert import LogMelSpectrum
-from mert_hf.views import view_of
+from mert_hf.views_mert import view_of
 
 # drawn at random where a checkpoint lacks it, and read by masking alone, which does not happen here
 UNUSED_WEIGHTS = ("masked_spec_embed",)

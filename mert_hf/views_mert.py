@@ -6,7 +6,7 @@ import torch
 import torch.nn as nn
 from transformers import PreTrainedModel
 
-from mert_hf.errors import InputError
+from .errors_mert import InputError
 
 
 def view_of(
@@ -72,3 +72,6 @@ def base_of(model: nn.Module, name: str = "the model") -> PreTrainedModel:
         else:
             raise InputError(f"{name} is a {type(model).__name__}; a model of transformers is needed.")
     return model.base_model
+
+
+__all__ = ["base_of", "view_of"]
