@@ -1,7 +1,45 @@
 """Configuration of MERT (arXiv 2306.00107): a HuBERT encoder for music, and heads for the targets of two teachers."""
 
+import reprlib
+
 from huggingface_hub.dataclasses import strict
 from transformers import HubertConfig
+from transformers.activations import ACT2FN
+
+from .configuration_checks_mert import (
+    in_one_line,
+    require,
+    require_common_fields,
+    require_counts,
+    require_dict,
+    require_numbers,
+    require_parameters,
+)
+from .sampling_rates_mert import require_sampling_rate
+
+# Largest values of sizes, each beyond every published model of this kind; what they come to together is limited as well.
+LARGEST = {
+    "hidden_size": 16_384,
+    "intermediate_size": 65_536,
+    "num_hidden_layers": 256,
+    "num_attention_heads": 16_384,
+    "num_conv_pos_embeddings": 4096,
+    "num_conv_pos_embedding_groups": 16_384,
+    "mask_time_length": 100_000,
+    "mask_feature_length": 16_384,
+    "classifier_proj_size": 65_536,
+    "code_dim": 8192,
+    "cqt_bins": 8192,
+    "feature_extractor_cqt_bins": 672,
+}
+LARGEST_FROM_ZERO = {"mask_time_min_masks": 100_000, "mask_feature_min_masks": 16_384, "code_offset": 2**20}
+MOST_CONVOLUTIONS, MOST_CODEBOOKS, MOST_CODES = 32, 256, 2**20
+DROPPED = (
+    *("hidden_dropout", "attention_dropout", "activation_dropout"),
+    *("feat_proj_dropout", "final_dropout", "layerdrop"),
+)
+MASKED = ("mask_time_prob", "mask_feature_prob")
+WEIGHTS = ("code_loss_weight", "cqt_loss_weight", "feature_penalty_weight", "feature_grad_mult")
 
 
 @strict
@@ -33,8 +71,9 @@ class MERTConfig(HubertConfig):
             `attention_mask` is passed: the first normalisation, over time, leaves out padding. The official models count
             padding in, which changes features by up to two standard deviations; False restores that.
         deepnorm (`bool`, defaults to False): Post-norm layers with DeepNorm's residual weights and initialisation.
-        attention_relax (`float`, defaults to -1.0): Divisor of the attention scores where `attn_implementation="relaxed"` is
-            chosen, for training in float16 (330M: 32). It changes no number otherwise.
+        attention_relax (`float`, defaults to -1.0): Divisor of the queries where `attn_implementation="relaxed"` is chosen, so
+            that their products with the keys stay within float16 (330M: 32), from 0.01 to 1000; -1 is none. It changes no
+            number.
         feature_extractor_cqt (`bool`, defaults to False): Whether the encoder is given a constant-Q spectrum beside the
             convolutional features.
         feature_extractor_cqt_bins (`int`, defaults to 336): Bins of that spectrum, over seven octaves.
@@ -42,6 +81,10 @@ class MERTConfig(HubertConfig):
             330M); 0 freezes them and keeps no graph.
         tie_last_hidden_states (`bool`, defaults to True): Whether `hidden_states[-1]` is `last_hidden_state`, as in the
             official models; otherwise pre-norm models return the state before the last normalisation.
+
+    Raises:
+        StrictDataclassError: of huggingface_hub, a value that no model can be built from, or a model of more than 10^10
+            parameters; see `configuration_checks_mert.py`.
     """
 
     model_type = "mert_model"
@@ -72,6 +115,10 @@ class MERTConfig(HubertConfig):
     feature_extractor_cqt_bins: int = 336
     deepnorm: bool = False
     attention_relax: float | int = -1.0
+
+    def __post_init__(self, **kwargs):
+        require_common_fields(self, kwargs)
+        super().__post_init__(**kwargs)
 
     @classmethod
     def mert_95m(cls, **changes) -> "MERTConfig":
@@ -108,8 +155,10 @@ class MERTConfig(HubertConfig):
         """Read a configuration; one of another kind of model is refused, not read as a MERT.
 
         Raises:
-            ValueError: the model type is neither `mert_model` nor `hubert` (which MERT-v0 was published as at first).
+            ValueError: it is no dict, holds a value that is not taken, or the model type is neither `mert_model` nor `hubert`
+                (which MERT-v0 was published as at first).
         """
+        require_dict(cls, config_dict)
         found = config_dict.get("model_type", cls.model_type)
         if found == "mert2":
             raise ValueError(
@@ -118,12 +167,13 @@ class MERTConfig(HubertConfig):
                 " it."
             )
         if found not in (cls.model_type, "hubert"):
-            raise ValueError(f"model_type {found!r} is not MERT; MERTConfig reads 'mert_model' and 'hubert'.")
+            raise ValueError(f"model_type {reprlib.repr(found)} is not MERT; MERTConfig reads 'mert_model' and 'hubert'.")
         if __name__.startswith("mert_hf."):
             # a saved folder names its own pipeline; beside the package, which brings the same one, it would only make
             # transformers ask for trust_remote_code
             config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
-        return super().from_dict(config_dict, **kwargs)
+        with in_one_line():
+            return super().from_dict(config_dict, **kwargs)
 
     @property
     def hop_samples(self) -> int:
@@ -137,40 +187,50 @@ class MERTConfig(HubertConfig):
 
     def validate_mert(self):
         """Refuse values that no model can be built from; called by `@strict` whenever a configuration is made."""
-        _require(self.sample_rate > 0, "sample_rate", self.sample_rate, "a positive number of samples per second")
-        _require(
-            len(self.codebook_sizes) > 0 and all(size >= 2 for size in self.codebook_sizes),
-            "codebook_sizes",
-            list(self.codebook_sizes),
-            "at least one codebook, each with 2 or more classes",
-        )
-        _require(
-            0 <= self.code_offset < min(self.codebook_sizes),
-            "code_offset",
-            self.code_offset,
-            f"0 or more and smaller than every codebook ({min(self.codebook_sizes)} classes)",
-        )
-        _require(self.code_dim > 0, "code_dim", self.code_dim, "a positive size")
-        _require(self.cqt_bins > 0, "cqt_bins", self.cqt_bins, "a positive number of bins (cqt_loss_weight 0 is off)")
-        _require(self.logit_temperature > 0, "logit_temperature", self.logit_temperature, "a positive temperature")
-        for name in ("code_loss_weight", "cqt_loss_weight", "feature_penalty_weight"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "a weight of 0 or more")
+        require_sampling_rate(self.sample_rate, "MERTConfig: sample_rate")
+        require_counts(self, LARGEST)
+        require_counts(self, LARGEST_FROM_ZERO, smallest=0)
+        require_numbers(self, DROPPED, "a probability from 0 to below 1", 0, 1, open_at="high")
+        require_numbers(self, MASKED, "a share from 0 to 1", 0, 1)
+        require_numbers(self, WEIGHTS, "a weight from 0 to 1e6", 0, 1e6)
+        require_numbers(self, ("logit_temperature",), "a positive temperature, at most 1e6", 0, 1e6, open_at="low")
+        require_numbers(self, ("layer_norm_eps", "initializer_range"), "a positive number, at most 1", 0, 1, open_at="low")
+        self._require_convolutions()
         for name in ("num_attention_heads", "num_conv_pos_embedding_groups"):
             parts = getattr(self, name)
-            _require(parts > 0 and self.hidden_size % parts == 0, name, parts, f"a divisor of hidden_size={self.hidden_size}")
-        _require(self.num_hidden_layers > 0, "num_hidden_layers", self.num_hidden_layers, "1 or more")
-        _require(self.attention_relax != 0, "attention_relax", self.attention_relax, "a positive divisor, or -1 for none")
-        for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a probability from 0 to below 1")
-        _require(self.feature_grad_mult >= 0, "feature_grad_mult", self.feature_grad_mult, "a factor of 0 or more")
-        _require(not (self.deepnorm and self.do_stable_layer_norm), "deepnorm", True, "False with do_stable_layer_norm")
-        bins = self.feature_extractor_cqt_bins
-        _require(bins > 0 and bins % 7 == 0, "feature_extractor_cqt_bins", bins, "a multiple of 7, the octaves it covers")
+            require(self, self.hidden_size % parts == 0, name, f"a divisor of hidden_size={self.hidden_size}")
+        for name in ("hidden_act", "feat_extract_activation"):
+            require(self, getattr(self, name) in ACT2FN, name, f"an activation of transformers: {', '.join(ACT2FN)}")
+        sizes = list(self.codebook_sizes)
+        is_books = 0 < len(sizes) <= MOST_CODEBOOKS and all(2 <= size <= MOST_CODES for size in sizes)
+        require(self, is_books, "codebook_sizes", f"at least one codebook, each with 2 or more classes (up to {MOST_CODES})")
+        offset_fits = self.code_offset < min(sizes)
+        require(self, offset_fits, "code_offset", f"0 or more and smaller than every codebook ({min(sizes)} classes)")
+        relax = self.attention_relax
+        require(self, relax == -1 or 0.01 <= relax <= 1000, "attention_relax", "a divisor from 0.01 to 1000, or -1 for none")
+        require(self, not (self.deepnorm and self.do_stable_layer_norm), "deepnorm", "False with do_stable_layer_norm")
+        is_octaves = self.feature_extractor_cqt_bins % 7 == 0
+        require(self, is_octaves, "feature_extractor_cqt_bins", "a multiple of 7, the octaves it covers")
+        require_parameters(self, self._count_parameters())
 
+    def _require_convolutions(self) -> None:
+        require(self, self.feat_extract_norm in ("group", "layer"), "feat_extract_norm", "'group' or 'layer'")
+        for name, most in (("conv_dim", 8192), ("conv_kernel", 1024), ("conv_stride", 1024)):
+            sizes = getattr(self, name)
+            is_list = 0 < len(sizes) <= MOST_CONVOLUTIONS and len(sizes) == len(self.conv_dim)
+            is_list = is_list and all(1 <= size <= most for size in sizes)
+            require(self, is_list, name, f"as many numbers as conv_dim has, 1 to {MOST_CONVOLUTIONS}, each from 1 to {most}")
 
-def _require(condition: bool, name: str, given: object, accepted: str) -> None:
-    if not condition:
-        raise ValueError(f"MERTConfig got {name}={given!r}; accepted: {accepted}.")
+    def _count_parameters(self) -> int:
+        """Weights of the large matrices: layers, convolutions and heads."""
+        hidden = self.hidden_size
+        layers = self.num_hidden_layers * (4 * hidden**2 + 2 * hidden * self.intermediate_size)
+        inner = zip((1, *self.conv_dim), self.conv_dim, self.conv_kernel, strict=False)
+        convolutions = sum(inputs * outputs * kernel for inputs, outputs, kernel in inner)
+        positions = hidden * (hidden // self.num_conv_pos_embedding_groups) * self.num_conv_pos_embeddings
+        codes = self.code_dim * (sum(self.codebook_sizes) + hidden * len(self.codebook_sizes))
+        heads = hidden * (self.cqt_bins + self.classifier_proj_size) + self.classifier_proj_size * self.num_labels
+        return layers + convolutions + positions + codes + heads
 
 
 __all__ = ["MERTConfig"]

@@ -3,6 +3,29 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .configuration_checks_mert import (
+    in_one_line,
+    require,
+    require_common_fields,
+    require_counts,
+    require_dict,
+    require_numbers,
+    require_parameters,
+)
+from .sampling_rates_mert import require_sampling_rate
+
+# Largest values of sizes, each far beyond the models of the comparison.
+LARGEST = {
+    "clip_samples": 2**24,
+    "mel_bins": 1024,
+    "fft_samples": 16_384,
+    "hop_samples": 2**19,
+    "width": 256,
+    "num_attention_heads": 8192,
+    "hidden_size": 16_384,
+}
+MOST_BLOCKS = 64
+
 
 @strict
 class MultiViewConfig(PreTrainedConfig):
@@ -26,6 +49,9 @@ class MultiViewConfig(PreTrainedConfig):
         blocks (`list[int]`, defaults to (3, 4, 6, 3)): Bottleneck blocks of each of the four stages.
         num_attention_heads (`int`, defaults to 8): Heads of the attention that pools a piece.
         hidden_size (`int`, defaults to 1024): Size of the vector.
+
+    Raises:
+        StrictDataclassError: of huggingface_hub, a value that no model can be built from; see `configuration_checks_mert.py`.
     """
 
     model_type = "multiview_music"
@@ -45,13 +71,23 @@ class MultiViewConfig(PreTrainedConfig):
     num_attention_heads: int = 8
     hidden_size: int = 1024
 
+    def __post_init__(self, **kwargs):
+        require_common_fields(self, kwargs)
+        super().__post_init__(**kwargs)
+
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
-        """Read a configuration."""
+        """Read a configuration.
+
+        Raises:
+            ValueError: it is no dict, or holds a value that is not taken.
+        """
+        require_dict(cls, config_dict)
         if __name__.startswith("mert_hf."):
             # beside the package, which brings the same pipeline, a saved one would only make transformers ask for trust
             config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
-        return super().from_dict(config_dict, **kwargs)
+        with in_one_line():
+            return super().from_dict(config_dict, **kwargs)
 
     @property
     def frame_rate(self) -> float:
@@ -65,30 +101,22 @@ class MultiViewConfig(PreTrainedConfig):
 
     def validate_multiview(self):
         """Refuse values that no model can be built from; called by `@strict` whenever a configuration is made."""
-        for name in ("sample_rate", "clip_samples", "fft_samples", "hop_samples", "max_hz", "range_db", "num_attention_heads"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
-        _require(self.width > 0 and self.width % 2 == 0, "width", self.width, "a positive even number of channels")
-        _require(0 <= self.min_hz < self.max_hz, "min_hz", self.min_hz, f"0 to below max_hz={self.max_hz}")
-        _require(
-            len(self.blocks) == 4 and all(count > 0 for count in self.blocks),
-            "blocks",
-            list(self.blocks),
-            "four counts above 0",
-        )
-        _require(self.hidden_size > 0, "hidden_size", self.hidden_size, "a positive size")
-        heads = self.num_attention_heads
+        require_sampling_rate(self.sample_rate, "MultiViewConfig: sample_rate")
+        require_counts(self, LARGEST)
+        require(self, self.width % 2 == 0, "width", "a positive even number of channels")
+        require_numbers(self, ("max_hz", "range_db"), "a positive number, at most 1e6", 0, 1e6, open_at="low")
+        require_numbers(self, ("min_hz",), f"0 to below max_hz={self.max_hz}", 0, self.max_hz, open_at="high")
+        counts = list(self.blocks)
+        is_counts = len(counts) == 4 and all(0 < count <= MOST_BLOCKS for count in counts)
+        require(self, is_counts, "blocks", f"four counts above 0, at most {MOST_BLOCKS}")
         channels = 32 * self.width
-        _require(channels % heads == 0, "num_attention_heads", heads, f"a divisor of the {channels} channels (32 x width)")
-        _require(self.mel_bins >= 32, "mel_bins", self.mel_bins, "32 or more: the stages halve the spectrum five times")
+        is_divisor = channels % self.num_attention_heads == 0
+        require(self, is_divisor, "num_attention_heads", f"a divisor of the {channels} channels (32 x width)")
+        require(self, self.mel_bins >= 32, "mel_bins", "32 or more: the stages halve the spectrum five times")
         shortest = 31 * self.hop_samples
-        _require(
-            self.clip_samples >= shortest, "clip_samples", self.clip_samples, f"{shortest} or more: 32 frames of the spectrum"
-        )
-
-
-def _require(condition: bool, name: str, given: object, accepted: str) -> None:
-    if not condition:
-        raise ValueError(f"MultiViewConfig got {name}={given!r}; accepted: {accepted}.")
+        is_long = self.clip_samples >= shortest
+        require(self, is_long, "clip_samples", f"{shortest} or more: 32 frames of the spectrum")
+        require_parameters(self, self.pooled_positions * channels + channels * (3 * channels + self.hidden_size))
 
 
 __all__ = ["MultiViewConfig"]

@@ -18,6 +18,8 @@ LOADING_ERRORS = (
     *(OSError, ValueError, RuntimeError, KeyError, EOFError),
     *(pickle.UnpicklingError, SafetensorError, StrictDataclassError),
 )
+# Characters of what transformers says.
+LONGEST_REASON = 1000
 
 
 @contextmanager
@@ -74,4 +76,4 @@ def _reason(error: BaseException) -> str:
         return "its weights have other shapes than its configuration describes."
     if isinstance(error, (KeyError, EOFError)):  # whose text alone says nothing
         return f"{type(error).__name__} {said}".strip()
-    return said
+    return said if len(said) <= LONGEST_REASON else f"{said[:LONGEST_REASON]}..."

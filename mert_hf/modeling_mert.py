@@ -31,17 +31,26 @@ from .spectra_mert import ConstantQSpectrum
 def relaxed_attention_forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
     """Attention for training in float16, chosen with `attn_implementation="relaxed"` (MERT, section 4.3).
 
-    softmax(s) = softmax(c * (s/c - max(s/c))) for any c. Dividing the queries by c = `config.attention_relax` before they meet
-    the keys keeps their products within float16's range; the numbers are those of plain attention. (The official code does not
-    gain from it: it divides after the product, and its training takes another path altogether.)
+    softmax(q k / sqrt(d)) = softmax(c * ((q/c) k / sqrt(d))) for any c. Dividing the queries by c = `config.attention_relax`
+    before they meet the keys keeps their products within float16's range; multiplied again, and from there on to the weights,
+    the scores are in float32. The numbers are those of plain attention, whatever c is (-1: as 1) and for every mask: to be
+    added, or True where is looked, and zeros where nothing may be looked at. (The official code does not gain from it: it
+    divides after the product, and its training takes another path altogether.)
     """
     relax = module.config.attention_relax
+    relax = relax if relax > 0 else 1.0
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = torch.matmul(query * (scaling / relax), key.transpose(2, 3))
+    scores = at_least_float32(torch.matmul(query * (scaling / relax), key.transpose(2, 3))) * relax
+    sees_nothing = None
     if attention_mask is not None:
-        scores = scores + attention_mask
-    scores = (scores - scores.amax(-1, keepdim=True)) * relax
-    weights = F.softmax(scores, dim=-1)
+        if attention_mask.dtype == torch.bool:
+            scores = scores.masked_fill(~attention_mask, -math.inf)
+        else:
+            scores = scores + attention_mask
+        sees_nothing = (scores == -math.inf).all(-1, keepdim=True)
+        scores = scores.masked_fill(sees_nothing, 0.0)  # softmax would give NaN, and its gradient too
+    weights = F.softmax(scores, dim=-1).to(query.dtype)
+    weights = weights if sees_nothing is None else weights.masked_fill(sees_nothing, 0.0)
     mixed = torch.matmul(F.dropout(weights, p=dropout, training=module.training), value)
     return mixed.transpose(1, 2).contiguous(), weights
 

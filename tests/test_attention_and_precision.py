@@ -69,7 +69,11 @@ def test_relaxed_attention_is_finite_where_plain_float16_overflows():
 
 @torch.no_grad()
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.15), (torch.float16, 0.02)])
-def test_half_precision_is_finite_and_close(model, dtype, tolerance):
+def test_half_precision_is_finite_and_close(tiny_config, dtype, tolerance):
+    # of fewer than 16 channels a group, torch 2.14 on CPUs with AMX computes another convolution in bfloat16
+    tiny_config.num_conv_pos_embedding_groups = 2
+    torch.manual_seed(0)
+    model = MERTModel(quiet(tiny_config)).eval()
     waveform = 0.1 * torch.randn(2, 8000)
     expected = model(waveform).last_hidden_state
     mask = torch.ones(2, 8000, dtype=torch.long)

@@ -26,7 +26,7 @@ SIZES = dict(
     intermediate_size=64,
     conv_dim=[16] * 7,
     num_conv_pos_embeddings=16,
-    # not 4: of 8 channels a group, torch 2.14 on CPUs with AMX computes another convolution in bfloat16
+    # not 4: of fewer than 16 channels a group, torch 2.14 on CPUs with AMX computes another convolution in bfloat16
     num_conv_pos_embedding_groups=2,
 )
 MODELS = {

@@ -1,0 +1,92 @@
+"""What configurations refuse, and how they say it: values that no model can be built from, or none that fits a machine.
+
+transformers makes configurations with huggingface_hub's strict dataclasses: `MERTConfig(...)` with a value that is not taken
+raises their `StrictDataclassError`, which is no `ValueError`, or a `ValueError` for the few fields that transformers reads
+before it checks any. `from_dict` and `from_pretrained` raise a `ValueError` of one line in all cases.
+"""
+
+import math
+import reprlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+
+# Far beyond every published encoder of audio (the largest, XLS-R 2B, has 2.1e9): 40 GB in float32.
+MOST_PARAMETERS = 10**10
+# Classes of a head on labelled music; AudioSet, the largest of such tasks, has 527.
+MOST_LABELS = 2**20
+LONGEST_MESSAGE = 500
+
+
+def require(config: Any, condition: bool, name: str, accepted: str, given: Any = None) -> None:
+    """Refuse a field; `given` is shown in place of its value.
+
+    Raises:
+        ValueError: the condition does not hold.
+    """
+    if not condition:
+        shown = reprlib.repr(getattr(config, name, None) if given is None else given)
+        raise ValueError(f"{type(config).__name__} got {name}={shown}; accepted: {accepted}.")
+
+
+def require_counts(config: Any, largest: Mapping[str, int], smallest: int = 1) -> None:
+    """Fields that are whole numbers, each from `smallest` to its largest value."""
+    for name, most in largest.items():
+        value = getattr(config, name)
+        is_count = isinstance(value, int) and not isinstance(value, bool) and smallest <= value <= most
+        require(config, is_count, name, f"a whole number from {smallest} to {most}")
+
+
+def require_numbers(config: Any, names: tuple[str, ...], accepted: str, low: float, high: float, open_at: str = "") -> None:
+    """Fields that are finite numbers from `low` to `high`; `open_at` "low" or "high" leaves that end out."""
+    for name in names:
+        value = getattr(config, name)
+        inside = math.isfinite(value) and low <= value <= high
+        inside = inside and not (open_at == "low" and value == low) and not (open_at == "high" and value == high)
+        require(config, inside, name, accepted)
+
+
+def require_parameters(config: Any, count: int) -> None:
+    """Refuse a model that is larger than any machine."""
+    if count > MOST_PARAMETERS:
+        raise ValueError(f"{type(config).__name__} describes a model of {count:.3g} parameters; at most {MOST_PARAMETERS:.0e}.")
+
+
+def require_dict(config_class: type, content: Any) -> None:
+    """Refuse what is no configuration.
+
+    Raises:
+        ValueError: it is no dict of names.
+    """
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ValueError(f"{config_class.__name__} is read from a dict of fields; got {reprlib.repr(content)}.")
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Around reading a configuration: what the strict dataclass refuses, with whole values and over several lines.
+
+    Raises:
+        ValueError: it refused one.
+    """
+    try:
+        yield
+    except StrictDataclassError as error:
+        said = " ".join(str(error).split())
+        raise ValueError(said if len(said) <= LONGEST_MESSAGE else f"{said[:LONGEST_MESSAGE]}...") from None
+
+
+def require_common_fields(config: Any, others: Mapping[str, Any]) -> None:
+    """What transformers makes use of before it checks anything; called at the beginning of `__post_init__`."""
+    for name, value in (("dtype", config.dtype), ("torch_dtype", others.get("torch_dtype"))):
+        known = getattr(torch, value, None) if isinstance(value, str) else value
+        require(config, value is None or isinstance(known, torch.dtype), name, "a type of torch, such as 'float32'", value)
+    for name, table in (("id2label", config.id2label), ("label2id", config.label2id)):
+        is_table = table is None or (isinstance(table, dict) and 0 < len(table) <= MOST_LABELS)
+        require(config, is_table, name, f"a dict of 1 to {MOST_LABELS} labels", table)
+    labels = others.get("num_labels")
+    is_count = isinstance(labels, int) and not isinstance(labels, bool) and 0 < labels <= MOST_LABELS
+    require(config, labels is None or is_count, "num_labels", f"a whole number from 1 to {MOST_LABELS}", labels)
