@@ -18,8 +18,8 @@ LOADING_ERRORS = (
     *(OSError, ValueError, RuntimeError, KeyError, EOFError),
     *(pickle.UnpicklingError, SafetensorError, StrictDataclassError),
 )
-# Characters of what transformers says.
-LONGEST_REASON = 1000
+# Characters that are shown of a model's name, and of what transformers says.
+LONGEST_NAME, LONGEST_REASON = 300, 1000
 
 
 @contextmanager
@@ -33,6 +33,7 @@ def loading(what: str, source: str | os.PathLike) -> Iterator[None]:
     Raises:
         InputError: "{what} cannot be loaded: ..."; one that is raised within goes through as it is.
     """
+    what = what if len(what) <= LONGEST_NAME else f"{what[:LONGEST_NAME]}..."
     fault = _fault(source)
     if fault is not None:
         raise InputError(f"{what} cannot be loaded: {fault}")
@@ -49,9 +50,9 @@ def _fault(source: str | os.PathLike) -> str | None:
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         return f"{reprlib.repr(source)} is no model; give a folder, or a repository such as 'm-a-p/MERT-v1-95M'."
     place = Path(os.fsdecode(source))
-    if place.is_file():
+    if os.path.isfile(place):  # noqa: PTH113 (a name that is too long is no file to it, and an error to Path)
         return "it is a file; give the folder of a model, which holds config.json and model.safetensors."
-    if not place.is_dir():
+    if not os.path.isdir(place):  # noqa: PTH112
         return None
     if (place / "config.json").is_file():
         return _fault_of_config(place / "config.json")

@@ -1,5 +1,6 @@
 """MERT (arXiv 2306.00107): the encoder and its pre-training heads, in transformers' conventions."""
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .code_head_mert import IGNORED_LABEL, MERTCodeHead, at_least_float32
 from .configuration_mert import MERTConfig
+from .model_inputs_mert import require_tensor, require_waveforms
 from .remote_code_mert import AUTO_MAP, CUSTOM_PIPELINES
 from .spectra_mert import ConstantQSpectrum
 
@@ -212,6 +214,9 @@ class MERTPreTrainedModel(HubertPreTrainedModel):
             num_samples = (num_samples - kernel) // stride + 1
         return max(num_samples, 0)
 
+    def _get_feature_vector_attention_mask(self, feature_vector_length, attention_mask):
+        return super()._get_feature_vector_attention_mask(feature_vector_length, attention_mask.bool())
+
 
 class MERTModel(MERTPreTrainedModel, HubertModel):
     """The MERT encoder: waveform in, one vector a frame out.
@@ -267,16 +272,19 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
             transformers.
 
         Raises:
-            ValueError: waveforms of another shape or too short for one frame, a mask that does not fit them, or hidden states
+            ValueError: waveforms that are none, of another shape or too short for one frame, a mask that does not fit them
+                or has padding elsewhere than on the right, or hidden states
                 asked for while LayerDrop leaves layers out (in `train()` with `config.layerdrop` above 0), when nobody could
                 tell which layer a state belongs to.
         """
-        self._check_inputs(input_values, attention_mask)
+        self._require_inputs(input_values, attention_mask)
         if self.training and self.config.layerdrop > 0 and kwargs.get("output_hidden_states"):
             raise ValueError(
                 "hidden states cannot be told apart while LayerDrop leaves out layers"
                 f" (config.layerdrop={self.config.layerdrop}); call model.eval(), or set model.config.layerdrop = 0."
             )
+        if attention_mask is not None:
+            attention_mask = attention_mask.bool()  # sums of half precision would be rounded
         extract_features = self._extract_features(input_values, attention_mask)
         num_frames = extract_features.shape[1]
         features = extract_features
@@ -291,19 +299,18 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
         encoded = self.encoder(hidden_states, attention_mask=attention_mask, **kwargs)
         return MERTModelOutput(last_hidden_state=encoded.last_hidden_state, extract_features=extract_features)
 
-    def _check_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
-        if input_values.ndim != 2 or not input_values.is_floating_point():
-            raise ValueError(
-                f"input_values must be floating point of shape (batch, samples), mono; got {input_values.dtype} of shape"
-                f" {tuple(input_values.shape)}. Average channels first; MERTFeatureExtractor makes such a batch."
-            )
-        if self.count_frames(input_values.shape[1]) == 0:
-            raise ValueError(f"clips of {input_values.shape[1]} samples are too short for one frame of this model.")
-        if attention_mask is not None and attention_mask.shape != input_values.shape:
-            raise ValueError(
-                f"attention_mask must have the shape of input_values, {tuple(input_values.shape)} (samples, not frames); got"
-                f" {tuple(attention_mask.shape)}."
-            )
+    def _require_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
+        require_waveforms(input_values, attention_mask)
+        shortest = input_values.shape[1]
+        if attention_mask is not None:
+            # padding that lies elsewhere, or a clip of padding alone, would change the features of what is there in silence
+            audible = (attention_mask != 0).sum(-1)
+            is_prefix = attention_mask == (torch.arange(shortest, device=attention_mask.device) < audible.unsqueeze(-1))
+            shortest, is_prefix = torch.stack([audible.min().long(), is_prefix.all().long()]).tolist()
+            if not is_prefix:
+                raise ValueError("attention_mask must be 1 for audio and 0 for padding, which lies on the right of every clip.")
+        if self.count_frames(shortest) == 0:
+            raise ValueError(f"clips of {shortest} samples are too short for one frame of this model.")
 
     def _extract_features(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """(batch, samples) -> (batch, frames, channels), with the gradient that `feature_grad_mult` leaves."""
@@ -372,7 +379,10 @@ class MERTForPreTraining(MERTPreTrainedModel):
 
     def _fit_labels(self, labels: torch.Tensor, frames_shape: torch.Size) -> torch.Tensor:
         """(batch, codebooks, label frames) -> (batch, frames, codebooks)."""
-        return _fit_to_frames("labels", labels.mT, frames_shape, len(self.config.codebook_sizes), "codebooks")
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise ValueError(f"labels must be int64 codes; got {labels.dtype}.")
+        labels = labels.mT if labels.ndim == 3 else labels
+        return _fit_to_frames("labels", labels, frames_shape, len(self.config.codebook_sizes), "codebooks")
 
     @can_return_tuple
     def forward(
@@ -404,6 +414,9 @@ class MERTForPreTraining(MERTPreTrainedModel):
         Raises:
             ValueError: labels without mask_time_indices, of another shape, too short, or outside their codebook.
         """
+        require_waveforms(input_values, attention_mask)
+        for name, given in (("mask_time_indices", mask_time_indices), ("labels", labels), ("cqt_labels", cqt_labels)):
+            require_tensor(name, given)
         if mask_time_indices is None:
             if labels is not None or cqt_labels is not None:
                 raise ValueError(
@@ -463,19 +476,19 @@ class MERTClassifierBase(MERTPreTrainedModel):
     """What the heads on labelled music share: the encoder, and which of its layers are read.
 
     With `config.use_weighted_layer_sum` a learned weighted sum of all layers is read, otherwise the last. The sum needs
-    every layer, so LayerDrop is switched off with it (`config.layerdrop` becomes 0).
+    every layer, so LayerDrop is switched off with it (the model's own `config.layerdrop` is 0).
     """
 
     # the loss is a mean over the batch; Trainer divides it over accumulated batches
     accepts_loss_kwargs = False
 
     def __init__(self, config: MERTConfig):
+        if config.use_weighted_layer_sum and config.layerdrop > 0:
+            config = copy.deepcopy(config)  # whoever gave it may build other models from it
+            config.layerdrop = 0.0
         super().__init__(config)
         self.mert = MERTModel(config)
-        self.layer_sum = None
-        if config.use_weighted_layer_sum:
-            config.layerdrop = 0.0
-            self.layer_sum = MERTLayerSum(config)
+        self.layer_sum = MERTLayerSum(config) if config.use_weighted_layer_sum else None
 
     def freeze_feature_encoder(self) -> None:
         """Train everything but the convolutions."""
@@ -530,6 +543,7 @@ class MERTForSequenceClassification(MERTClassifierBase):
         Returns:
             `loss`; `logits` (batch, num_labels); `hidden_states` and `attentions` where they are asked for.
         """
+        require_tensor("labels", labels)
         states, audible, others = self._encode(input_values, attention_mask, kwargs)
         weights = (audible / audible.sum(1, keepdim=True)).to(states.dtype).unsqueeze(1)
         logits = self.classifier((weights @ self.projector(states)).squeeze(1))
@@ -570,10 +584,15 @@ class MERTForAudioFrameClassification(MERTClassifierBase):
         Raises:
             ValueError: labels of another shape, or shorter than the frames.
         """
+        require_tensor("labels", labels)
         states, audible, others = self._encode(input_values, attention_mask, kwargs)
         logits = self.classifier(states)
         loss = None
         if labels is not None:
+            if labels.ndim < 2:
+                raise ValueError(
+                    f"labels must have the shape (batch, frames) or (batch, frames, num_labels); got {tuple(labels.shape)}."
+                )
             width = 1 if labels.ndim == 2 else self.config.num_labels
             labels = _fit_to_frames("labels", labels.reshape(*labels.shape[:2], -1), audible.shape, width, "labels a frame")
             labels = labels.squeeze(-1) if width == 1 and not labels.is_floating_point() else labels
@@ -605,7 +624,7 @@ def _fit_to_frames(name: str, labels: torch.Tensor, frames_shape: torch.Size, wi
     batch, num_frames = frames_shape
     if labels.ndim != 3 or labels.shape[0] != batch or labels.shape[2] != width:
         layout = "(batch, codebooks, frames)" if of == "codebooks" else "(batch, frames, bins)"
-        given = tuple(labels.mT.shape) if of == "codebooks" else tuple(labels.shape)
+        given = tuple(labels.mT.shape) if of == "codebooks" and labels.ndim == 3 else tuple(labels.shape)
         raise ValueError(f"{name} must have the shape {layout} with batch {batch} and {width} {of}; got {given}.")
     if labels.shape[1] < num_frames:
         raise ValueError(

@@ -11,6 +11,7 @@ from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .configuration_multiview import MultiViewConfig
 from .feature_extraction_mert import MERTFeatureExtractor
+from .model_inputs_mert import require_waveforms
 from .pipeline_mert import MERTFeatureExtractionPipeline
 from .spectra_mert import MelDecibelSpectrum
 
@@ -183,10 +184,9 @@ class MultiViewModel(MultiViewPreTrainedModel):
         Raises:
             ValueError: waveforms of another shape, or none.
         """
-        if input_values.ndim != 2 or input_values.shape[1] == 0:
-            raise ValueError(
-                f"input_values must have the shape (batch, samples) with at least one sample; got {tuple(input_values.shape)}."
-            )
+        require_waveforms(input_values, attention_mask)
+        if input_values.shape[1] == 0:
+            raise ValueError("input_values must hold at least one sample a clip.")
         batch, samples = input_values.shape
         if attention_mask is not None:
             input_values = input_values * attention_mask.to(input_values.dtype)

@@ -170,6 +170,6 @@ def test_configurations_no_model_can_be_made_of_are_refused(field, message):
 
 
 def test_arrays_of_another_shape_are_refused(model):
-    with pytest.raises(ValueError, match=r"shape \(batch, samples\) with at least one sample; got \(64000,\)"):
+    with pytest.raises(ValueError, match=r"shape \(batch, samples\), mono; got torch.float32 of shape \(64000,\)"):
         model(torch.zeros(64000))
     assert np.isfinite(embed(model, torch.zeros(1, 1)).numpy()).all()

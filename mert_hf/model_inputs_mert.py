@@ -1,0 +1,43 @@
+"""What the models of this package are given, checked: tensors of waveforms and of masks."""
+
+import torch
+
+
+def require_waveforms(input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
+    """Refuse what is no batch of waveforms with, or without, its mask.
+
+    Raises:
+        ValueError: arrays or lists, integers, another number of axes, no clips, or a mask of another shape.
+    """
+    if input_values is None:
+        raise ValueError("input_values is missing; MERTFeatureExtractor(..., return_tensors='pt') makes them.")
+    require_tensor("input_values", input_values)
+    require_tensor("attention_mask", attention_mask)
+    if input_values.ndim != 2 or not input_values.is_floating_point() or input_values.shape[0] == 0:
+        raise ValueError(
+            f"input_values must be floating point of shape (batch, samples), mono; got {input_values.dtype} of shape"
+            f" {tuple(input_values.shape)}. Average channels first; MERTFeatureExtractor makes such a batch."
+        )
+    if attention_mask is None:
+        return
+    if attention_mask.shape != input_values.shape:
+        raise ValueError(
+            f"attention_mask must have the shape of input_values, {tuple(input_values.shape)} (samples, not frames); got"
+            f" {tuple(attention_mask.shape)}."
+        )
+
+
+def require_tensor(name: str, given: object) -> None:
+    """Refuse what is neither a tensor nor left out.
+
+    Raises:
+        ValueError: it is an array, a list or something else.
+    """
+    if given is not None and not isinstance(given, torch.Tensor):
+        raise ValueError(
+            f"{name} must be a tensor; got {type(given).__name__}. torch.as_tensor, or MERTFeatureExtractor(...,"
+            " return_tensors='pt'), makes one."
+        )
+
+
+__all__ = ["require_tensor", "require_waveforms"]
