@@ -2,42 +2,54 @@
 
 import os
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
-
-def find_ogg_fault(content: bytes) -> str | None:
-    """What is wrong with an ogg file, by the length that each page tells; None where nothing is."""
-    end = 0
-    for place, length, _ in _ogg_pages(content):
-        if place + length > len(content):
-            return "truncated: its last page is cut"
-        end = place + length
-    return None if end else "truncated: it holds no whole page"
+from .errors_mert import AudioError
 
 
-def is_chained_ogg(content: bytes) -> bool:
-    """Whether an ogg file is several ones behind one another, of which libsndfile reads the first only."""
-    begun = False
-    for _, _, begins in _ogg_pages(content):
-        if begins and begun:
-            return True
-        begun = begun or not begins
-    return False
+@dataclass
+class OggLink:
+    """One of the ogg files that a file holds one behind the other; mostly there is one.
+
+    Attributes:
+        begin, end: its bytes, the last exclusive.
+        streams: that are interleaved in it, such as sound and pictures.
+        known_until: samples up to its last page; the place of the last page is counted from an end that may be cut off.
+    """
+
+    begin: int
+    end: int
+    streams: int = 0
+    known_until: int = 0
 
 
-def _ogg_pages(content: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Place and length of each page (RFC 3533), and whether a stream begins with it."""
+def find_ogg_links(content: bytes) -> list[OggLink]:
+    """Go through an ogg file from page to page (RFC 3533).
+
+    Raises:
+        AudioError: its last page is cut.
+    """
+    links: list[OggLink] = []
+    granule, in_header = 0, False
     place = content.find(b"OggS")
     while place >= 0:
         head = content[place : place + 27]
-        if len(head) < 27:
-            yield place, len(content) - place + 1, False
-            return
-        lengths = content[place + 27 : place + 27 + head[26]]
-        length = 27 + head[26] + sum(lengths)
-        yield place, length, bool(head[5] & 2)
-        place = content.find(b"OggS", min(place + length, len(content)))
+        lengths = content[place + 27 : place + 27 + head[-1]] if len(head) == 27 else b""
+        end = place + 27 + len(lengths) + sum(lengths)
+        if len(head) < 27 or len(lengths) < head[26] or end > len(content):
+            raise AudioError("truncated: its last page is cut")
+        begins = bool(head[5] & 2)
+        if begins and not in_header:
+            links.append(OggLink(place, end))
+            granule = 0
+        in_header = begins
+        if links:
+            links[-1].end = end
+            links[-1].streams += begins
+            links[-1].known_until, granule = max(granule, 0), int.from_bytes(head[6:14], "little", signed=True)
+        place = content.find(b"OggS", end)
+    return links
 
 
 def count_bytes_behind(file: BinaryIO) -> int:

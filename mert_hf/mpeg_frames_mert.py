@@ -4,6 +4,8 @@ from array import array
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .decoding_mert import WRITE_ANEW
+
 # Bit rates in kbit/s by the index in a frame's header, for layers I, II, III of MPEG 1, and for layers I and II/III of MPEG 2
 # and 2.5 (ISO 11172-3, 13818-3).
 KBPS = {
@@ -20,8 +22,6 @@ MOST_JUNK = 2880
 MOST_JUNK_AT_THE_END = 16384
 # Samples by which a decoder of layer III lags, beside the encoder's own delay (LAME's convention, in its tag).
 LAYER_3_DELAY = 529
-# What is said of mp3 that cannot be decoded as one piece, behind what is wrong with it.
-WRITE_ANEW = "write it anew: ffmpeg -i old.mp3 new.flac"
 
 
 class _Head(NamedTuple):
@@ -74,12 +74,13 @@ def find_mpeg_frames(content: bytes) -> MpegFrames | None:
         content: the file.
 
     Returns:
-        The frames; None where there are none that follow one another.
+        The frames; None where less than half of the file is frames that follow one another.
     """
     heads: dict[int, _Head | None] = {}
     place = _resync(content, _skip_tags(content, 0), None, heads)
     if place is None:
         return None
+    begin = place
     first = _head(content, place, heads)
     found = MpegFrames(first.kind[1], first.rate, first.samples)
     tag = _read_length_tag(content, place, first)
@@ -109,6 +110,8 @@ def find_mpeg_frames(content: bytes) -> MpegFrames | None:
             found.lengths.append(head.length)
             found.channels = max(found.channels, head.channels)
         place += head.length
+    if 2 * sum(found.lengths) < size - begin:
+        return None
     _compare_with_tag(found, tag, size)
     return found
 
