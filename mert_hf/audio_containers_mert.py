@@ -1,95 +1,70 @@
-"""What a container of audio says of itself where libsndfile says nothing: lengths of mp3 and ogg, read off their bytes."""
+"""What ogg, wav and aiff files hold, read off their bytes where libsndfile trusts what a header claims."""
 
-import io
 import os
-from collections import Counter
-from pathlib import Path
+import re
+from dataclasses import dataclass
+from typing import BinaryIO
 
-# Bit rates of mp3 by the index in a frame's header, for MPEG 2 and 2.5, and for MPEG 1 (ISO 11172-3, 13818-3).
-MP3_KBPS = (
-    (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-)
-# What is said of such an mp3, behind its name.
-MP3_WOULD_BE_CUT = (
-    "an mp3 of variable bit rate that does not tell its length, so part of it would be lost; write it anew:"
-    " ffmpeg -i old.mp3 -c copy new.mp3"
-)
+from .errors_mert import AudioError
 
 
-def last_ogg_page_is_cut(source: str | io.BytesIO) -> bool:
-    """Whether the end of an ogg file is missing."""
-    # an ogg file says nowhere how long it is, but each page (64 KiB at most) says how long the page is
-    tail = _read_bytes(source, -2 * 65536)
-    page = tail.rfind(b"OggS")
-    if page < 0 or page + 27 > len(tail):
-        return True
-    segments = tail[page + 26]
-    lengths = tail[page + 27 : page + 27 + segments]
-    return len(lengths) < segments or page + 27 + segments + sum(lengths) > len(tail)
+@dataclass
+class OggLink:
+    """One of the ogg files that a file holds one behind the other; mostly there is one.
 
-
-def mp3_would_be_cut(source: str | io.BytesIO) -> bool:
-    """Whether a file is an mp3 of which libsndfile would read a part only and say nothing.
-
-    It guesses the length from the first frame's bit rate where the file does not tell it, and reads no further.
+    Attributes:
+        begin, end: its bytes, the last exclusive.
+        streams: that are interleaved in it, such as sound and pictures.
+        known_until: samples up to its last page; the place of the last page is counted from an end that may be cut off.
     """
-    is_mp3 = _mp3_frame(_mp3_audio(source, 4)) is not None
-    return is_mp3 and not mp3_declares_length(source) and mp3_varies_bitrate(source)
+
+    begin: int
+    end: int
+    streams: int = 0
+    known_until: int = 0
 
 
-def mp3_declares_length(source: str | io.BytesIO) -> bool:
-    """Whether an mp3 begins with the frame that holds its length (the tag of Xing, LAME or VBRI)."""
-    first_frame = _mp3_audio(source, 4096)
-    return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
+def find_ogg_links(content: bytes) -> list[OggLink]:
+    """Go through an ogg file from page to page (RFC 3533).
+
+    Raises:
+        AudioError: its last page is cut.
+    """
+    links: list[OggLink] = []
+    granule, in_header = 0, False
+    place = content.find(b"OggS")
+    while place >= 0:
+        head = content[place : place + 27]
+        lengths = content[place + 27 : place + 27 + head[-1]] if len(head) == 27 else b""
+        end = place + 27 + len(lengths) + sum(lengths)
+        if len(head) < 27 or len(lengths) < head[26] or end > len(content):
+            raise AudioError("truncated: its last page is cut")
+        begins = bool(head[5] & 2)
+        if begins and not in_header:
+            links.append(OggLink(place, end))
+            granule = 0
+        in_header = begins
+        if links:
+            links[-1].end = end
+            links[-1].streams += begins
+            links[-1].known_until, granule = max(granule, 0), int.from_bytes(head[6:14], "little", signed=True)
+        place = content.find(b"OggS", end)
+    return links
 
 
-def mp3_varies_bitrate(source: str | io.BytesIO) -> bool:
-    """Whether the first minutes of an mp3 hold frames of more than one bit rate, read off the frames' headers."""
-    audio = _mp3_audio(source, 4 << 20)
-    place, seen = 0, Counter()
-    while place + 4 <= len(audio):
-        frame = _mp3_frame(audio[place : place + 4])
-        if frame is None:
-            place += 1  # something else, or padding
-            continue
-        seen[frame[0]] += 1
-        place += frame[1]
-    # a frame or two of another rate are chance finds, or the frame that held the tag
-    return seen.total() - max(seen.values(), default=0) > 0.02 * seen.total()
-
-
-def _mp3_frame(head: bytes) -> tuple[int, int] | None:
-    """Index of the bit rate and length in bytes of the frame that begins with these four bytes; None: no frame of layer III."""
-    header = int.from_bytes(head, "big")
-    version, layer = header >> 19 & 3, header >> 17 & 3
-    bitrate, rate = header >> 12 & 15, header >> 10 & 3
-    if header >> 21 != 0x7FF or version == 1 or layer != 1 or bitrate in (0, 15) or rate == 3:
-        return None
-    kbps = MP3_KBPS[version == 3][bitrate - 1]
-    sampling_rate = (44100, 48000, 32000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    return bitrate, (144 if version == 3 else 72) * 1000 * kbps // sampling_rate + (header >> 9 & 1)
-
-
-def _mp3_audio(source: str | io.BytesIO, count: int) -> bytes:
-    """The first `count` bytes behind the ID3v2 blocks with title and cover."""
-    skipped = _id3_length(source)
-    return _read_bytes(source, skipped + count)[skipped:]
-
-
-def _id3_length(source: str | io.BytesIO) -> int:
-    length = 0
-    while (head := _read_bytes(source, length + 10)[length:])[:3] == b"ID3":
-        length += 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    return length
-
-
-def _read_bytes(source: str | io.BytesIO, count: int) -> bytes:
-    """The first `count` bytes, or the last ones where `count` is negative."""
-    if isinstance(source, io.BytesIO):
-        return source.getvalue()[:count] if count >= 0 else source.getvalue()[count:]
-    with Path(source).open("rb") as file:
-        if count < 0:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(file.tell() + count, 0))
-        return file.read(abs(count))
+def count_bytes_behind(file: BinaryIO) -> int:
+    """Bytes of a wav or aiff file that belong to none of its chunks: behind sound whose length is written too small."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    order = {b"RIFF": "little", b"FORM": "big"}.get(file.read(12)[:4])
+    place = 12
+    while order and place < size:
+        file.seek(place)
+        head = file.read(8)
+        length = int.from_bytes(head[4:], order)
+        if not re.fullmatch(rb"[ -~]{4}", head[:4]):
+            return size - place
+        if length == 0 and head[:4] in (b"data", b"SSND"):
+            return 0  # not known when it was written
+        place += 8 + length + length % 2
+    return 0

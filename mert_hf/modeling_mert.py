@@ -273,9 +273,8 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
 
         Raises:
             ValueError: waveforms that are none, of another shape or too short for one frame, a mask that does not fit them
-                or has padding elsewhere than on the right, or hidden states
-                asked for while LayerDrop leaves layers out (in `train()` with `config.layerdrop` above 0), when nobody could
-                tell which layer a state belongs to.
+                or has padding elsewhere than on the right, or hidden states asked for while LayerDrop leaves layers out (in
+                `train()` with `config.layerdrop` above 0), when nobody could tell which layer a state belongs to.
         """
         self._require_inputs(input_values, attention_mask)
         if self.training and self.config.layerdrop > 0 and kwargs.get("output_hidden_states"):
@@ -476,17 +475,17 @@ class MERTClassifierBase(MERTPreTrainedModel):
     """What the heads on labelled music share: the encoder, and which of its layers are read.
 
     With `config.use_weighted_layer_sum` a learned weighted sum of all layers is read, otherwise the last. The sum needs
-    every layer, so LayerDrop is switched off with it (the model's own `config.layerdrop` is 0).
+    every layer, so LayerDrop is switched off with it (`mert.config.layerdrop` is 0).
     """
 
     # the loss is a mean over the batch; Trainer divides it over accumulated batches
     accepts_loss_kwargs = False
 
     def __init__(self, config: MERTConfig):
+        super().__init__(config)
         if config.use_weighted_layer_sum and config.layerdrop > 0:
             config = copy.deepcopy(config)  # whoever gave it may build other models from it
             config.layerdrop = 0.0
-        super().__init__(config)
         self.mert = MERTModel(config)
         self.layer_sum = MERTLayerSum(config) if config.use_weighted_layer_sum else None
 

@@ -1,19 +1,17 @@
 """`pipeline("feature-extraction")` for MERT: a file, bytes or a waveform in, the frames' features out."""
 
 import base64
-import io
 import os
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers import AutoModel
-from transformers.audio_utils import load_audio
 from transformers.pipelines.base import ChunkPipeline
 
-from .audio_containers_mert import MP3_WOULD_BE_CUT, mp3_would_be_cut
 from .audio_inputs_mert import EncodedAudio, items_of, read_item, require_samples
-from .errors_mert import InputError
+from .audio_reading_mert import read_audio
+from .errors_mert import AudioError, InputError
 from .views_mert import base_of, view_of
 from .windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, join_windows, plan_windows
 
@@ -149,22 +147,10 @@ def _require_finite(features: torch.Tensor) -> torch.Tensor:
 
 def _decode(source: str | bytes, sampling_rate: int, name: str) -> np.ndarray:
     """The audio of a file, given by its path or as bytes, (samples,) at `sampling_rate`."""
-    encoded = isinstance(source, bytes)
-    if encoded and not source:
-        raise ValueError(f"cannot read {name} as audio: there are none.")
-    if mp3_would_be_cut(io.BytesIO(source) if encoded else source):
-        raise ValueError(f"cannot read {name} as audio: {MP3_WOULD_BE_CUT}.")
-    if encoded:
-        source = "data:audio/unknown;base64," + base64.b64encode(source).decode("ascii")
-    # soundfile first: the features of a file must not depend on whether FFmpeg, with its own resampler, is installed
     try:
-        return load_audio(source, sampling_rate=sampling_rate, backend="soundfile")
-    except RuntimeError as unreadable:
-        try:
-            return load_audio(source, sampling_rate=sampling_rate, backend="torchcodec")
-        except (ImportError, RuntimeError):
-            reason = "" if encoded else f": {unreadable}"
-            raise ValueError(f"cannot read {name} as audio{reason}") from None
+        return read_audio(source, sampling_rate)
+    except AudioError as error:
+        raise InputError(f"cannot read {name} as audio: {error}") from None
 
 
 # set here, not where the package registers it: a pipeline that was loaded from a repository can then be saved again

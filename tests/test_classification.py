@@ -49,7 +49,7 @@ def test_logits_are_those_of_the_formula(model):
     mixed = torch.einsum("l,lfh->fh", shares, torch.cat(states))
     expected = model.classifier(model.projector(mixed).mean(0))
     torch.testing.assert_close(model(clip).logits[0], expected, atol=1e-5, rtol=1e-5)
-    assert model.config.layerdrop == 0.0  # a weight belongs to a layer
+    assert model.mert.config.layerdrop == 0.0  # a weight belongs to a layer
 
 
 @torch.no_grad()

@@ -136,7 +136,7 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSe
         built = MERTForSequenceClassification(config)
         if not model.random_weights:
             pretrained, loaded = type(built.mert).from_pretrained(
-                base, config=built.config, dtype=torch.float32, output_loading_info=True
+                base, config=built.mert.config, dtype=torch.float32, output_loading_info=True
             )
             if loaded["missing_keys"]:
                 raise InputError(f"model.base={base!r} lacks weights: {', '.join(sorted(loaded['missing_keys'])[:3])}.")
