@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
 
-from mert_hf.audio import AudioError, read_audio, read_info
+from mert_hf.audio import AudioError, AudioFile, read_info
 from mert_hf.chosen_layers import ChosenLayers, Layers
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.errors import InputError
@@ -33,13 +33,29 @@ class _Clip:
     source: Any
     sampling_rate: int
 
-    def read(self, window: Window) -> np.ndarray:
-        if isinstance(self.source, np.ndarray):
-            return self.source[window.start : window.stop]
+
+class _Reader:
+    """Reads windows of clips. The last file stays open: the next window mostly lies in it, and is decoded on from there."""
+
+    def __init__(self):
+        self._clip, self._file = None, None
+
+    def read(self, clip: _Clip, window: Window) -> np.ndarray:
+        """(samples,) of one window."""
+        if isinstance(clip.source, np.ndarray):
+            return clip.source[window.start : window.stop]
         try:
-            return read_audio(self.source, self.sampling_rate, window.start, window.stop - window.start)
+            if clip is not self._clip:
+                self.close()
+                self._clip, self._file = clip, AudioFile(clip.source)
+            return self._file.read(clip.sampling_rate, window.start, window.stop - window.start)
         except AudioError as error:
-            raise InputError(f"{self.name}: {error}") from None
+            raise InputError(str(error) if clip.name in str(error) else f"{clip.name}: {error}") from None
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            self._clip, self._file = None, self._file.close()
 
 
 class MusicEncoder:
@@ -157,11 +173,11 @@ class MusicEncoder:
         results: list[Any] = [None] * len(clips)
         batches = self._batches(clips, plans, batch_size, window_s)
         bar = tqdm(total=sum(map(len, plans)), desc="Encoding", unit="window", disable=not progress)
-        with bar, self._only_layers_up_to(max(chosen.layers)):
+        with bar, closing(_Reader()) as reader, self._only_layers_up_to(max(chosen.layers)):
             pools: dict[int, Any] = {}
             try:
                 for batch in batches:
-                    states = self._run([clips[number].read(window) for number, window in batch], batch, clips, chosen)
+                    states = self._run([reader.read(clips[number], window) for number, window in batch], batch, clips, chosen)
                     for (number, window), frames in zip(batch, states, strict=True):
                         if number not in pools:
                             pools[number] = self._new_pool(pool, clips[number], number, chosen, output_dir)
