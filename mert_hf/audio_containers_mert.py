@@ -15,12 +15,14 @@ class OggLink:
     Attributes:
         begin, end: its bytes, the last exclusive.
         streams: that are interleaved in it, such as sound and pictures.
+        num_samples: of Vorbis, Opus (what it skips at first included), FLAC and Speex, as its last page tells.
         known_until: samples up to its last page; the place of the last page is counted from an end that may be cut off.
     """
 
     begin: int
     end: int
     streams: int = 0
+    num_samples: int = 0
     known_until: int = 0
 
 
@@ -28,27 +30,31 @@ def find_ogg_links(content: bytes) -> list[OggLink]:
     """Go through an ogg file from page to page (RFC 3533).
 
     Raises:
-        AudioError: its last page is cut.
+        AudioError: its last page is cut, or others are missing.
     """
     links: list[OggLink] = []
-    granule, in_header = 0, False
-    place = content.find(b"OggS")
-    while place >= 0:
-        head = content[place : place + 27]
-        lengths = content[place + 27 : place + 27 + head[-1]] if len(head) == 27 else b""
+    in_header, end = False, content.find(b"OggS")
+    while 0 <= end < len(content):
+        place, head = end, content[end : end + 27]
+        lengths = content[place + 27 : place + 27 + head[-1]]
         end = place + 27 + len(lengths) + sum(lengths)
+        if head[:4] != b"OggS":
+            following = content.find(b"OggS", place)
+            if following < 0 and links:
+                break  # a tag, or what a program left
+            raise AudioError(f"damaged: {following - place} of its bytes, from byte {place} on, hold no page")
         if len(head) < 27 or len(lengths) < head[26] or end > len(content):
             raise AudioError("truncated: its last page is cut")
         begins = bool(head[5] & 2)
         if begins and not in_header:
             links.append(OggLink(place, end))
-            granule = 0
         in_header = begins
-        if links:
-            links[-1].end = end
-            links[-1].streams += begins
-            links[-1].known_until, granule = max(granule, 0), int.from_bytes(head[6:14], "little", signed=True)
-        place = content.find(b"OggS", end)
+        if not links:
+            raise AudioError("damaged: its first page is missing")
+        link, granule = links[-1], int.from_bytes(head[6:14], "little", signed=True)
+        link.end, link.streams = end, link.streams + begins
+        if granule >= 0:  # else no block ends on the page
+            link.known_until, link.num_samples = link.num_samples, granule
     return links
 
 

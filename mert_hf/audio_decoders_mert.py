@@ -32,14 +32,14 @@ def open_decoder(file: io.RawIOBase | io.BytesIO, note: Note) -> Decoder:
     beginning = file.read(8)
     if beginning.startswith(MPEG_BEGINNINGS) and (decoder := _open_mpeg(file, note)):
         return decoder
-    decoder = _open_ogg(file, note) if beginning.startswith(b"OggS") else _open_with_soundfile(file, note)
-    if decoder is None:
-        decoder = FFmpegDecoder(file, note)
-        if decoder.format == "mp3":
-            decoder.close()
-            decoder = _open_mpeg(file, note)
-    if decoder is None:
-        raise AudioError(f"{UNREADABLE}: its frames do not follow one another, or are of free format")
+    if beginning.startswith(b"OggS"):
+        return _open_ogg(file, note)
+    decoder = _open_with_soundfile(file, note) or FFmpegDecoder(file, note)
+    if isinstance(decoder, FFmpegDecoder) and decoder.format == "mp3":
+        decoder.close()
+        decoder = _open_mpeg(file, note)
+        if decoder is None:
+            raise AudioError(f"{UNREADABLE}: its frames do not follow one another, or are of free format")
     return decoder
 
 
@@ -49,16 +49,18 @@ def _open_mpeg(file: io.RawIOBase | io.BytesIO, note: Note) -> MpegDecoder | Non
     return None if frames is None else MpegDecoder(content, frames, note)
 
 
-def _open_ogg(file: io.RawIOBase | io.BytesIO, note: Note) -> SoundfileDecoder | ChainDecoder | None:
+def _open_ogg(file: io.RawIOBase | io.BytesIO, note: Note) -> Decoder:
     """Each of the files behind one another by itself: libsndfile reads no further than the first."""
     content = _read_all(file)
-    decoders = []
-    for link in find_ogg_links(content):
-        opened = open_soundfile(io.BytesIO(content[link.begin : link.end])) if link.streams == 1 else None
+    links, decoders = find_ogg_links(content), []
+    if any(link.streams > 1 for link in links):
+        return FFmpegDecoder(file, note)
+    for link in links:
+        opened = open_soundfile(io.BytesIO(content[link.begin : link.end]))
         if opened is None or not _is_length(opened.frames, len(content)):
-            return None
+            return FFmpegDecoder(file, note, sum(link.num_samples for link in links))
         decoders.append(SoundfileDecoder(opened, note, link))
-    return ChainDecoder(decoders) if len(decoders) > 1 else decoders[0] if decoders else None
+    return decoders[0] if len(decoders) == 1 else ChainDecoder(decoders)
 
 
 def _open_with_soundfile(file: io.RawIOBase | io.BytesIO, note: Note) -> SoundfileDecoder | None:

@@ -3,6 +3,7 @@
 import os
 import reprlib
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch.nn as nn
 from tqdm import tqdm
 from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
 
-from mert_hf.audio import read_audio, read_info
+from mert_hf.audio import AudioFile, read_info
 from mert_hf.audio_inputs_mert import EncodedAudio, items_of, read_item, require_samples
 from mert_hf.chosen_layers import ChosenLayers, Layers
 from mert_hf.configuration_mert import MERTConfig
@@ -36,13 +37,29 @@ class _Clip:
     source: Any
     sampling_rate: int
 
-    def read(self, window: Window) -> np.ndarray:
-        if isinstance(self.source, np.ndarray):
-            return self.source[window.start : window.stop]
+
+class _Reader:
+    """Reads windows of clips. The last file stays open: the next window mostly lies in it, and is decoded on from there."""
+
+    def __init__(self):
+        self._clip, self._file = None, None
+
+    def read(self, clip: _Clip, window: Window) -> np.ndarray:
+        """(samples,) of one window."""
+        if isinstance(clip.source, np.ndarray):
+            return clip.source[window.start : window.stop]
         try:
-            return require_samples(read_audio(self.source, self.sampling_rate, window.start, window.stop - window.start))
+            if clip is not self._clip:
+                self.close()
+                self._clip, self._file = clip, AudioFile(clip.source)
+            return require_samples(self._file.read(clip.sampling_rate, window.start, window.stop - window.start))
         except InputError as error:
-            raise InputError(f"{self.name}: {error}") from None
+            raise InputError(str(error) if clip.name in str(error) else f"{clip.name}: {error}") from None
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            self._clip, self._file = None, self._file.close()
 
 
 class MusicEncoder:
@@ -169,11 +186,11 @@ class MusicEncoder:
         bar = tqdm(total=sum(map(len, plans)), desc="Encoding", unit="window", disable=not progress)
         # of its own for every call: another one may want other layers at the same time
         model = view_of(self.model, self.device, self.dtype, max(chosen.layers))
-        with bar:
+        with bar, closing(_Reader()) as reader:
             pools: dict[int, Any] = {}
             try:
                 for batch in batches:
-                    waveforms = [clips[number].read(window) for number, window in batch]
+                    waveforms = [reader.read(clips[number], window) for number, window in batch]
                     states = self._run(model, waveforms, sorted({clips[number].name for number, _ in batch}), chosen)
                     for (number, window), frames in zip(batch, states, strict=True):
                         if number not in pools:

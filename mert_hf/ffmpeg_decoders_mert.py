@@ -17,10 +17,11 @@ except ImportError:
 # What may be missing in containers, which tell milliseconds and count to the end of a codec's last block (46 ms of WMA).
 MOST_MISSING_IN_CONTAINER_S = 0.15
 # FFmpeg's names of containers whose header tells a duration; of others it estimates one by the bit rate.
-CONTAINERS_WITH_DURATION = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "caf", "wv", "tta", "ape")
-# Of those in which every block has its time, so that a hole shows.
-CONTAINERS_WITH_TIMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-# The object of an asf header that holds its length, and in byte 88 whether it does (ASF specification 3.2).
+CONTAINERS_WITH_DURATION = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "caf", "wv", "tta", "ape")
+# Of those, and flac, in which every block has its time, so that a hole shows.
+CONTAINERS_WITH_TIMES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flac")
+# The object of an asf header that holds when it ends, in 100 ns, what to take off that, in ms, and whether that was known (ASF
+# specification 3.2).
 ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 # Frames of an mp3 decoded before a place: its bits may lie 511 bytes back (ISO 11172-3), nine of the smallest frames.
 PREROLL_FRAMES = 12
@@ -30,7 +31,7 @@ NEAR_S = 5.0
 FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 # What is raised on damaged files; a disk may fail in between.
 FFMPEG_ERRORS = (OSError, *(() if av is None else (av.FFmpegError,)))
-UNREADABLE = "not an audio file that libsndfile or FFmpeg can read"
+UNREADABLE = "not an audio file that libsndfile or FFmpeg can read, or a truncated one"
 
 
 def require_ffmpeg() -> None:
@@ -131,14 +132,19 @@ class FFmpegDecoder(_ForwardDecoder):
 
     Samples are counted from the first that is decoded, whatever its time stamp.
 
+    Args:
+        file: unbuffered, or bytes as a file.
+        note: is told what is not as it should be.
+        declared_samples: what its pages tell, if it is ogg; 0 if nothing does.
+
     Raises:
         AudioError: FFmpeg cannot read it, or it holds no sound.
     """
 
-    def __init__(self, file: io.IOBase, note: Note):
+    def __init__(self, file: io.RawIOBase | io.BytesIO, note: Note, declared_samples: int = 0):
         require_ffmpeg()
         super().__init__()
-        self._file, self._note, self._container = file, note, None
+        self._file, self._note, self._container, self._declared_samples = file, note, None, declared_samples
         self._open()
         self.format = self._container.format.name
         first = next(self._decode(), None)
@@ -179,27 +185,34 @@ class FFmpegDecoder(_ForwardDecoder):
             place += frame.samples
             yield _to_array(frame, self.channels)
         declared_s = self._declared_end_s()
+        if self._declared_samples:
+            end_s, declared_s = place / rate, self._declared_samples / rate
         if end_s and declared_s and declared_s > end_s + MOST_MISSING_S:
             require_end(end_s, declared_s, MOST_MISSING_IN_CONTAINER_S, self._note)
 
     def _declared_end_s(self) -> float | None:
         """The time at which the header says that the sound ends, where it says so."""
         stream, container = self._stream, self._container
-        if self.format not in CONTAINERS_WITH_DURATION or self._is_broadcast():
+        if self.format == "asf":
+            return self._declared_end_of_asf_s()
+        if self.format not in CONTAINERS_WITH_DURATION:
             return None
         if stream.duration is not None:
-            begin = 0 if self.format == "asf" else stream.start_time or 0
-            return float((begin + stream.duration) * stream.time_base)
+            return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
         if container.duration is None or len(container.streams) > 1:
             return None  # the length of the pictures
         return container.duration / av.time_base
 
-    def _is_broadcast(self) -> bool:
-        """Whether an asf file (wma) says that its writer could not tell its length; FFmpeg then estimates one."""
+    def _declared_end_of_asf_s(self) -> float | None:
+        """Read from the header itself: FFmpeg estimates the length of a file that was cut."""
         self._file.seek(0)
         head = self._file.read(65536)
         place = head.find(ASF_FILE_PROPERTIES)
-        return self.format == "asf" and place >= 0 and bool(head[place + 88 : place + 89] >= b"\1" and head[place + 88] & 1)
+        properties = head[place : place + 92]
+        if place < 0 or len(properties) < 92 or properties[88] & 1:
+            return None  # its writer could not know
+        ticks, preroll_ms = (int.from_bytes(properties[at : at + 8], "little") for at in (64, 80))
+        return ticks * 1e-7 - preroll_ms * 1e-3
 
     def _decode(self) -> Iterator["av.AudioFrame"]:
         """Frames up to the end; a last packet that is cut is a few milliseconds, any other that is broken is an error."""

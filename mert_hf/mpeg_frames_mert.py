@@ -16,8 +16,6 @@ KBPS = {
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-# Bytes that belong to no frame and to no tag: fewer than the longest frame holds (free format aside) are passed over.
-MOST_JUNK = 2880
 # What programs that write for themselves put behind the music, such as old tags of a shop or a player.
 MOST_JUNK_AT_THE_END = 16384
 # Samples by which a decoder of layer III lags, beside the encoder's own delay (LAME's convention, in its tag).
@@ -180,7 +178,8 @@ def _pass_junk(content: bytes, place: int, found: MpegFrames, first: _Head, head
     junk = end - place
     at_the_end = after is None and any(content[place : place + MOST_JUNK_AT_THE_END])
     second = len(found.places) * found.samples_per_frame / found.sampling_rate
-    if junk > (MOST_JUNK_AT_THE_END if at_the_end else MOST_JUNK):
+    two_frames = 2 * sum(found.lengths) // max(len(found.lengths), 1)
+    if junk > (MOST_JUNK_AT_THE_END if at_the_end else two_frames):
         found.fault = f"damaged: {junk} bytes at {second:.2f} s hold no frames of {_name_of(first)}"
     elif after is not None:
         found.notes.append(f"{junk} bytes at {second:.2f} s hold no frames and were passed over")
@@ -251,7 +250,7 @@ def _compare_with_tag(found: MpegFrames, tag: _LengthTag | None, size: int) -> N
     if tag is None or found.fault:
         return
     missing = tag.frames - count
-    if missing > 1 or (not tag.frames and tag.num_bytes > size - tag.place + MOST_JUNK):
+    if missing > 1 or (not tag.frames and tag.num_bytes > size - tag.place + 4096):
         of = f" of {tag.frames * per_frame / found.sampling_rate:.2f} s" if tag.frames else ""
         found.fault = f"truncated: {count * per_frame / found.sampling_rate:.2f} s{of} are there"
     elif tag.delay and tag.delay + LAYER_3_DELAY < count * per_frame:

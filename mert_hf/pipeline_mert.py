@@ -1,6 +1,5 @@
 """`pipeline("feature-extraction")` for MERT: a file, bytes or a waveform in, the frames' features out."""
 
-import base64
 import os
 
 import numpy as np

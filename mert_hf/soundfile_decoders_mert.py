@@ -45,8 +45,8 @@ def require_nothing_behind(num_bytes: int, num_samples: int) -> None:
     """
     if num_bytes > MOST_BYTES_BEHIND:
         raise AudioError(
-            f"its header is wrong: {num_bytes} bytes lie behind the {num_samples} samples that it tells of; give files that were"
-            " joined one by one, or write it anew: ffmpeg -ignore_length 1 -i old.wav new.wav"
+            f"its header is wrong: {num_bytes} bytes lie behind the {num_samples} samples that it tells of; give files that"
+            " were joined one by one, or write it anew: ffmpeg -ignore_length 1 -i old.wav new.wav"
         )
 
 

@@ -76,7 +76,7 @@ def test_a_list_gives_a_list_with_the_frames_of_each_clip(folder):
     [
         ({"array": [0.0] * 1000}, ValueError, "sampling_rate"),
         (b"this is no audio", ValueError, "cannot read the bytes as audio"),
-        (b"", ValueError, "there are none"),
+        (b"", ValueError, "the bytes are empty"),
         ("missing.mp3", ValueError, "cannot read missing.mp3 as audio: there is no such file"),
         ({"array": np.zeros((2, 1000), np.int16), "sampling_rate": 24000}, ValueError, "holds int16 samples"),
         (np.zeros((2, 1000), np.float32), ValueError, r"got \(2, 1000\). Average the channels"),
@@ -123,11 +123,7 @@ def test_an_mp3_is_heard_whole_or_refused_however_it_is_given(folder, tmp_path, 
     assert whole[0].shape[1] == pytest.approx(900, abs=8)
     assert all(torch.equal(features, whole[0]) for features in whole)
     remove_mp3_length(file)
-    for way in ways():
-        with pytest.raises(
-            ValueError, match=r"cannot read .* as audio: an mp3 of variable bit rate .* would be lost; .*ffmpeg -i"
-        ):
-            extract(way)
+    assert all(extract(way, return_tensors=True).shape[1] == pytest.approx(900, abs=8) for way in ways())
     with pytest.raises(ValueError, match=r"/missing\.mp3 cannot be fetched: 404\.$"):
         extract(f"{address}/missing.mp3?token=secret")
 

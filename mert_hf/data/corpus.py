@@ -15,6 +15,7 @@ from mert_hf.audio import AUDIO_EXTENSIONS, AudioSource, read_audio
 from mert_hf.data.tracks import Track, check_all, check_track, read_index, write_index
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
+from mert_hf.reading import read_json_lines
 from mert_hf.seeding import generator
 
 # Bytes at the beginning, in the middle and at the end of a file that tell it from others.
@@ -138,8 +139,7 @@ class Corpus:
         entries = [{"file": track.name, "reason": track.skipped_because} for track in self.skipped]
         if Path(report).is_file():
             # what a run that is continued found out about its corpus while it was training
-            before = map(json.loads, Path(report).read_text(encoding="utf-8").splitlines())
-            entries += [entry for entry in before if entry["reason"].startswith(WHILE_TRAINING)]
+            entries += [entry for entry in read_json_lines(report) if str(entry.get("reason")).startswith(WHILE_TRAINING)]
         write_atomically(report, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 

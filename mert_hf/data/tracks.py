@@ -1,19 +1,26 @@
 """One track of a corpus: what is known of it. It is checked once, and what was found is kept."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from mert_hf.audio import AudioError, AudioSource, check_audio, read_info, require_duration
+from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
+from mert_hf.reading import read_json, to_dataclass
 from mert_hf.threads import count_cores
 
+logger = logging.getLogger(__name__)
+
+# Counts the changes of what the reader takes for a file's length; what an earlier one found is not believed.
+READER = 2
 # Tracks that are checked between two writings of the index, which takes about a second at half a million tracks.
 KEPT_EVERY = 2000
 
@@ -80,23 +87,42 @@ def check_track(name: str, source: AudioSource, min_duration_s: float, check: st
     return Track(name, info.sampling_rate, info.num_samples, silent)
 
 
+@dataclass(frozen=True)
+class _Index:
+    """What the file of an index holds."""
+
+    min_duration_s: float
+    check: str
+    reader: int
+    tracks: list[dict]
+
+
 def read_index(index: str | os.PathLike | None, min_duration_s: float, check: str) -> dict[str, Track]:
-    """What `write_index` kept of an equal check, by name, without the tracks that could not be used; {} where there is none."""
+    """What `write_index` kept of an equal check by an equal reader, by name, without the tracks that could not be used.
+
+    {} where there is none; where it is damaged, a warning says so, and the tracks are checked anew.
+    """
     if index is None or not Path(index).is_file():
         return {}
-    content = json.loads(Path(index).read_text(encoding="utf-8"))
-    if (content["min_duration_s"], content["check"]) != (min_duration_s, check):
+    try:
+        content = read_json(index)
+        if content.get("reader") != READER:
+            return {}
+        kept = to_dataclass(_Index, content, str(index))
+        tracks = [to_dataclass(Track, track, str(index)) for track in kept.tracks]
+    except InputError as error:
+        logger.warning("%s The tracks are checked anew.", error)
         return {}
-    # a track that could not be used is asked again: the reason may be gone (FFmpeg installed, a permission given)
+    if (kept.min_duration_s, kept.check) != (min_duration_s, check):
+        return {}
+    # a track that could not be used is asked again: the reason may be gone (a package installed, a permission given)
     return {
-        track["name"]: Track(**{**track, "stamp": tuple(track["stamp"])})
-        for track in content["tracks"]
-        if track["skipped_because"] is None
+        track.name: track for track in tracks if track.skipped_because is None and track.sampling_rate and track.num_samples
     }
 
 
 def write_index(index: str | os.PathLike | None, min_duration_s: float, check: str, tracks: list[Track]) -> None:
     """Keep what a check found, if it is to be kept."""
     if index is not None:
-        content = {"min_duration_s": min_duration_s, "check": check, "tracks": [asdict(track) for track in tracks]}
-        write_atomically(index, json.dumps(content))
+        content = _Index(min_duration_s, check, READER, [vars(track) for track in tracks])
+        write_atomically(index, json.dumps(vars(content)))
