@@ -50,6 +50,7 @@ FREE_TO_CHANGE = (
     "validation.clips",
     "validation.every",
     "training.max_bad_steps",
+    "training.rank_timeout_s",
 )
 
 # Key of a checkpoint's state that says that the digests of its files belong to it.
@@ -76,6 +77,7 @@ class RunFolder:
         self.model = self.folder / "model"
         self.results = self.folder / "results.json"
         self.failure = self.folder / "failure.json"
+        self.ranks = self.folder / "ranks"
         self._lock = RunLock(self.folder / "run.lock")
 
     @contextmanager

@@ -22,8 +22,9 @@ from mert_hf.data.source import BatchRange, ClipSource
 from mert_hf.engine.devices import require_same_everywhere
 from mert_hf.engine.metrics import Averages, MetricsFile, flatten_metrics
 from mert_hf.engine.pretrain_settings import TrainingSettings
+from mert_hf.engine.ranks import RankWatch
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.engine.updates import Updater
+from mert_hf.engine.updates import Updater, name_loudest_clips
 from mert_hf.engine.validation import Validation, Validator
 from mert_hf.errors import InputError, TrainingFailedError
 from mert_hf.objectives import Objective
@@ -40,7 +41,7 @@ class Progress:
         step: updates done.
         audio_s: seconds of audio heard by all processes.
         wall_s: seconds spent in training.
-        skipped_steps: updates left out, because their gradient was not finite or they were spikes.
+        skipped_steps: updates left out, because their loss or gradient was not finite or they were spikes.
         spike_steps: those of them that were spikes.
         left_out_in_a_row: updates left out since the last one that was not.
     """
@@ -111,6 +112,7 @@ class Trainer:
         self.validator = validator
         self.validate_every = validate_every
         self.updater = Updater(objective, settings, accelerator)
+        self.watch = RankWatch(accelerator, run.ranks, settings.rank_timeout_s)
         self.progress = Progress()
         self._unreadable: dict[str, str] = {}
         self._signal: int | None = None
@@ -123,6 +125,10 @@ class Trainer:
             TrainingFailedError: the training diverged or collapsed.
             Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved.
         """
+        with self.watch.during("the beginning"):
+            return self._train()
+
+    def _train(self) -> Progress:
         sources = [self.source] if self.validator is None else [self.source, self.validator.source]
         for source in sources:
             require_same_everywhere(self.accelerator, source.circumstances(self.workers), source.title)
@@ -174,7 +180,8 @@ class Trainer:
         """Validate now and write down the result; None without a validator. All processes must call it."""
         if self.validator is None:
             return None
-        validation = self.validator.run(self.updater)
+        with self.watch.during("validation"):
+            validation = self.validator.run(self.updater)
         report = {"step": self.progress.step, **validation.report}
         named = {f"validation/{name}": value for name, value in flatten_metrics(validation.report).items()}
         self.accelerator.log(named, step=self.progress.step)
@@ -182,9 +189,15 @@ class Trainer:
             MetricsFile(self.run.validation, self.progress.step - 1).write(report)
         return validation
 
+    def save_model(self) -> None:
+        """Write the model to publish into the run's folder; all processes must call it."""
+        with self.watch.during("writing the model"):
+            self.updater.save_model(self.run.model)
+
     def _advance(self, batches: Iterator[AudioBatch], averages: Averages) -> float:
         """Do the next update and note what came of it; returns the norm of its gradient."""
         progress, started = self.progress, time.perf_counter()
+        self.watch.mark(f"update {progress.step + 1}")
         parts = [self._take(next(batches)) for _ in range(self.settings.gradient_accumulation_steps)]
         update = self.updater.update(parts, progress.step)
         progress.step += 1
@@ -200,7 +213,10 @@ class Trainer:
             progress.skipped_steps += 1
             progress.spike_steps += "spike" in update.left_out
             progress.left_out_in_a_row += 1
-            logger.warning("Left out update %d: %s (norm %g)", progress.step, update.left_out, update.grad_norm)
+            logger.warning(
+                "Left out update %d: %s (norm %g); the loudest of its clips are of: %s",
+                *(progress.step, update.left_out, update.grad_norm, name_loudest_clips(parts)),
+            )
             self._stop_if_diverged(update.left_out)
         return update.grad_norm
 
@@ -209,7 +225,8 @@ class Trainer:
         sources = gather_object([self.source.state_dict()])
         surroundings = Surroundings(self._circumstances(), self.updater.guard.state_dict(), sources)
         state = {**vars(self.progress), **vars(surroundings)}
-        self.run.save_checkpoint(self.accelerator, state, self.settings.keep_checkpoints, self.settings.keep_every)
+        with self.watch.during("saving a checkpoint"):
+            self.run.save_checkpoint(self.accelerator, state, self.settings.keep_checkpoints, self.settings.keep_every)
 
     def _circumstances(self) -> dict:
         """What must be the same when a run goes on, because every clip it hears depends on it."""
