@@ -161,7 +161,23 @@ def _stack_shortest(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def load_batches(crops: RandomCrops, numbers: BatchNumbers, workers: int = 0) -> DataLoader:
     """Read batches in `workers` background processes (0: in this one); the batches are the same for any number."""
-    return DataLoader(crops, batch_sampler=numbers, collate_fn=collate, num_workers=workers, worker_init_fn=begin_reader)
+    return DataLoader(
+        _NamedCrops(crops), batch_sampler=numbers, collate_fn=_collate_named, num_workers=workers, worker_init_fn=begin_reader
+    )
+
+
+class _NamedCrops(Dataset):
+    """Crops with the names of their tracks."""
+
+    def __init__(self, crops: RandomCrops):
+        self._crops = crops
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor | LabelledCrop | UnreadableCrop, str]:
+        return self._crops[number], self._crops.corpus.tracks[self._crops.track(number)].name
+
+
+def _collate_named(named: Sequence[tuple[torch.Tensor | LabelledCrop | UnreadableCrop, str]]) -> AudioBatch:
+    return collate(*zip(*named, strict=True))
 
 
 def begin_reader(_worker: int) -> None:
