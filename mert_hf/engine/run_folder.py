@@ -19,6 +19,7 @@ from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_lock import RunLock
 from mert_hf.engine.sealed import find_damage, is_sealed, seal
 from mert_hf.engine.settings import flatten, write_settings
+from mert_hf.engine.sharded import require_plain_shards
 from mert_hf.errors import InputError
 from mert_hf.files import move_flushed
 from mert_hf.reading import read_json, read_yaml
@@ -250,12 +251,14 @@ class RunFolder:
         """Load a checkpoint into the accelerator's objects and return its state.
 
         Raises:
-            InputError: it does not fit the model, or was saved before damage was looked for, and is damaged.
+            InputError: it does not fit the model, would run something when it is loaded, or was saved before damage was looked
+                for, and is damaged.
         """
         if not is_sealed(checkpoint):
             logger.info(
                 "%s was saved before checkpoints held digests: nothing tells whether it is as it was written", checkpoint
             )
+        require_plain_shards(checkpoint)
         try:
             accelerator.load_state(checkpoint)
         # what is no weights makes torch and safetensors stumble in as many ways as there are such files
