@@ -20,6 +20,7 @@ from mert_hf.probing.features import Extraction
 from mert_hf.probing.results import result_rows
 from mert_hf.probing.runner import Judging
 from mert_hf.probing.suite import make_jobs, run_jobs, suits
+from mert_hf.reading import read_json, to_dataclass
 from mert_hf.tasks.base import TaskData
 
 JUDGED = "judged"
@@ -59,11 +60,16 @@ class Bench:
         return rows
 
 
+@dataclass(frozen=True)
+class _Clock:
+    seconds: float
+
+
 def train_cell(cell: Cell) -> dict[str, Any]:
     """Train a cell, or go on with it, or find that it is trained; all processes call it. Returns its run's `results.json`.
 
     Raises:
-        InputError: as in `pretrain`; also where the cell's folder holds a run with other settings.
+        InputError: as in `pretrain`; also where the cell's folder holds a run with other settings, or damaged results.
         TrainingFailedError: as in `pretrain`, now or when it was tried before.
         Interrupted: as in `pretrain`.
     """
@@ -74,13 +80,13 @@ def train_cell(cell: Cell) -> dict[str, Any]:
     if finished or failed:
         run.require_settings(cell.settings)
     if failed:  # it would only fail again
-        raise TrainingFailedError(json.loads(run.failure.read_text(encoding="utf-8"))["failed"])
+        raise TrainingFailedError(str(read_json(run.failure).get("failed")))
     if not finished:
         settings = replace(cell.settings, training=replace(cell.settings.training, resume=True))
         with run.hold():
             pretrain(settings, make_job(settings), run)
         state.wait_for_everyone()
-    return json.loads(run.results.read_text(encoding="utf-8"))
+    return read_json(run.results)
 
 
 def judge_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def judge_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
     folder = Path(cell.settings.output_dir)
     encoder = load_encoder(str(folder), device=bench.judging.device)
     clock = folder / JUDGED / "seconds.json"
-    before_s = json.loads(clock.read_text())["seconds"] if clock.is_file() else 0.0
+    before_s = to_dataclass(_Clock, read_json(clock), str(clock)).seconds if clock.is_file() else 0.0
     done = _count_parts(folder)
     started = time.perf_counter()
     rows = bench.judge(encoder, folder / JUDGED).get(encoder.title, [])

@@ -1,9 +1,13 @@
 """Random crops of a corpus and the batches made of them, each a function of its number alone."""
 
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 
 import numpy as np
 import torch
@@ -38,11 +42,18 @@ class AudioBatch:
         waveforms: (batch, samples) float32, mono; (batch, 2, samples) of pairs.
         unreadable: crops that are missing from the batch.
         labels: (batch, codebooks, frames) int64 codes of the clips, where they are stored; None where the teacher is asked.
+        tracks: names of the tracks that the clips are of; [] where nobody knows them.
     """
 
     waveforms: torch.Tensor
     unreadable: list[UnreadableCrop]
     labels: torch.Tensor | None = None
+    tracks: list[str] = field(default_factory=list)
+
+    def peaks(self) -> list[tuple[float, str]]:
+        """Largest magnitude of each clip, infinite where a sample is not a number, and the name of its track."""
+        peaks = self.waveforms.abs().nan_to_num(nan=torch.inf).flatten(1).amax(1).tolist()
+        return list(zip(peaks, self.tracks, strict=False))
 
 
 class RandomCrops(Dataset):
@@ -62,10 +73,14 @@ class RandomCrops(Dataset):
         self.seed = seed
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
+    def track(self, number: int) -> int:
+        """Track of crop `number` (0, 1, 2 ...)."""
+        epoch, place = divmod(number, len(self.corpus.tracks))
+        return int(self._order(epoch)[place])
+
     def locate(self, number: int) -> tuple[int, int, int]:
         """Track, first sample and length of crop `number` (0, 1, 2 ...)."""
-        epoch, place = divmod(number, len(self.corpus.tracks))
-        track = int(self._order(epoch)[place])
+        track = self.track(number)
         available = self.available(track)
         length = min(self.crop_samples, available)
         start = int(generator(self.seed, "crop", number).integers(0, available - length + 1))
@@ -120,14 +135,22 @@ class BatchNumbers:
             yield list(range(first, first + self.batch_size))
 
 
-def collate(crops: Sequence[torch.Tensor | LabelledCrop | UnreadableCrop]) -> AudioBatch:
-    """Stack crops, cut to the shortest of them (as in the official training, which never pads), and their labels likewise."""
+def collate(crops: Sequence[torch.Tensor | LabelledCrop | UnreadableCrop], tracks: Sequence[str] = ()) -> AudioBatch:
+    """Stack crops, cut to the shortest of them (as in the official training, which never pads), and their labels likewise.
+
+    Args:
+        crops: of a batch.
+        tracks: names of their tracks, where they are known.
+    """
     unreadable = [crop for crop in crops if isinstance(crop, UnreadableCrop)]
     readable = [crop for crop in crops if not isinstance(crop, UnreadableCrop)]
     waveforms = [crop.waveform if isinstance(crop, LabelledCrop) else crop for crop in readable]
     labels = [crop.labels for crop in readable if isinstance(crop, LabelledCrop)]
     return AudioBatch(
-        _stack_shortest(waveforms) if waveforms else torch.zeros(0, 0), unreadable, _stack_shortest(labels) if labels else None
+        _stack_shortest(waveforms) if waveforms else torch.zeros(0, 0),
+        unreadable,
+        _stack_shortest(labels) if labels else None,
+        [name for crop, name in zip(crops, tracks, strict=False) if not isinstance(crop, UnreadableCrop)],
     )
 
 
@@ -139,12 +162,33 @@ def _stack_shortest(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 def load_batches(crops: RandomCrops, numbers: BatchNumbers, workers: int = 0) -> DataLoader:
     """Read batches in `workers` background processes (0: in this one); the batches are the same for any number."""
     return DataLoader(
-        crops, batch_sampler=numbers, collate_fn=collate, num_workers=workers, worker_init_fn=leave_signals_to_the_trainer
+        _NamedCrops(crops), batch_sampler=numbers, collate_fn=_collate_named, num_workers=workers, worker_init_fn=begin_reader
     )
 
 
-def leave_signals_to_the_trainer(_worker: int) -> None:
+class _NamedCrops(Dataset):
+    """Crops with the names of their tracks."""
+
+    def __init__(self, crops: RandomCrops):
+        self._crops = crops
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor | LabelledCrop | UnreadableCrop, str]:
+        return self._crops[number], self._crops.corpus.tracks[self._crops.track(number)].name
+
+
+def _collate_named(named: Sequence[tuple[torch.Tensor | LabelledCrop | UnreadableCrop, str]]) -> AudioBatch:
+    return collate(*zip(*named, strict=True))
+
+
+def begin_reader(_worker: int) -> None:
     """Begin a process that reads in the background (a `worker_init_fn`)."""
     # A scheduler, and Ctrl-C, signal the whole process group. Readers that died of it would take the checkpoint with them.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, name="parent", daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    # torch's own readers look after a trainer that was killed every five seconds, and hold its memory and its files until then
+    wait([parent_process().sentinel])
+    os._exit(1)

@@ -43,8 +43,7 @@ class PairedCrops(RandomCrops):
         Raises:
             ValueError: the track is too short for two crops at the least distance.
         """
-        epoch, place = divmod(number, len(self.corpus.tracks))
-        track = int(self._order(epoch)[place])
+        track = self.track(number)
         room = self.corpus.length(track, self.sampling_rate) - self.crop_samples
         if room < self.min_distance_samples:
             raise ValueError(

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mert_hf.audio import AudioError, read_audio, read_info, require_duration
-from mert_hf.data.crops import AudioBatch, UnreadableCrop, collate, leave_signals_to_the_trainer
+from mert_hf.data.crops import AudioBatch, UnreadableCrop, begin_reader, collate
 from mert_hf.data.source import BatchRange, ClipSource
 from mert_hf.errors import InputError
 from mert_hf.seeding import generator
@@ -86,7 +86,7 @@ class StreamClips(ClipSource):
 
     def batches(self, place: BatchRange) -> DataLoader:
         """Read batches; each process must read its lanes from the first batch or from a loaded state on."""
-        readers = dict(num_workers=place.workers, worker_init_fn=leave_signals_to_the_trainer)
+        readers = dict(num_workers=place.workers, worker_init_fn=begin_reader)
         return DataLoader(_Lanes(self, place, dict(self._positions)), batch_size=None, **readers)
 
     def clips(self) -> Iterator[torch.Tensor]:
@@ -114,11 +114,22 @@ class StreamClips(ClipSource):
         return [[lane, *vars(position).values()] for lane, position in sorted(self._positions.items())]
 
     def load_state_dict(self, state: list) -> None:
-        """Go on from these places."""
-        self._positions = {lane: Position(*numbers) for lane, *numbers in state}
+        """Go on from these places.
+
+        Raises:
+            InputError: they are none.
+        """
+        places = [place for place in state if isinstance(place, list) and [type(number) for number in place] == [int] * 4]
+        if len(places) != len(state):
+            raise InputError(f"the places in the stream {self.title} that were saved are damaged: {str(state)[:80]}.")
+        self._positions = {lane: Position(*numbers) for lane, *numbers in places}
 
     def read_lane(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position]]:
         """Crops of a lane from a place on, each with the place behind it; never ends."""
+        return ((crop, place) for crop, place, _ in self.read_named(position, lanes))
+
+    def read_named(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position, str]]:
+        """As [`StreamClips.read_lane`], with the names of the tracks."""
         shard, track, seen = position.shard, position.track, position.seen
         rows = None
         while True:
@@ -129,7 +140,9 @@ class StreamClips(ClipSource):
             order = generator(self.seed, "stream order", shard, begin).permutation(len(tracks))
             for index in order[track - begin :]:
                 track, seen = track + 1, seen + 1
-                yield self._crop(tracks[index], shard, begin + int(index)), Position(shard, track, seen)
+                number = begin + int(index)
+                name = self._name(tracks[index], shard, number)
+                yield self._crop(tracks[index], name, shard, number), Position(shard, track, seen), name
             if len(tracks) < self.block:
                 shard, track, rows = shard + lanes, 0, None
 
@@ -144,7 +157,12 @@ class StreamClips(ClipSource):
         passed, place = divmod(shard, self.dataset.num_shards)
         return int(generator(self.seed, "shards", passed).permutation(self.dataset.num_shards)[place])
 
-    def _crop(self, track: dict, shard: int, number: int) -> torch.Tensor | UnreadableCrop:
+    def _name(self, track: dict, shard: int, number: int) -> str:
+        """The same in every pass: a name counts once, and leads back to the file."""
+        name = track.get("__key__") or (track[self.column] or {}).get("path") or f"track {number}"
+        return f"{name} (shard {self._number_of(shard)}, row {number})"
+
+    def _crop(self, track: dict, name: str, shard: int, number: int) -> torch.Tensor | UnreadableCrop:
         audio = track[self.column] or {}
         source = audio.get("bytes") or audio.get("path") or b""
         try:
@@ -155,9 +173,7 @@ class StreamClips(ClipSource):
             start = int(generator(self.seed, "stream crop", shard, number).integers(0, available - length + 1))
             return torch.from_numpy(read_audio(source, self.sampling_rate, start, length))
         except AudioError as error:
-            name = track.get("__key__") or audio.get("path") or f"track {number}"
-            # the same in every pass: a name counts once, and leads back to the file
-            return UnreadableCrop(f"{name} (shard {self._number_of(shard)}, row {number})", str(error))
+            return UnreadableCrop(name, str(error))
 
 
 class _Lanes(IterableDataset):
@@ -172,11 +188,11 @@ class _Lanes(IterableDataset):
         # readers take turns from the first on; with this, batch b comes from lane b % readers, wherever a run goes on
         lane = (place.start + index) % readers
         first = Position(place.rank * readers + lane)
-        crops = self._stream.read_lane(self._positions.get(lane, first), place.world_size * readers)
+        crops = self._stream.read_named(self._positions.get(lane, first), place.world_size * readers)
         for _ in range(place.start + index, place.stop, readers):
             read = list(itertools.islice(crops, place.size))
-            batch = collate([crop for crop, _ in read])
-            yield StreamedBatch(batch.waveforms, batch.unreadable, lane=lane, position=read[-1][1])
+            batch = collate([crop for crop, _, _ in read], [name for _, _, name in read])
+            yield StreamedBatch(**vars(batch), lane=lane, position=read[-1][1])
 
 
 def open_stream(name: str, split: str, column: str):

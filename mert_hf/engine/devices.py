@@ -18,6 +18,9 @@ from mert_hf.engine.settings import flatten
 from mert_hf.errors import InputError
 from mert_hf.threads import share_cores
 
+# Seconds that a collective waits beyond the limit at which a process that hangs is named.
+BEHIND_WATCH_S = 120
+
 
 def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFolder) -> Accelerator:
     """The accelerator that the launcher's configuration (`training/launch`) and the settings ask for.
@@ -38,8 +41,8 @@ def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFol
         kwargs_handlers=[
             # LayerDrop leaves layers out at random, and their weights then get no gradient
             DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
-            # the others wait while the first process checks the corpus and fits the teacher
-            InitProcessGroupKwargs(timeout=timedelta(days=2)),
+            # a collective's own limit names nobody: RankWatch has to be there before it
+            InitProcessGroupKwargs(timeout=timedelta(seconds=training.rank_timeout_s + BEHIND_WATCH_S)),
         ],
     )
     if training.mixed_precision == "fp16" and accelerator.device.type == "cpu":

@@ -151,13 +151,16 @@ class TrainingSettings:
     keep_every: int = setting(0, "keep the checkpoints of every so many updates for good; 0 keeps none")
     resume: bool = setting(False, "go on from the newest checkpoint in output_dir, or begin where there is none")
     max_bad_steps: int = setting(10, "updates left out in a row that stop the run")
+    rank_timeout_s: float = setting(
+        1800.0, "seconds without an update, a validation or a checkpoint behind which processes end that wait for another"
+    )
 
     def __post_init__(self):
         if self.batch_size is not None:  # else PretrainSettings fills it in, which knows the length of a clip
             _positive("training", self, "batch_size")
         for name in ("gradient_accumulation_steps", "learning_rate", "max_grad_norm"):
             _positive("training", self, name)
-        for name in ("log_every", "checkpoint_every", "keep_checkpoints", "max_bad_steps", "adam_epsilon"):
+        for name in ("log_every", "checkpoint_every", "keep_checkpoints", "max_bad_steps", "adam_epsilon", "rank_timeout_s"):
             _positive("training", self, name)
         for name in ("adam_beta1", "adam_beta2"):
             require(0 <= getattr(self, name) < 1, f"training.{name}={getattr(self, name)} must lie within [0, 1).")

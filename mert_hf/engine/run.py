@@ -8,6 +8,7 @@ from accelerate import Accelerator
 
 from mert_hf.engine.devices import make_accelerator, start_tracker
 from mert_hf.engine.jobs import Job
+from mert_hf.engine.preparation import main_process_first
 from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.report import write_failure, write_results
 from mert_hf.engine.run_folder import RunFolder
@@ -43,7 +44,7 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     # one process checks the corpus and fits the teacher, the others read what it wrote
-    with accelerator.main_process_first():
+    with main_process_first(accelerator, settings.training.rank_timeout_s):
         if accelerator.is_main_process:
             run.claim(settings, settings.training.resume)
         sources = open_sources(settings, job.sampling_rate, run, job.labels, job.validation_labels, accelerator.is_main_process)
@@ -65,7 +66,7 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
             job.draw(run, objective, None, None, title)
         raise
     validation = trainer.validate()
-    trainer.updater.save_model(run.model)
+    trainer.save_model()
     for tracker in accelerator.trackers:
         tracker.finish()
     if not accelerator.is_main_process:

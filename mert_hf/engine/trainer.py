@@ -7,8 +7,9 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -21,11 +22,13 @@ from mert_hf.data.source import BatchRange, ClipSource
 from mert_hf.engine.devices import require_same_everywhere
 from mert_hf.engine.metrics import Averages, MetricsFile, flatten_metrics
 from mert_hf.engine.pretrain_settings import TrainingSettings
+from mert_hf.engine.ranks import RankWatch
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.engine.updates import Updater
+from mert_hf.engine.updates import Updater, name_loudest_clips
 from mert_hf.engine.validation import Validation, Validator
 from mert_hf.errors import InputError, TrainingFailedError
 from mert_hf.objectives import Objective
+from mert_hf.reading import to_dataclass
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ class Progress:
         step: updates done.
         audio_s: seconds of audio heard by all processes.
         wall_s: seconds spent in training.
-        skipped_steps: updates left out, because their gradient was not finite or they were spikes.
+        skipped_steps: updates left out, because their loss or gradient was not finite or they were spikes.
         spike_steps: those of them that were spikes.
         left_out_in_a_row: updates left out since the last one that was not.
     """
@@ -49,6 +52,21 @@ class Progress:
     skipped_steps: int = 0
     spike_steps: int = 0
     left_out_in_a_row: int = 0
+
+
+@dataclass
+class Surroundings:
+    """What a checkpoint's state holds beside the progress.
+
+    Attributes:
+        circumstances: what must be the same when the run goes on.
+        spike_guard: state of the guard against spikes.
+        sources: place of each process among its clips.
+    """
+
+    circumstances: dict[str, Any]
+    spike_guard: dict[str, Any]
+    sources: list[Any]
 
 
 class Interrupted(SystemExit):
@@ -94,6 +112,7 @@ class Trainer:
         self.validator = validator
         self.validate_every = validate_every
         self.updater = Updater(objective, settings, accelerator)
+        self.watch = RankWatch(accelerator, run.ranks, settings.rank_timeout_s)
         self.progress = Progress()
         self._unreadable: dict[str, str] = {}
         self._signal: int | None = None
@@ -106,6 +125,10 @@ class Trainer:
             TrainingFailedError: the training diverged or collapsed.
             Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved.
         """
+        with self.watch.during("the beginning"):
+            return self._train()
+
+    def _train(self) -> Progress:
         sources = [self.source] if self.validator is None else [self.source, self.validator.source]
         for source in sources:
             require_same_everywhere(self.accelerator, source.circumstances(self.workers), source.title)
@@ -157,7 +180,8 @@ class Trainer:
         """Validate now and write down the result; None without a validator. All processes must call it."""
         if self.validator is None:
             return None
-        validation = self.validator.run(self.updater)
+        with self.watch.during("validation"):
+            validation = self.validator.run(self.updater)
         report = {"step": self.progress.step, **validation.report}
         named = {f"validation/{name}": value for name, value in flatten_metrics(validation.report).items()}
         self.accelerator.log(named, step=self.progress.step)
@@ -165,9 +189,15 @@ class Trainer:
             MetricsFile(self.run.validation, self.progress.step - 1).write(report)
         return validation
 
+    def save_model(self) -> None:
+        """Write the model to publish into the run's folder; all processes must call it."""
+        with self.watch.during("writing the model"):
+            self.updater.save_model(self.run.model)
+
     def _advance(self, batches: Iterator[AudioBatch], averages: Averages) -> float:
         """Do the next update and note what came of it; returns the norm of its gradient."""
         progress, started = self.progress, time.perf_counter()
+        self.watch.mark(f"update {progress.step + 1}")
         parts = [self._take(next(batches)) for _ in range(self.settings.gradient_accumulation_steps)]
         update = self.updater.update(parts, progress.step)
         progress.step += 1
@@ -183,40 +213,43 @@ class Trainer:
             progress.skipped_steps += 1
             progress.spike_steps += "spike" in update.left_out
             progress.left_out_in_a_row += 1
-            logger.warning("Left out update %d: %s (norm %g)", progress.step, update.left_out, update.grad_norm)
+            logger.warning(
+                "Left out update %d: %s (norm %g); the loudest of its clips are of: %s",
+                *(progress.step, update.left_out, update.grad_norm, name_loudest_clips(parts)),
+            )
             self._stop_if_diverged(update.left_out)
         return update.grad_norm
 
     def _save(self) -> None:
         """A checkpoint of everything the next update depends on."""
         sources = gather_object([self.source.state_dict()])
-        state = {
-            **vars(self.progress),
-            "circumstances": self._circumstances(),
-            "spike_guard": self.updater.guard.state_dict(),
-            "sources": sources,
-        }
-        self.run.save_checkpoint(self.accelerator, state, self.settings.keep_checkpoints, self.settings.keep_every)
+        surroundings = Surroundings(self._circumstances(), self.updater.guard.state_dict(), sources)
+        state = {**vars(self.progress), **vars(surroundings)}
+        with self.watch.during("saving a checkpoint"):
+            self.run.save_checkpoint(self.accelerator, state, self.settings.keep_checkpoints, self.settings.keep_every)
 
     def _circumstances(self) -> dict:
         """What must be the same when a run goes on, because every clip it hears depends on it."""
         return {"num_processes": self.accelerator.num_processes, **self.source.circumstances(self.workers)}
 
     def _go_on(self) -> None:
-        """Load the newest checkpoint.
+        """Load the newest checkpoint that is whole.
 
         Raises:
-            InputError: the corpus, its labels or the number of processes are others now.
+            InputError: no checkpoint is whole, or the corpus, its labels or the number of processes are others now.
         """
-        checkpoint = self.run.newest_checkpoint()
+        checkpoint = self.run.choose_checkpoint(self.accelerator)
         if checkpoint is None:
             logger.warning("%s holds no checkpoint yet; starting from the first update", self.run.folder)
             return
         state = self.run.load_checkpoint(self.accelerator, checkpoint)
-        now, before = self._circumstances(), state.pop("circumstances")
-        if before["num_processes"] != now["num_processes"]:
+        where = str(checkpoint / "state.json")
+        rest = {field.name: state.pop(field.name, None) for field in fields(Surroundings)}
+        surroundings, progress = to_dataclass(Surroundings, rest, where), to_dataclass(Progress, state, where)
+        now, before = self._circumstances(), surroundings.circumstances
+        if before.get("num_processes") != now["num_processes"] or len(surroundings.sources) != now["num_processes"]:
             raise InputError(
-                f"the run in {self.run.folder} was started with {before['num_processes']} processes, now there are"
+                f"the run in {self.run.folder} was started with {before.get('num_processes')} processes, now there are"
                 f" {now['num_processes']}; start as many, or a new run in another --output_dir."
             )
         changed = [
@@ -229,9 +262,9 @@ class Trainer:
                 f"the {' and the '.join(changed)} of {self.source.title} are not those the run in {self.run.folder} was started"
                 " with; restore them, or start a new run in another --output_dir."
             )
-        self.updater.guard.load_state_dict(state.pop("spike_guard"))
-        self.source.load_state_dict(state.pop("sources")[self.accelerator.process_index])
-        self.progress = Progress(**state)
+        self.updater.guard.load_state_dict(surroundings.spike_guard)
+        self.source.load_state_dict(surroundings.sources[self.accelerator.process_index])
+        self.progress = progress
         logger.info("Resuming from %s", checkpoint)
 
     def _batches(self):

@@ -1,13 +1,14 @@
 """One update: the global batch, its gradient, the decision whether to take it, the step."""
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, gather_object
 
 from mert_hf.data.crops import AudioBatch
 from mert_hf.engine.pretrain_settings import TrainingSettings
@@ -18,6 +19,8 @@ from mert_hf.objectives import Counts, Objective, ObjectiveOutput
 from mert_hf.ramps import cosine_ramp
 from mert_hf.seeding import Draws
 
+LOUDEST_NAMED = 3
+
 
 @dataclass
 class Update:
@@ -26,7 +29,7 @@ class Update:
     Attributes:
         logs: this process's share of its numbers; they add up over processes.
         grad_norm: norm of the global gradient before clipping.
-        left_out: why the weights stayed as they were, such as "no finite gradient"; None where they moved.
+        left_out: why the weights stayed as they were, such as "no finite loss"; None where they moved.
     """
 
     logs: dict[str, torch.Tensor]
@@ -96,11 +99,12 @@ class Updater:
         before = [(buffer, buffer.clone()) for buffer in self.plain_objective.moving_buffers()]
         logs = self.compute_gradient(self._prepare(parts, draws), draws)
         grad_norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm)
+        loss = float(self.accelerator.reduce(logs["loss"].detach().clone()))
         if self.steps_in_backward:
-            grad_norm = self._judge_step_of_deepspeed()
+            grad_norm = self._judge_step_of_deepspeed(loss)
         # of sharded parameters the norm is a sharded tensor as well
         grad_norm = float(grad_norm.full_tensor() if hasattr(grad_norm, "full_tensor") else grad_norm)
-        left_out = self._find_reason_to_skip(logs, grad_norm)
+        left_out = self._find_reason_to_skip(loss, grad_norm)
         if left_out is None or not grad_norm < torch.inf:
             # float16's loss scaler leaves out an update that is not finite itself, and has to see it to lower its scale
             if left_out is None or self.accelerator.scaler is not None:
@@ -154,24 +158,32 @@ class Updater:
     def _prepare(self, parts: Sequence[AudioBatch], draws: Sequence[Draws]) -> list[dict]:
         return [self.prepare(part, draw) for part, draw in zip(parts, draws, strict=True)]
 
-    def _judge_step_of_deepspeed(self) -> float:
+    def _judge_step_of_deepspeed(self, loss: float) -> float:
         """The gradient's norm of the step that DeepSpeed has taken; infinite where it has left it out."""
         if self.optimizer.step_was_skipped:
             return torch.inf
         norm = self.accelerator.deepspeed_engine_wrapped.get_global_grad_norm()
-        if not 0 <= norm < torch.inf:  # it says -1 for NaN
+        lost = "gradient" if not 0 <= norm < torch.inf else None if math.isfinite(loss) else "loss"  # of NaN the norm is -1
+        if lost is not None:
             raise TrainingFailedError(
-                "DeepSpeed has taken a step although the gradient was not finite, so the weights are lost. Start a new run with"
+                f"DeepSpeed has taken a step although the {lost} was not finite, so the weights are lost. Start a new run with"
                 " training.mixed_precision fp16, of which it checks every gradient, or a lower training.learning_rate, or"
                 " launch with multi_gpu.yaml or fsdp2.yaml, which leave such updates out."
             )
         return norm
 
-    def _find_reason_to_skip(self, logs: dict[str, torch.Tensor], grad_norm: float) -> str | None:
-        if not grad_norm < torch.inf:  # NaN is not smaller either
+    def _find_reason_to_skip(self, loss: float, grad_norm: float) -> str | None:
+        # of an infinite loss the gradient may be finite, and of a finite one infinite
+        if not math.isfinite(grad_norm):
             return "no finite gradient"
-        if not self.guard.enabled:
-            return None
-        loss = float(self.accelerator.reduce(logs["loss"].detach().clone()))
-        spikes = self.guard.find_spikes({"loss": loss, "gradient norm": grad_norm})
+        if not math.isfinite(loss):
+            return "no finite loss"
+        spikes = self.guard.find_spikes({"loss": loss, "gradient norm": grad_norm}) if self.guard.enabled else []
         return f"a spike of the {' and the '.join(spikes)}" if spikes else None
+
+
+def name_loudest_clips(batches: Sequence[AudioBatch]) -> str:
+    """The tracks of the loudest clips that all processes have in these batches, in words; all must call it."""
+    peaks = gather_object([peak for batch in batches for peak in batch.peaks()])
+    loudest = sorted({name: peak for peak, name in sorted(peaks)}.items(), key=lambda item: -item[1])[:LOUDEST_NAMED]
+    return ", ".join(f"{name!r} (peak {peak:.3g})" for name, peak in loudest) or "not known"

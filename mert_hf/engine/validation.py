@@ -1,6 +1,7 @@
 """Validation: the objective on clips of tracks that are not trained on, the same clips and masks every time."""
 
 import itertools
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,11 @@ from accelerate import Accelerator
 
 from mert_hf.data.crops import AudioBatch
 from mert_hf.data.source import BatchRange, ClipSource
-from mert_hf.engine.updates import Updater
+from mert_hf.engine.updates import Updater, name_loudest_clips
 from mert_hf.errors import InputError
 from mert_hf.seeding import Draws
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -55,9 +58,9 @@ class Validator:
         """
         objective, plain = updater.objective, updater.plain_objective
         objective.eval()
+        read = [self._take(batch) for batch in itertools.islice(self.source.batches(self.place), self.place.stop)]
         batches = [
-            updater.prepare(self._take(batch), Draws(self.seed, batch=number, rank=self.place.rank))
-            for number, batch in enumerate(itertools.islice(self.source.batches(self.place), self.place.stop))
+            updater.prepare(batch, Draws(self.seed, batch=number, rank=self.place.rank)) for number, batch in enumerate(read)
         ]
         totals = updater.count([plain.count(batch) for batch in batches])
         added: dict[str, torch.Tensor] = {}
@@ -67,6 +70,10 @@ class Validator:
         objective.train()
         added = {name: self.accelerator.reduce(value) for name, value in added.items()}
         report = {name: value.tolist() for name, value in plain.summarise(added).items()}
+        if not math.isfinite(report["loss"]):
+            logger.warning(
+                "The loss of a validation is not finite; the loudest of its clips are of: %s", name_loudest_clips(read)
+            )
         return Validation(report, {name: value.cpu() for name, value in added.items() if name.endswith("_counts")})
 
     def _take(self, batch: AudioBatch) -> AudioBatch:

@@ -167,6 +167,64 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     second.release()
 
 
+def train_held(music, folder):
+    from mert_hf.engine.pretrain_settings import PretrainSettings
+
+    with RunFolder(folder).hold() as run:
+        run.claim(PretrainSettings(), resume=True)
+        train(music, folder, 2, False, {"max_steps": 100_000, "checkpoint_every": 2})
+
+
+def test_a_run_that_was_killed_goes_on_at_once_although_its_readers_were_forked_from_it(music, tmp_path):
+    for _ in range(3):
+        begun = steps_done(tmp_path)
+        (run,) = start(train_held, music, tmp_path)
+        for _ in range(6000):
+            if steps_done(tmp_path) > begun + 2 or not run.is_alive():
+                break
+            time.sleep(0.02)
+        assert run.is_alive(), "the lock was refused"
+        readers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        assert len(readers) == 2
+        run.kill()
+        run.join()
+        lock = RunLock(tmp_path / "run.lock")
+        lock.acquire()
+        lock.release()
+        for _ in range(200):  # four seconds; torch's own readers are there for five and more
+            living = [reader for reader in readers if is_running(reader)]
+            if not living:
+                break
+            time.sleep(0.02)
+        assert not living
+
+
+def is_running(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_forked_process_neither_holds_a_lock_nor_gives_it_back(tmp_path):
+    lock = RunLock(tmp_path / "run.lock")
+    lock.acquire()
+    asleep = os.fork()
+    if asleep == 0:
+        lock.release()
+        time.sleep(60)
+        os._exit(0)
+    try:
+        time.sleep(0.2)
+        with pytest.raises(InputError, match=f"process {os.getpid()} on"):
+            RunLock(lock.file).acquire()
+        lock.release()
+        RunLock(lock.file).acquire()
+    finally:
+        os.kill(asleep, signal.SIGKILL)
+        os.waitpid(asleep, 0)
+
+
 def test_the_lock_of_a_dead_run_is_taken_and_that_of_another_machine_is_not(tmp_path):
     file = tmp_path / "run.lock"
     (holder,) = start(RunLock.acquire, RunLock(file))  # it ends without giving the lock back

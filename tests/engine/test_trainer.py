@@ -117,6 +117,61 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_many_stop_the_run(make_tr
         second.train()
 
 
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_an_update_of_samples_beyond_all_range_is_left_out_and_its_track_named(make_trainer, monkeypatch, caplog, accumulated):
+    trainer = make_trainer(max_steps=4, gradient_accumulation_steps=accumulated)
+    take, loud, before = trainer._take, [], {}
+
+    def take_loud(batch):
+        if trainer.progress.step == 2 and not loud:
+            before.update(weights(trainer))
+            batch.waveforms[1] *= 1e18
+            loud.append(batch.tracks[1])
+        if trainer.progress.step == 3:
+            assert_identical(before, weights(trainer))
+        return take(batch)
+
+    monkeypatch.setattr(trainer, "_take", take_loud)
+    assert trainer.train().skipped_steps == 1
+    # the gradient of the infinite loss is finite: nothing else would have kept the update from being applied
+    assert "Left out update 3: no finite loss (norm " in caplog.text
+    assert f"the loudest of its clips are of: {loud[0]!r} (peak " in caplog.text
+    assert all(torch.isfinite(tensor).all() for tensor in weights(trainer).values())
+
+
+@pytest.mark.parametrize("loss", [torch.inf, -torch.inf, torch.nan])
+def test_a_loss_that_is_not_finite_counts_although_its_gradient_is(make_trainer, monkeypatch, caplog, loss):
+    trainer = make_trainer(max_steps=3)
+    compute, before = trainer.updater.compute_gradient, {}
+
+    def compute_gradient(*arguments):
+        logs = compute(*arguments)
+        if trainer.progress.step == 1:
+            before.update(weights(trainer))
+            return {**logs, "loss": torch.tensor(loss)}
+        if trainer.progress.step == 2:
+            assert_identical(before, weights(trainer))
+        return logs
+
+    monkeypatch.setattr(trainer.updater, "compute_gradient", compute_gradient)
+    assert trainer.train().skipped_steps == 1
+    assert "Left out update 2: no finite loss (norm " in caplog.text
+
+
+def test_batches_know_the_tracks_of_their_clips(make_trainer, music_folder):
+    trainer = make_trainer(max_steps=4, batch_size=6, max_skipped=0.5)
+    (music_folder / "a.wav").write_bytes(b"gone")
+    batch = next(iter(trainer._batches()))
+    crops = trainer.source.crops
+    tracks = [crops.corpus.tracks[crops.locate(number)[0]].name for number in range(6)]
+    assert [crop.track for crop in batch.unreadable] == ["a.wav"]
+    assert batch.tracks == [name for name in tracks if name != "a.wav"]
+    batch.waveforms[3] = -7.5
+    batch.waveforms[2, 5] = torch.nan
+    assert batch.peaks()[3] == (7.5, batch.tracks[3])
+    assert batch.peaks()[2] == (torch.inf, batch.tracks[2])
+
+
 def test_tracks_that_break_during_training_are_listed_and_too_many_stop_the_run(make_trainer, music_folder):
     trainer = make_trainer(max_skipped=0.2)
     (music_folder / "a.wav").write_bytes(b"gone")
