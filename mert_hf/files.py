@@ -5,6 +5,7 @@ import json
 import math
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,18 +34,47 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
 @contextmanager
 def open_atomically(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to be written as [`write_atomically`] does, where its content is too large to be held a second time."""
-    path = Path(path)
-    # processes of different machines may have equal numbers
-    temporary = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+    partial = PartialFile(path)
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _flush(path.parent)
+        yield partial.file
+        partial.flush()
+        partial.move()
     finally:
-        temporary.unlink(missing_ok=True)
+        partial.discard()
+
+
+class PartialFile:
+    """A file that is written beside its place and moved there when it is complete.
+
+    Its name is its own: nobody else who writes the same file meets it, in another thread, process or machine,
+    nor is what a killed run left taken up.
+
+    Args:
+        path: its place.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self._place = Path(path)
+        # processes of different machines may have equal numbers, threads and runs one after another too
+        name = f"{self._place.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.partial"
+        self.path = self._place.with_name(name)
+        self.file: BinaryIO = self.path.open("xb")
+
+    def flush(self) -> None:
+        """Force what was written to the disk."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+    def move(self) -> None:
+        """Put it in its place, and whatever lies there out of it."""
+        self.file.close()
+        self.path.replace(self._place)
+        _flush(self._place.parent)
+
+    def discard(self) -> None:
+        """Remove it, unless it was moved."""
+        self.file.close()
+        self.path.unlink(missing_ok=True)
 
 
 def move_flushed(folder: str | os.PathLike, place: str | os.PathLike) -> None:
@@ -59,6 +89,11 @@ def move_flushed(folder: str | os.PathLike, place: str | os.PathLike) -> None:
         _flush(Path(parent))
     folder.rename(place)
     _flush(place.parent)
+
+
+def digest_json(content: Any) -> str:
+    """SHA-256, in hexadecimal, of what JSON can hold; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def digest_file(path: str | os.PathLike) -> str:

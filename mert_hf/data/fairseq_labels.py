@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from mert_hf.data.corpus import Corpus
-from mert_hf.data.label_store import TOLERANCE_S, LabelFolder, LabelHeader, LabelWriter
+from mert_hf.data.label_files import TOLERANCE_S, LabelFolder, LabelHeader
+from mert_hf.data.label_store import LabelWriter
 from mert_hf.data.tracks import Track
 from mert_hf.errors import InputError
 

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from mert_hf.audio import AudioError
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.crops import UnreadableCrop
-from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelWriter, read_rows
+from mert_hf.data.label_files import LabelFolder, LabelHeader, drop_damaged, read_rows
+from mert_hf.data.label_store import LabelWriter
 from mert_hf.data.labelled_crops import LabelledCrops
 from mert_hf.engine.devices import require_same_everywhere
 from mert_hf.errors import InputError
@@ -33,7 +34,7 @@ COMPARED_CROPS = 16
 
 
 def make_labels(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder, accelerator: Accelerator) -> dict[str, str]:
-    """Write the codes of every track into a label store; tracks that are there already are kept.
+    """Write the codes of every track into a label store; tracks that are there already, and whole, are kept.
 
     Args:
         corpus: the tracks.
@@ -84,7 +85,7 @@ def make_labels(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder, accel
 
 
 def begin_store(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder) -> LabelHeader:
-    """Write the header of a store that is not complete yet.
+    """Write the header of a store that is not complete yet, and take out of it what is damaged.
 
     Raises:
         InputError: labels of another teacher lie there.
@@ -108,6 +109,7 @@ def begin_store(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder) -> La
             )
     folder.folder.mkdir(parents=True, exist_ok=True)
     header.write(folder)
+    drop_damaged(folder, header)
     return header
 
 

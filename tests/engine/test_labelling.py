@@ -2,6 +2,7 @@ import itertools
 import json
 import shutil
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -197,8 +198,8 @@ def test_labels_of_another_teacher_or_rate_are_refused(labelled, teacher, tmp_pa
 
 
 def test_of_imported_labels_only_the_codebooks_are_compared(labelled):
-    header = LabelFolder(labelled).header
-    header.write_text(json.dumps({**json.loads(header.read_text()), "settings": {}, "fingerprint": None}))
+    folder = LabelFolder(labelled)
+    replace(LabelHeader.read(folder), settings={}, fingerprint=None).write(folder)
     assert open_labels(settings(labelled, features=["chroma"]), MERTConfig())
     with pytest.raises(InputError, match="codebook_sizes"):
         open_labels(settings(labelled, codebook_sizes=[16, 16]), MERTConfig())
