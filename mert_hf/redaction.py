@@ -9,6 +9,8 @@ from urllib.parse import quote, urlsplit
 
 from huggingface_hub import constants
 
+from mert_hf.files import is_there
+
 HIDDEN = "[hidden]"
 
 # Environment variables that hold a secret, by the end of their name (HF_TOKEN, HUGGING_FACE_HUB_TOKEN, WANDB_API_KEY).
@@ -46,7 +48,7 @@ def hide_secrets(text: str) -> str:
 def name_only(place: str | os.PathLike) -> str:
     """What may be published of a model or data set: the id of a repository, or the name of a file or folder of this machine."""
     text = os.fspath(place)
-    if not (_is_path(text) or _exists(text)):
+    if not (_is_path(text) or is_there(text)):
         return text
     parts = [part for part in re.split(r"[/\\]", text.rstrip("/\\")) if part not in ("", ".", "..", "~")]
     # the model of a run is called by the run
@@ -92,13 +94,6 @@ class HidingStream:
 
 def _is_path(text: str) -> bool:
     return re.match(r"(?:~?[/\\]|[A-Za-z]:[/\\]|\.\.?[/\\]|file:)", text) is not None and "\n" not in text
-
-
-def _exists(text: str) -> bool:
-    try:
-        return Path(text).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):  # no name that a file can have, or of an unknown user's home
-        return False
 
 
 def _known_secrets() -> list[str]:

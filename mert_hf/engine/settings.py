@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import yaml
 
 from mert_hf.errors import InputError
-from mert_hf.files import write_atomically
+from mert_hf.files import is_there, write_atomically
 from mert_hf.reading import checker, parse_yaml, read_yaml, shown
 from mert_hf.redaction import hide_secrets
 
@@ -246,10 +246,7 @@ def _recipe_chain(recipe: str, recipes: Path) -> list[tuple[Path, dict[str, Any]
 
 
 def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long for any file
-        return False
+    return is_there(path) and path.is_file()
 
 
 def _merge(schema: type, values: dict[str, Any], content: dict, source: str, prefix: str = "") -> None:
