@@ -222,7 +222,10 @@ def read_results(file: Path) -> dict[str, Any] | None:
     """
     if not file.is_file():
         return None
-    return read_json(file)
+    try:
+        return read_json(file)
+    except InputError as error:
+        raise InputError(f"{file} is no JSON of results: {error}") from None
 
 
 def _check_allowed(base: str, base_licence: str | None, license: str | None) -> None:

@@ -93,7 +93,8 @@ class HidingStream:
 
 
 def _is_path(text: str) -> bool:
-    return re.match(r"(?:~?[/\\]|[A-Za-z]:[/\\]|\.\.?[/\\]|file:)", text) is not None and "\n" not in text
+    """Whether a text is nothing but a path of two parts or more."""
+    return re.fullmatch(r"(?:~|\.\.?|[A-Za-z]:|file:/*)?(?:[/\\][^/\\\n]+){2,}[/\\]?", text) is not None
 
 
 def _known_secrets() -> list[str]:
