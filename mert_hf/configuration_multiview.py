@@ -12,6 +12,7 @@ from .configuration_checks_mert import (
     require_numbers,
     require_parameters,
 )
+from .remote_code_mert import MULTIVIEW_AUTO_MAP, name_code
 from .sampling_rates_mert import require_sampling_rate
 
 # Largest values of sizes, each far beyond the models of the comparison.
@@ -88,6 +89,11 @@ class MultiViewConfig(PreTrainedConfig):
             config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
         with in_one_line():
             return super().from_dict(config_dict, **kwargs)
+
+    def save_pretrained(self, *args, **kwargs):
+        """Save as everywhere in transformers; what is saved names this code alone, whatever the configuration came with."""
+        name_code(self, MULTIVIEW_AUTO_MAP)
+        super().save_pretrained(*args, **kwargs)
 
     @property
     def frame_rate(self) -> float:
