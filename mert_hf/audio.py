@@ -23,29 +23,14 @@ from mert_hf.errors import InputError
 
 AudioSource = str | os.PathLike | bytes
 
+# What is audio by its name, whether or not it can be read here: a file of a format that cannot is listed as skipped with the
+# reader's reason, never passed over in silence.
 AUDIO_EXTENSIONS = frozenset(
-    [
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aiff",
-        ".aif",
-        ".aifc",
-        ".au",
-        ".caf",
-        ".w64",
-        ".rf64",
-        ".m4a",
-        ".mp4",
-        ".aac",
-        ".wma",
-        ".webm",
-        ".mka",
-        ".ac3",
-    ]
+    """
+    .wav .wave .rf64 .w64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mp1 .mpa .mpga .aiff .aif .aifc .au .snd .caf .voc .sph .nist
+    .m4a .m4b .m4r .m4p .mp4 .aac .adts .alac .wma .asf .webm .weba .mka .ac3 .ec3 .eac3 .dts .dtshd .thd .mlp .amr .awb .3ga
+    .ra .rm .aa .aax .ape .mac .wv .tta .tak .ofr .shn .la .mpc .mp+ .mpp .dsf .dff .oma .aa3 .at3 .at9 .vqf .gsm
+    """.split()
 )
 
 # Audio read beyond both ends of a crop, so that the resampling filter has settled where the crop begins.
