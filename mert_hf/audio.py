@@ -30,7 +30,7 @@ AUDIO_EXTENSIONS = frozenset(
     .wav .wave .rf64 .w64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mp1 .mpa .mpga .aiff .aif .aifc .au .snd .caf .voc .sph .nist
     .m4a .m4b .m4r .m4p .mp4 .aac .adts .alac .wma .asf .webm .weba .mka .ac3 .ec3 .eac3 .dts .dtshd .thd .mlp .amr .awb .3ga
     .ra .rm .aa .aax .ape .mac .wv .tta .tak .ofr .shn .la .mpc .mp+ .mpp .dsf .dff .oma .aa3 .at3 .at9 .vqf .gsm
-    """.split()
+    """.split()  # noqa: SIM905 (a list would take a line for each)
 )
 
 # Audio read beyond both ends of a crop, so that the resampling filter has settled where the crop begins.
