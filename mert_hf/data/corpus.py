@@ -174,8 +174,7 @@ def open_folder(
     names, closed = _find_audio_files(folder)
     if not names and not closed:
         raise InputError(
-            f"data.folder: {folder} holds no audio file (.wav, .flac, .mp3 or another ending of audio), nor do the folders below"
-            " it."
+            f"data.folder: {folder} holds no audio file (.wav, .flac, .mp3 or another ending of audio), nor do those below it."
         )
     known = read_index(known_from, min_duration_s, check) | read_index(index, min_duration_s, check)
 

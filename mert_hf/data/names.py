@@ -9,7 +9,7 @@ from pathlib import Path
 from mert_hf.errors import InputError
 
 
-def compose(text: str) -> str:
+def one_spelling(text: str) -> str:
     """A text in one spelling (NFC): "é" may be one character, or "e" and an accent, as macOS and its programs write it."""
     return unicodedata.normalize("NFC", text)
 
@@ -32,7 +32,7 @@ class Names:
         """
         if name in self._names:
             return name
-        meant = self._spellings.get(compose(name), [])
+        meant = self._spellings.get(one_spelling(name), [])
         if len(meant) > 1:
             raise InputError(
                 f"{name!r} may mean any of {len(meant)} files whose names are the same but for the characters an accent is made"
@@ -44,7 +44,7 @@ class Names:
     def _spellings(self) -> dict[str, list[str]]:
         spellings: dict[str, list[str]] = {}
         for name in sorted(self._names):
-            spellings.setdefault(compose(name), []).append(name)
+            spellings.setdefault(one_spelling(name), []).append(name)
         return spellings
 
 

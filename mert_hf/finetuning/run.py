@@ -23,6 +23,7 @@ from mert_hf.finetuning.labels import Labels, make_labels, read_folder_rows
 from mert_hf.finetuning.scores import MONITOR, chance_scores, probabilities, score_tracks
 from mert_hf.finetuning.settings import FinetuneSettings
 from mert_hf.finetuning.splits import group_tracks, read_split, split_tracks
+from mert_hf.finetuning.tables import cell_text
 from mert_hf.licences import note_licence
 from mert_hf.loading import loading
 from mert_hf.modeling_mert import MERTForSequenceClassification
@@ -81,19 +82,23 @@ def open_labelled_corpus(settings: FinetuneSettings, folder: Path, sampling_rate
     if data.dataset is not None:
         dataset = load_audio_dataset(data.dataset, data.dataset_split)
         corpus = open_dataset(dataset, data.dataset_column, data.min_track_s, index=index)
+        corpus.write_skipped(report)
+        corpus.require_usable(data.max_skipped, report)
         rows = _dataset_rows(dataset, data.dataset_column, corpus)
     else:
         audio = Path(data.folder).expanduser() if data.folder is not None else _render(settings, folder, sampling_rate)
         corpus = open_folder(audio, data.min_track_s, index=index)
-        rows = read_folder_rows(audio, corpus, data.label_columns[0])
-    corpus.write_skipped(report)
-    corpus.require_usable(data.max_skipped, report)
+        corpus.write_skipped(report)
+        corpus.require_usable(data.max_skipped, report)
+        rows = read_folder_rows(audio, corpus, data.label_columns[0], data.split_column)
     labels = make_labels(rows, settings.model.problem_type, data.label_columns, data.label_separator)
     groups = group_tracks(rows, [corpus.source(track) for track in range(len(corpus.tracks))], data.group_column)
+    classes = labels.targets if settings.model.problem_type == "single_label_classification" else None
     if data.split_column in rows[0]:
-        splits, split_by = read_split(rows, data.split_column, groups), f"given by the column {data.split_column!r}"
+        splits = read_split(rows, data.split_column, groups, classes, data.validation_share, settings.training.seed)
+        given = any(cell_text(row[data.split_column], data.split_column) == "validation" for row in rows)
+        split_by = "given with the tracks" + ("" if given else ", validation drawn from train")
     else:
-        classes = labels.targets if settings.model.problem_type == "single_label_classification" else None
         splits = split_tracks(groups, classes, data.validation_share, data.test_share, settings.training.seed)
         what = f"groups of the column {data.group_column!r}" if data.group_column in rows[0] else "tracks"
         split_by = f"drawn by {what}; equal files stay together"
@@ -322,5 +327,10 @@ def _dataset_rows(dataset, audio_column: str, corpus: Corpus) -> list[dict[str, 
     rows = []
     for track in corpus.tracks:
         row = dict(table[int(track.name.removeprefix("row "))]) if table.column_names else {}
-        rows.append({name: named[name].int2str(value) if name in named else value for name, value in row.items()})
+        rows.append({name: _class_name(named[name], value) if name in named else value for name, value in row.items()})
     return rows
+
+
+def _class_name(feature, number: int | None) -> str | None:
+    """None where a row has no class: nothing, or -1 as in test splits without labels."""
+    return feature.names[number] if number is not None and 0 <= number < len(feature.names) else None

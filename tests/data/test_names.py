@@ -2,7 +2,7 @@
 
 import pytest
 
-from mert_hf.data.names import FilesBelow, Names, compose
+from mert_hf.data.names import FilesBelow, Names, one_spelling
 from mert_hf.errors import InputError
 
 ONE, TWO = "caf\u00e9.wav", "cafe\u0301.wav"
@@ -31,4 +31,4 @@ def test_of_two_files_with_the_same_letters_the_table_must_say_which():
     with pytest.raises(InputError, match="may mean any of 2 files") as refused:
         both.find("\u1ec7")
     assert "\n" not in str(refused.value)
-    assert compose(ONE) == compose(TWO) == ONE
+    assert one_spelling(ONE) == one_spelling(TWO) == ONE
