@@ -1,9 +1,13 @@
 """Random crops of a corpus and the batches made of them, each a function of its number alone."""
 
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 
 import numpy as np
 import torch
@@ -138,13 +142,18 @@ def _stack_shortest(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def load_batches(crops: RandomCrops, numbers: BatchNumbers, workers: int = 0) -> DataLoader:
     """Read batches in `workers` background processes (0: in this one); the batches are the same for any number."""
-    return DataLoader(
-        crops, batch_sampler=numbers, collate_fn=collate, num_workers=workers, worker_init_fn=leave_signals_to_the_trainer
-    )
+    return DataLoader(crops, batch_sampler=numbers, collate_fn=collate, num_workers=workers, worker_init_fn=begin_reader)
 
 
-def leave_signals_to_the_trainer(_worker: int) -> None:
+def begin_reader(_worker: int) -> None:
     """Begin a process that reads in the background (a `worker_init_fn`)."""
     # A scheduler, and Ctrl-C, signal the whole process group. Readers that died of it would take the checkpoint with them.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, name="parent", daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    # torch's own readers look after a trainer that was killed every five seconds, and hold its memory and its files until then
+    wait([parent_process().sentinel])
+    os._exit(1)

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mert_hf.audio import AudioError, read_audio, read_info, require_duration
-from mert_hf.data.crops import AudioBatch, UnreadableCrop, collate, leave_signals_to_the_trainer
+from mert_hf.data.crops import AudioBatch, UnreadableCrop, begin_reader, collate
 from mert_hf.data.source import BatchRange, ClipSource
 from mert_hf.errors import InputError
 from mert_hf.seeding import generator
@@ -86,7 +86,7 @@ class StreamClips(ClipSource):
 
     def batches(self, place: BatchRange) -> DataLoader:
         """Read batches; each process must read its lanes from the first batch or from a loaded state on."""
-        readers = dict(num_workers=place.workers, worker_init_fn=leave_signals_to_the_trainer)
+        readers = dict(num_workers=place.workers, worker_init_fn=begin_reader)
         return DataLoader(_Lanes(self, place, dict(self._positions)), batch_size=None, **readers)
 
     def clips(self) -> Iterator[torch.Tensor]:
@@ -114,8 +114,15 @@ class StreamClips(ClipSource):
         return [[lane, *vars(position).values()] for lane, position in sorted(self._positions.items())]
 
     def load_state_dict(self, state: list) -> None:
-        """Go on from these places."""
-        self._positions = {lane: Position(*numbers) for lane, *numbers in state}
+        """Go on from these places.
+
+        Raises:
+            InputError: they are none.
+        """
+        places = [place for place in state if isinstance(place, list) and [type(number) for number in place] == [int] * 4]
+        if len(places) != len(state):
+            raise InputError(f"the places in the stream {self.title} that were saved are damaged: {str(state)[:80]}.")
+        self._positions = {lane: Position(*numbers) for lane, *numbers in places}
 
     def read_lane(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position]]:
         """Crops of a lane from a place on, each with the place behind it; never ends."""

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from mert_hf.engine.jobs import make_job
 from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.run_folder import RunFolder, find_checkpoint_damage
 from mert_hf.engine.settings import read_settings
 from mert_hf.errors import InputError
 
@@ -26,7 +27,8 @@ def export_checkpoint(folder: str | os.PathLike, output: str | os.PathLike, step
         The checkpoint.
 
     Raises:
-        InputError: no run, no such checkpoint, one that was saved in shards, or one that does not hold the model of the recipe.
+        InputError: no run, no such checkpoint, one that is damaged (also where an older one is whole: which model is published
+            is not decided here), that was saved in shards, or that does not hold the model of the recipe.
     """
     run = RunFolder(folder)
     if not run.recipe.is_file():
@@ -55,12 +57,21 @@ def export_checkpoint(folder: str | os.PathLike, output: str | os.PathLike, step
 
 
 def _find_checkpoint(run: RunFolder, step: int | None) -> Path:
-    steps = [int(found.name.removeprefix("step_")) for found in sorted(run.checkpoints.glob("step_*[0-9]"))]
-    if not steps:
+    there = run.list_checkpoints()
+    if not there:
         raise InputError(f"{run.folder} holds no checkpoint.")
+    steps = [int(found.name.removeprefix("step_")) for found in there]
     if step is not None and step not in steps:
         raise InputError(f"{run.folder} holds no checkpoint of step {step}; there are {', '.join(map(str, steps))}.")
-    return run.checkpoint(steps[-1] if step is None else step)
+    checkpoint = there[-1] if step is None else run.checkpoint(step)
+    damage = find_checkpoint_damage(checkpoint)
+    if damage is not None:
+        others = ", ".join(str(other) for other in steps if run.checkpoint(other) != checkpoint)
+        raise InputError(
+            f"{checkpoint} cannot be exported: {damage}. "
+            + (f"Give the --step of another checkpoint: {others}." if others else "There is no other checkpoint.")
+        )
+    return checkpoint
 
 
 def _read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
@@ -70,4 +81,7 @@ def _read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
             f"{checkpoint} holds no {file.name}: it was saved in shards, by FSDP or DeepSpeed, which are not read here. Go on"
             " with the run as it was launched; its model is written behind the last update."
         )
-    return load_file(file)
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise InputError(f"{file} is damaged: {error}.") from None

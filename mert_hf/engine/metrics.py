@@ -1,6 +1,6 @@
 """Numbers of a run over time: averaged between two reports, written as JSON lines, read again for curves and results."""
 
-import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from mert_hf.errors import InputError
 from mert_hf.files import to_json, write_atomically
+from mert_hf.reading import read_json_lines
 
 
 class Averages:
@@ -56,12 +58,29 @@ class MetricsFile:
 
 
 def read_metrics(file: str | os.PathLike) -> list[dict[str, Any]]:
-    """All reports of a metrics file; none where it does not exist. A last line that was cut off is left out."""
+    """All reports of a metrics file; none where it does not exist. A last line that was cut off is left out.
+
+    Raises:
+        InputError: a line is damaged; names it.
+    """
     file = Path(file)
     if not file.is_file():
         return []
-    lines = file.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    reports = read_json_lines(file)
+    for number, report in enumerate(reports, start=1):
+        step = report.get("step")
+        whole = isinstance(step, int) and not isinstance(step, bool) and all(map(_holds_numbers, report.values()))
+        if not whole:
+            raise InputError(f"{file}, line {number} is damaged: it must hold a step and numbers alone. Remove the line.")
+    return reports
+
+
+def _holds_numbers(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_holds_numbers, value))
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return value is None or (isinstance(value, float) and math.isfinite(value))
 
 
 def flatten_metrics(report: dict[str, Any]) -> dict[str, float]:

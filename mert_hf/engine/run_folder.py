@@ -1,7 +1,10 @@
 """The folder of a run: what lies where, checkpoints that are complete or absent, and the rule that a run is not overwritten."""
 
 import json
+import logging
 import os
+import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import gather_object
-from omegaconf import OmegaConf
+from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
 
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_lock import RunLock
+from mert_hf.engine.sealed import find_damage, is_sealed, seal
 from mert_hf.engine.settings import flatten, write_settings
 from mert_hf.errors import InputError
 from mert_hf.files import move_flushed
+from mert_hf.reading import read_json, read_yaml
+
+logger = logging.getLogger(__name__)
 
 # Settings that may differ between a run and its continuation: they change no number that is trained.
 FREE_TO_CHANGE = (
@@ -45,6 +51,9 @@ FREE_TO_CHANGE = (
     "validation.every",
     "training.max_bad_steps",
 )
+
+# Key of a checkpoint's state that says that the digests of its files belong to it.
+SEALED = "sealed"
 
 
 class RunFolder:
@@ -84,8 +93,8 @@ class RunFolder:
         that the command that goes on with a run may also be the one that begins it.
 
         Raises:
-            InputError: another run lies here or is being written now, the run that is to be continued had other settings, or
-                the folder cannot be written.
+            InputError: another run lies here or is being written now, the run that is to be continued had other settings or is
+                damaged, or the folder cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -111,9 +120,9 @@ class RunFolder:
         """Refuse to take the run that lies here for one of these settings.
 
         Raises:
-            InputError: it was started with others; names them.
+            InputError: it was started with others; names them. Or what it was started with cannot be read.
         """
-        before = flatten(OmegaConf.to_container(OmegaConf.load(self.recipe)))
+        before = flatten(read_yaml(self.recipe))
         now = flatten(settings)
         changed = [
             f"{key} ({before.get(key)!r} -> {now.get(key)!r})"
@@ -130,10 +139,54 @@ class RunFolder:
         """Place of the checkpoint behind so many updates."""
         return self.checkpoints / f"step_{step:08d}"
 
+    def list_checkpoints(self) -> list[Path]:
+        """The checkpoints by their steps; unfinished ones do not count, nor what somebody has put beside them."""
+        found = (re.fullmatch(r"step_([0-9]+)", file.name) for file in self.checkpoints.glob("step_*"))
+        places = {int(name[1]): self.checkpoint(int(name[1])) for name in found if name}
+        return [place for _, place in sorted(places.items()) if place.is_dir()]
+
     def newest_checkpoint(self) -> Path | None:
-        """The checkpoint of the latest step; unfinished ones do not count."""
-        found = sorted(self.checkpoints.glob("step_*[0-9]"))
-        return found[-1] if found else None
+        """The checkpoint of the latest step, whole or not."""
+        return next(reversed(self.list_checkpoints()), None)
+
+    def newest_whole_checkpoint(self) -> Path | None:
+        """The newest checkpoint that is as it was written; what is wrong with newer ones is said. None where there are none.
+
+        Raises:
+            InputError: there are some, and none is whole.
+        """
+        damaged = []
+        for checkpoint in reversed(self.list_checkpoints()):
+            damage = find_checkpoint_damage(checkpoint)
+            if damage is None:
+                if damaged:
+                    logger.warning("Going on from %s instead, the newest checkpoint that is whole", checkpoint)
+                return checkpoint
+            damaged.append(f"{checkpoint} cannot be used: {damage}")
+            logger.warning("%s", damaged[-1])
+        if damaged:
+            raise InputError(
+                f"no checkpoint of {self.folder} is whole; {damaged[0]}. Bring one back from a copy, or start a new run in"
+                " another --output_dir."
+            )
+        return None
+
+    def choose_checkpoint(self, accelerator: Accelerator) -> Path | None:
+        """As [`RunFolder.newest_whole_checkpoint`], which one process looks for; all must call it and get the same.
+
+        Raises:
+            InputError: as there.
+        """
+        answer: list[Any] = [None, None]
+        if accelerator.is_main_process:
+            try:
+                answer[0] = self.newest_whole_checkpoint()
+            except InputError as error:
+                answer[1] = str(error)
+        checkpoint, refusal = broadcast_object_list(answer)
+        if refusal is not None:
+            raise InputError(refusal)
+        return checkpoint
 
     def save_checkpoint(self, accelerator: Accelerator, state: dict[str, Any], keep: int, keep_every: int = 0) -> Path:
         """Write a checkpoint beside its place, force it to the disk and then move it there; remove old ones.
@@ -157,10 +210,11 @@ class RunFolder:
             accelerator.save_state(partial)
         with self._all_or_none(accelerator, partial):
             if accelerator.is_main_process:
-                (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+                (partial / "state.json").write_text(json.dumps({**state, SEALED: True}), encoding="utf-8")
+                seal(partial)
                 shutil.rmtree(final, ignore_errors=True)
                 move_flushed(partial, final)
-                self._remove_old_checkpoints(keep, keep_every)
+                self._remove_old_checkpoints(state["step"], keep, keep_every)
         return final
 
     @contextmanager
@@ -183,13 +237,59 @@ class RunFolder:
             f"the checkpoint {partial.stem} cannot be written into {self.checkpoints}: {reasons[0]}. Make room there; {left}."
         )
 
-    def _remove_old_checkpoints(self, keep: int, keep_every: int) -> None:
-        for old in sorted(self.checkpoints.glob("step_*[0-9]"))[:-keep]:
-            step = int(old.name.removeprefix("step_"))
+    def _remove_old_checkpoints(self, newest: int, keep: int, keep_every: int) -> None:
+        # those of later steps are of an attempt whose newest checkpoint was damaged: they push no whole one out
+        reached = [(_step(found), found) for found in self.list_checkpoints() if _step(found) <= newest]
+        for step, old in reached[:-keep]:
             if keep_every == 0 or step % keep_every:
                 shutil.rmtree(old)
 
     def load_checkpoint(self, accelerator: Accelerator, checkpoint: Path) -> dict[str, Any]:
-        """Load a checkpoint into the accelerator's objects and return its state."""
-        accelerator.load_state(checkpoint)
-        return json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        """Load a checkpoint into the accelerator's objects and return its state.
+
+        Raises:
+            InputError: it does not fit the model, or was saved before damage was looked for, and is damaged.
+        """
+        if not is_sealed(checkpoint):
+            logger.info(
+                "%s was saved before checkpoints held digests: nothing tells whether it is as it was written", checkpoint
+            )
+        try:
+            accelerator.load_state(checkpoint)
+        # what is no weights makes torch and safetensors stumble in as many ways as there are such files
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError) as error:
+            raise _unloadable(checkpoint, error) from None
+        except (pickle.UnpicklingError, SafetensorError) as error:
+            raise _unloadable(checkpoint, error) from None
+        state = read_json(checkpoint / "state.json")
+        state.pop(SEALED, None)
+        return state
+
+
+def find_checkpoint_damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, in a line that names the file; None where it is as it was written.
+
+    Of one that was saved before there were digests no more is seen than that its state can be read.
+    """
+    try:
+        state = read_json(checkpoint / "state.json")
+    except InputError as error:
+        return str(error)
+    if SEALED in state or is_sealed(checkpoint):
+        damage = find_damage(checkpoint)
+        if damage is not None:
+            return damage
+    if state.get("step") != _step(checkpoint):
+        return f"state.json is damaged: it is of step {state.get('step')!r:.80}"
+    return None
+
+
+def _unloadable(checkpoint: Path, error: Exception) -> InputError:
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    return InputError(
+        f"{checkpoint} cannot be loaded: {said}. It is damaged or of another model; remove it to go on from the one before it."
+    )
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step_"))

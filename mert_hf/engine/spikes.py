@@ -1,6 +1,15 @@
 """A guard against updates that stand out: their loss or gradient lies far above those before them."""
 
 import math
+from dataclasses import dataclass
+
+from mert_hf.reading import to_dataclass
+
+
+@dataclass
+class _Saved:
+    count: int
+    statistics: dict[str, list[float]]
 
 
 class SpikeGuard:
@@ -40,8 +49,13 @@ class SpikeGuard:
         return {"count": self._count, "statistics": self._statistics}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on with running statistics."""
-        self._count, self._statistics = state["count"], state["statistics"]
+        """Go on with running statistics.
+
+        Raises:
+            InputError: they are none.
+        """
+        saved = to_dataclass(_Saved, state, "the state of the guard against spikes")
+        self._count, self._statistics = saved.count, saved.statistics
 
     def _learn(self, numbers: dict[str, float]) -> None:
         self._count += 1

@@ -7,8 +7,9 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -26,6 +27,7 @@ from mert_hf.engine.updates import Updater
 from mert_hf.engine.validation import Validation, Validator
 from mert_hf.errors import InputError, TrainingFailedError
 from mert_hf.objectives import Objective
+from mert_hf.reading import to_dataclass
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,21 @@ class Progress:
     skipped_steps: int = 0
     spike_steps: int = 0
     left_out_in_a_row: int = 0
+
+
+@dataclass
+class Surroundings:
+    """What a checkpoint's state holds beside the progress.
+
+    Attributes:
+        circumstances: what must be the same when the run goes on.
+        spike_guard: state of the guard against spikes.
+        sources: place of each process among its clips.
+    """
+
+    circumstances: dict[str, Any]
+    spike_guard: dict[str, Any]
+    sources: list[Any]
 
 
 class Interrupted(SystemExit):
@@ -190,12 +207,8 @@ class Trainer:
     def _save(self) -> None:
         """A checkpoint of everything the next update depends on."""
         sources = gather_object([self.source.state_dict()])
-        state = {
-            **vars(self.progress),
-            "circumstances": self._circumstances(),
-            "spike_guard": self.updater.guard.state_dict(),
-            "sources": sources,
-        }
+        surroundings = Surroundings(self._circumstances(), self.updater.guard.state_dict(), sources)
+        state = {**vars(self.progress), **vars(surroundings)}
         self.run.save_checkpoint(self.accelerator, state, self.settings.keep_checkpoints, self.settings.keep_every)
 
     def _circumstances(self) -> dict:
@@ -203,20 +216,23 @@ class Trainer:
         return {"num_processes": self.accelerator.num_processes, **self.source.circumstances(self.workers)}
 
     def _go_on(self) -> None:
-        """Load the newest checkpoint.
+        """Load the newest checkpoint that is whole.
 
         Raises:
-            InputError: the corpus, its labels or the number of processes are others now.
+            InputError: no checkpoint is whole, or the corpus, its labels or the number of processes are others now.
         """
-        checkpoint = self.run.newest_checkpoint()
+        checkpoint = self.run.choose_checkpoint(self.accelerator)
         if checkpoint is None:
             logger.warning("%s holds no checkpoint yet; starting from the first update", self.run.folder)
             return
         state = self.run.load_checkpoint(self.accelerator, checkpoint)
-        now, before = self._circumstances(), state.pop("circumstances")
-        if before["num_processes"] != now["num_processes"]:
+        where = str(checkpoint / "state.json")
+        rest = {field.name: state.pop(field.name, None) for field in fields(Surroundings)}
+        surroundings, progress = to_dataclass(Surroundings, rest, where), to_dataclass(Progress, state, where)
+        now, before = self._circumstances(), surroundings.circumstances
+        if before.get("num_processes") != now["num_processes"] or len(surroundings.sources) != now["num_processes"]:
             raise InputError(
-                f"the run in {self.run.folder} was started with {before['num_processes']} processes, now there are"
+                f"the run in {self.run.folder} was started with {before.get('num_processes')} processes, now there are"
                 f" {now['num_processes']}; start as many, or a new run in another --output_dir."
             )
         changed = [
@@ -229,9 +245,9 @@ class Trainer:
                 f"the {' and the '.join(changed)} of {self.source.title} are not those the run in {self.run.folder} was started"
                 " with; restore them, or start a new run in another --output_dir."
             )
-        self.updater.guard.load_state_dict(state.pop("spike_guard"))
-        self.source.load_state_dict(state.pop("sources")[self.accelerator.process_index])
-        self.progress = Progress(**state)
+        self.updater.guard.load_state_dict(surroundings.spike_guard)
+        self.source.load_state_dict(surroundings.sources[self.accelerator.process_index])
+        self.progress = progress
         logger.info("Resuming from %s", checkpoint)
 
     def _batches(self):
