@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mert_hf.errors import InputError
+from mert_hf.files import write_atomically
 
 T = TypeVar("T")
 
@@ -112,7 +113,7 @@ def read_settings(
 
 def write_settings(settings: Any, file: str | os.PathLike) -> None:
     """Write resolved settings as YAML, readable as a recipe again."""
-    OmegaConf.save(OmegaConf.structured(settings), file)
+    write_atomically(file, OmegaConf.to_yaml(OmegaConf.structured(settings)))
 
 
 def flatten(settings: Any) -> dict[str, Any]:
