@@ -278,7 +278,7 @@ def measure(trainer: Trainer, data: LabelledCorpus, settings: FinetuneSettings, 
 
 
 def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, run: FinetuneFolder, results: dict[str, Any]) -> None:
-    """The model in `model/` (adapters merged, and by themselves in `adapter/`), its card and `results.json`, the last of all."""
+    """The model in `model/` (adapters merged, and by themselves in `adapter/`), its card and, last of all, `results.json`."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if results["method"] == "lora":
         with fill_folder(run.adapter) as folder:

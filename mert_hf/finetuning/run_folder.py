@@ -51,8 +51,8 @@ class FinetuneFolder(RunFolder):
         changed = [name for name in sorted(before.keys() | facts.keys()) if before.get(name) != facts.get(name)]
         if changed:
             raise InputError(
-                f"the run in {self.folder} was started with other {' and '.join(changed)}; give the same ones to continue it, or"
-                " choose another --output_dir."
+                f"the run in {self.folder} was started with other {' and '.join(changed)}; give the same ones to continue it,"
+                " or choose another --output_dir."
             )
 
     def checkpoint(self, step: int) -> Path:
