@@ -77,6 +77,14 @@ def fill_folder(place: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def is_there(path: str | os.PathLike) -> bool:
+    """Whether a file or folder lies there; nothing does at a name that none can have (too long, with a NUL)."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def digest_file(path: str | os.PathLike) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with Path(path).open("rb") as file:
