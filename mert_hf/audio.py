@@ -11,35 +11,14 @@ from mert_hf.audio_reading_mert import (
 )
 from mert_hf.errors import AudioError
 
-# By these names files are known as audio in a folder; each is read, whatever it truly holds.
+# What is audio by its name, whether or not it can be read here: a file of a format that cannot is listed as skipped with the
+# reader's reason, never passed over in silence.
 AUDIO_EXTENSIONS = frozenset(
-    [
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".mp2",
-        ".aiff",
-        ".aif",
-        ".aifc",
-        ".au",
-        ".caf",
-        ".w64",
-        ".rf64",
-        ".m4a",
-        ".m4b",
-        ".mp4",
-        ".aac",
-        ".wma",
-        ".webm",
-        ".mka",
-        ".ac3",
-        ".eac3",
-        ".wv",
-        ".tta",
-    ]
+    """
+    .wav .wave .rf64 .w64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mp1 .mpa .mpga .aiff .aif .aifc .au .snd .caf .voc .sph .nist
+    .m4a .m4b .m4r .m4p .mp4 .aac .adts .alac .wma .asf .webm .weba .mka .ac3 .ec3 .eac3 .dts .dtshd .thd .mlp .amr .awb .3ga
+    .ra .rm .aa .aax .ape .mac .wv .tta .tak .ofr .shn .la .mpc .mp+ .mpp .dsf .dff .oma .aa3 .at3 .at9 .vqf .gsm
+    """.split()  # noqa: SIM905 (a list would take a line for each)
 )
 
 __all__ = [

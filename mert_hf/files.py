@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -89,6 +90,21 @@ def move_flushed(folder: str | os.PathLike, place: str | os.PathLike) -> None:
         _flush(Path(parent))
     folder.rename(place)
     _flush(place.parent)
+
+
+@contextmanager
+def fill_folder(place: str | os.PathLike) -> Iterator[Path]:
+    """A folder to be filled beside its place, and then moved there, instead of what lies there: wholly or not at all."""
+    place = Path(place)
+    partial = place.with_name(f"{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        shutil.rmtree(place, ignore_errors=True)
+        move_flushed(partial, place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def digest_json(content: Any) -> str:

@@ -68,10 +68,10 @@ def parse_json(text: str, where: str, kind: type = dict) -> Any:
         kind: what it must hold.
 
     Raises:
-        InputError: it is no JSON, or holds something else.
+        InputError: it is no JSON, gives a key twice, or holds something else.
     """
     try:
-        content = json.loads(text, parse_constant=_refuse_constant)
+        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:  # ValueError also of a number of too many digits
         raise InputError(f"{where} is damaged: it is no JSON ({_one_line(error)}).") from None
     if not isinstance(content, kind):
@@ -270,6 +270,14 @@ def _count_values(content: Any, counted: dict[int, int]) -> int:
 
 def _refuse_constant(name: str):
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)[:80]!r} is given twice")
+    return content
 
 
 def _one_line(error: BaseException) -> str:

@@ -14,7 +14,9 @@ import yaml
 
 LAUNCH = Path(__file__).parents[1] / "training" / "launch"
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["small_runs", "mert_hf.engine.trainer", "mert_hf.teachers", "sklearn.cluster"])
+CONTEXT.set_forkserver_preload(
+    ["small_runs", "mert_hf.engine.trainer", "mert_hf.teachers", "sklearn.cluster", "mert_hf.finetuning.run"]
+)
 
 # sizes that MERT and data2vec share
 ENCODER = dict(
@@ -218,3 +220,25 @@ def pretrain_on_own_copies(copies: list[Path], folder: Path, told: Path) -> None
         said = str(error)
     (told / f"{rank}.json").write_text(json.dumps([said, sorted(set(written))]))
     PartialState().destroy_process_group()
+
+
+def finetune_small(base: Path, music: Path, folder: Path, **training) -> None:
+    """Fine-tune all weights on a folder of labelled music, from the newest whole checkpoint on."""
+    from mert_hf.errors import InputError
+    from mert_hf.finetuning.run import finetune
+    from mert_hf.finetuning.run_folder import FinetuneFolder
+    from mert_hf.finetuning.settings import FinetuneSettings, FinetuneTrainingSettings, LabelledDataSettings, ModelSettings
+
+    defaults = {"epochs": 5.0, "batch_size": 3, "learning_rate": 1e-3, "resume": True, "use_cpu": True}
+    settings = FinetuneSettings(
+        output_dir=str(folder),
+        model=ModelSettings(base=str(base)),
+        data=LabelledDataSettings(folder=str(music), clip_s=0.5, validation_share=0.25, test_share=0.25),
+        training=FinetuneTrainingSettings(**{**defaults, **training}),
+    )
+    try:
+        with FinetuneFolder(folder).hold() as run:
+            finetune(settings, run)
+    except InputError as error:
+        (folder / "said").write_text(str(error), encoding="utf-8")
+        raise SystemExit(1) from None

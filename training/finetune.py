@@ -10,21 +10,11 @@ the confusion matrix end up in output_dir.
 import logging
 from pathlib import Path
 
-from transformers import set_seed
-
 from mert_hf.command_line import run_tool
 from mert_hf.engine.plots import plot_confusion_matrix
 from mert_hf.engine.settings import parse_command_line
-from mert_hf.finetuning.run import (
-    adapt,
-    build_model,
-    build_trainer,
-    claim_folder,
-    measure,
-    open_labelled_corpus,
-    read_sampling_rate,
-    save_model,
-)
+from mert_hf.finetuning.run import finetune
+from mert_hf.finetuning.run_folder import FinetuneFolder
 from mert_hf.finetuning.settings import FinetuneSettings
 
 RECIPES = Path(__file__).parent / "recipes" / "finetune"
@@ -35,21 +25,17 @@ def main() -> None:
     settings = parse_command_line(FinetuneSettings, RECIPES, __doc__)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mert_hf").setLevel(logging.INFO)
-    rate = read_sampling_rate(settings.model.base)
-    folder = claim_folder(settings)
-    data = open_labelled_corpus(settings, folder, rate)
-    model, extractor = build_model(settings, data.labels.names)
-    set_seed(settings.training.seed)
-    trainer = build_trainer(adapt(model, settings), extractor, data, settings, folder)
-    begun = any((folder / "checkpoints").glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=begun)
-    predicted, targets, results = measure(trainer, data, settings, rate)
-    save_model(trainer, extractor, folder, results)
-    files = [folder / "model", folder / "results.json"]
-    if settings.model.problem_type == "single_label_classification":
-        picture = folder / "confusion_matrix.png"
-        plot_confusion_matrix(targets, predicted.argmax(1), data.labels.names, picture, f"{folder.name}, test tracks")
-        files.append(picture)
+    with FinetuneFolder(settings.output_dir).hold() as run:
+        done = finetune(settings, run)
+        if done is None:
+            return
+        data, predicted, results = done
+        files = [run.model, run.results]
+        if settings.model.problem_type == "single_label_classification":
+            targets = data.labels.targets[data.splits["test"]]
+            title = f"{run.folder.name}, test tracks"
+            plot_confusion_matrix(targets, predicted.argmax(1), data.labels.names, run.picture, title)
+            files.append(run.picture)
     print(f"\nTest on {results['tracks']['test']} tracks ({results['split']}):")
     for name, value in results["test"].items():
         print(f"  {name} {value:.3f} (without hearing {results['test_without_hearing'][name]:.3f})")

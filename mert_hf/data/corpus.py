@@ -154,7 +154,8 @@ def open_folder(
     """Find and check all audio files below a folder.
 
     Args:
-        folder: searched with all folders below it; hidden files and files that are no audio by their name are passed over.
+        folder: searched with all folders below it; hidden files and files that are no audio by their name
+            ([`mert_hf.audio.AUDIO_EXTENSIONS`]) are passed over, audio of formats that cannot be read is skipped and listed.
         min_duration_s: shorter tracks are skipped (the official training drops those under 3 s).
         check: "full" decodes every track once, and finds damage anywhere in it, NaN samples and silence; "header" reads only
             the header, for corpora too large to decode twice.
@@ -173,7 +174,7 @@ def open_folder(
     names, closed = _find_audio_files(folder)
     if not names and not closed:
         raise InputError(
-            f"data.folder: {folder} holds no audio file ({', '.join(sorted(AUDIO_EXTENSIONS))}), nor do the folders below it."
+            f"data.folder: {folder} holds no audio file (.wav, .flac, .mp3 or another ending of audio), nor do those below it."
         )
     known = read_index(known_from, min_duration_s, check) | read_index(index, min_duration_s, check)
 

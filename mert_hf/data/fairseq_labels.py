@@ -11,6 +11,7 @@ with 0.
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from mert_hf.data.label_files import TOLERANCE_S, LabelFolder, LabelHeader
 from mert_hf.data.label_store import LabelWriter
 from mert_hf.data.tracks import Track
 from mert_hf.errors import InputError
+from mert_hf.reading import read_lines
 
 
 def import_labels(
@@ -88,12 +90,15 @@ def import_labels(
 
 
 def _read_manifest(manifest: Path, sampling_rate: int) -> tuple[str, list[Track]]:
-    root, *lines = _read_lines(manifest)
-    tracks = []
+    root, *lines = read_lines(manifest) or [""]
+    tracks, found = [], {}
     for number, line in enumerate(lines, start=2):
         name, tab, samples = line.rpartition("\t")
-        if not tab or not samples.isdigit():
+        # fairseq's numbers are int64: more digits than these are none
+        if not tab or not samples.isdecimal() or len(samples) > 18:
             raise InputError(f"{manifest}, line {number}: expected path<TAB>samples, found {line[:80]!r}.")
+        if found.setdefault(name, number) != number:
+            raise InputError(f"{manifest}, line {number}: {name[:200]} stands in line {found[name]} too; name a track once.")
         tracks.append(Track(name, sampling_rate, int(samples)))
     if not tracks:
         raise InputError(f"{manifest} names no tracks.")
@@ -101,7 +106,10 @@ def _read_manifest(manifest: Path, sampling_rate: int) -> tuple[str, list[Track]
 
 
 def _read_dictionary(file: Path, codebook_size: int) -> dict[str, int]:
-    symbols = [line.split()[0] for line in _read_lines(file) if line.strip()]
+    symbols = [line.split()[0] for line in read_lines(file) if line.strip()]
+    twice = next((symbol for symbol, count in Counter(symbols).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"{file} has the symbol {twice[:80]!r} twice; which code it stands for cannot be told.")
     if len(symbols) != codebook_size:
         raise InputError(f"{file} has {len(symbols)} symbols, the codebooks have {codebook_size} codes; make them equal.")
     return {symbol: code for code, symbol in enumerate(symbols)}
@@ -118,7 +126,7 @@ def _read_labels(file: Path, count: int, codes: dict[str, int] | None) -> list[n
             raise InputError(f"{file} holds {matrix.dtype} of shape {matrix.shape}; expected integers (tracks, frames).")
         rows = [np.asarray(row[row != -1], dtype=np.int64) for row in matrix]
     else:
-        rows = [_parse(line, f"{file}, line {number}", codes) for number, line in enumerate(_read_lines(file), start=1)]
+        rows = [_parse(line, f"{file}, line {number}", codes) for number, line in enumerate(read_lines(file), start=1)]
     if len(rows) != count:
         raise InputError(f"{file} holds the labels of {len(rows)} tracks, the manifest names {count}.")
     return rows
@@ -134,10 +142,3 @@ def _parse(line: str, place: str, codes: dict[str, int] | None) -> np.ndarray:
             f"{place}: {missing.args[0]!r} is not in the dictionary (the official code would make it unk)."
         ) from None
     return np.asarray(labels, dtype=np.int64)
-
-
-def _read_lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read: {error}") from None

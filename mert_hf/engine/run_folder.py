@@ -63,7 +63,14 @@ class RunFolder:
 
     Args:
         folder: made where it does not exist.
+
+    Attributes:
+        free_to_change: settings that may differ between a run and its continuation.
+        prefix: of the names of checkpoints, before the step.
     """
+
+    free_to_change = FREE_TO_CHANGE
+    prefix = "step_"
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder).expanduser()
@@ -130,7 +137,7 @@ class RunFolder:
         changed = [
             f"{key} ({before.get(key)!r} -> {now.get(key)!r})"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and key not in FREE_TO_CHANGE
+            if before.get(key) != now.get(key) and key not in self.free_to_change
         ]
         if changed:
             raise InputError(
@@ -144,7 +151,7 @@ class RunFolder:
 
     def list_checkpoints(self) -> list[Path]:
         """The checkpoints by their steps; unfinished ones do not count, nor what somebody has put beside them."""
-        found = (re.fullmatch(r"step_([0-9]+)", file.name) for file in self.checkpoints.glob("step_*"))
+        found = (re.fullmatch(rf"{self.prefix}([0-9]+)", file.name) for file in self.checkpoints.glob(f"{self.prefix}*"))
         places = {int(name[1]): self.checkpoint(int(name[1])) for name in found if name}
         return [place for _, place in sorted(places.items()) if place.is_dir()]
 
@@ -160,7 +167,7 @@ class RunFolder:
         """
         damaged = []
         for checkpoint in reversed(self.list_checkpoints()):
-            damage = find_checkpoint_damage(checkpoint)
+            damage = self.find_damage(checkpoint)
             if damage is None:
                 if damaged:
                     logger.warning("Going on from %s instead, the newest checkpoint that is whole", checkpoint)
@@ -173,6 +180,10 @@ class RunFolder:
                 " another --output_dir."
             )
         return None
+
+    def find_damage(self, checkpoint: Path) -> str | None:
+        """What is wrong with a checkpoint, in a line; None where it can be gone on from."""
+        return find_checkpoint_damage(checkpoint)
 
     def choose_checkpoint(self, accelerator: Accelerator) -> Path | None:
         """As [`RunFolder.newest_whole_checkpoint`], which one process looks for; all must call it and get the same.

@@ -1,5 +1,6 @@
 """A fine-tuning run from its settings to its results: corpus, model, Trainer, evaluation, and what is published."""
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -9,20 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
-from transformers import AutoConfig, AutoFeatureExtractor, EvalPrediction, Trainer, TrainingArguments
+from accelerate import PartialState
+from transformers import AutoConfig, AutoFeatureExtractor, EvalPrediction, Trainer, TrainingArguments, set_seed
 
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.data.corpus import Corpus, load_audio_dataset, open_dataset, open_folder
-from mert_hf.engine.settings import flatten, write_settings
 from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
-from mert_hf.files import to_json, write_atomically
+from mert_hf.files import fill_folder, to_json, write_atomically
 from mert_hf.finetuning.clips import Collator, EvaluationClips, TrainingClips
 from mert_hf.finetuning.labels import Labels, make_labels, read_folder_rows
+from mert_hf.finetuning.run_folder import FinetuneFolder
 from mert_hf.finetuning.scores import MONITOR, chance_scores, probabilities, score_tracks
 from mert_hf.finetuning.settings import FinetuneSettings
 from mert_hf.finetuning.splits import group_tracks, read_split, split_tracks
+from mert_hf.finetuning.tables import cell_text
+from mert_hf.finetuning.trainer import FinetuneTrainer
 from mert_hf.licences import note_licence
 from mert_hf.loading import loading
 from mert_hf.modeling_mert import MERTForSequenceClassification
@@ -31,8 +34,6 @@ from mert_hf.seeding import seed_torch
 
 logger = logging.getLogger(__name__)
 
-# Where a run may differ from its continuation.
-FREE_TO_CHANGE = ("output_dir", "training.resume", "training.workers", "training.use_cpu")
 HEADS = ["layer_sum", "projector", "classifier"]
 
 
@@ -45,56 +46,81 @@ class LabelledCorpus:
     splits: dict[str, list[int]]
     split_by: str
 
+    def facts(self) -> dict[str, str]:
+        """What changes when the tracks, their labels or their splits do."""
+        labels = [self.labels.names, self.labels.targets.tolist()]
+        return {
+            "tracks": self.corpus.fingerprint(),
+            "labels": hashlib.sha256(json.dumps(labels).encode()).hexdigest(),
+            "splits": hashlib.sha256(json.dumps(self.splits).encode()).hexdigest(),
+        }
 
-def claim_folder(settings: FinetuneSettings) -> Path:
-    """Begin or continue a run in `output_dir`, and write its recipe there.
+
+def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[LabelledCorpus, np.ndarray, dict[str, Any]] | None:
+    """Fine-tune in a folder, measure, and write down what came of it. All processes call it.
+
+    A run that was stopped, or killed at any moment, and resumed ends with the same weights, bit for bit (CPU, float32), as one
+    that never was.
+
+    Args:
+        settings: of the run.
+        run: folder, held by this process.
+
+    Returns:
+        The tracks, predictions (tracks, classes) of the test tracks, and what `results.json` holds, in the process that wrote
+        it; None in the others.
 
     Raises:
-        InputError: another run lies there, or the one to be continued had other settings.
+        InputError: settings, a base, audio or labels that cannot be used; another run in the folder, one of other settings or
+            data, or one without a whole checkpoint.
     """
-    folder = Path(settings.output_dir).expanduser()
-    recipe, begun = folder / "recipe.yaml", any((folder / "checkpoints").glob("checkpoint-*"))
-    if begun and not settings.training.resume:
-        raise InputError(f"{folder} already holds a run; continue it with --training.resume, or choose another --output_dir.")
-    if begun:
-        before, now = flatten(OmegaConf.to_container(OmegaConf.load(recipe))), flatten(settings)
-        changed = [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]
-        if changed:
-            raise InputError(
-                f"the run in {folder} was started with other settings of {', '.join(changed)}; give the same ones."
-            )
-        return folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_settings(settings, recipe)
-    except OSError as error:
-        raise InputError(f"output_dir {folder} cannot be written: {error.strerror}.") from None
-    return folder
+    rate = read_sampling_rate(settings.model.base)
+    state = PartialState(cpu=settings.training.use_cpu)
+    # one process checks the corpus, the others read what it wrote
+    with state.main_process_first():
+        if state.is_main_process:
+            run.claim(settings, settings.training.resume)
+        data = open_labelled_corpus(settings, run, rate)
+        if state.is_main_process:
+            run.require_data({**data.facts(), "number of processes": state.num_processes})
+    model, extractor = build_model(settings, data.labels.names)
+    set_seed(settings.training.seed)
+    trainer = build_trainer(adapt(model, settings), extractor, data, settings, run)
+    trainer.resume()
+    predicted, results = measure(trainer, data, settings, rate)
+    if not state.is_main_process:
+        return None
+    save_model(trainer, extractor, run, results)
+    return data, predicted, results
 
 
-def open_labelled_corpus(settings: FinetuneSettings, folder: Path, sampling_rate: int) -> LabelledCorpus:
+def open_labelled_corpus(settings: FinetuneSettings, run: FinetuneFolder, sampling_rate: int) -> LabelledCorpus:
     """Tracks with labels and their splits; what cannot be used is listed in `skipped.jsonl`.
 
     Raises:
         InputError: unusable tracks, labels or splits.
     """
-    data, index, report = settings.data, folder / "tracks.json", folder / "skipped.jsonl"
+    data, index, report = settings.data, run.tracks, run.skipped
     if data.dataset is not None:
         dataset = load_audio_dataset(data.dataset, data.dataset_split)
         corpus = open_dataset(dataset, data.dataset_column, data.min_track_s, index=index)
+        corpus.write_skipped(report)
+        corpus.require_usable(data.max_skipped, report)
         rows = _dataset_rows(dataset, data.dataset_column, corpus)
     else:
-        audio = Path(data.folder).expanduser() if data.folder is not None else _render(settings, folder, sampling_rate)
+        audio = Path(data.folder).expanduser() if data.folder is not None else _render(settings, run.folder, sampling_rate)
         corpus = open_folder(audio, data.min_track_s, index=index)
-        rows = read_folder_rows(audio, corpus, data.label_columns[0])
-    corpus.write_skipped(report)
-    corpus.require_usable(data.max_skipped, report)
+        corpus.write_skipped(report)
+        corpus.require_usable(data.max_skipped, report)
+        rows = read_folder_rows(audio, corpus, data.label_columns[0], data.split_column)
     labels = make_labels(rows, settings.model.problem_type, data.label_columns, data.label_separator)
     groups = group_tracks(rows, [corpus.source(track) for track in range(len(corpus.tracks))], data.group_column)
+    classes = labels.targets if settings.model.problem_type == "single_label_classification" else None
     if data.split_column in rows[0]:
-        splits, split_by = read_split(rows, data.split_column, groups), f"given by the column {data.split_column!r}"
+        splits = read_split(rows, data.split_column, groups, classes, data.validation_share, settings.training.seed)
+        given = any(cell_text(row[data.split_column], data.split_column) == "validation" for row in rows)
+        split_by = "given with the tracks" + ("" if given else ", validation drawn from train")
     else:
-        classes = labels.targets if settings.model.problem_type == "single_label_classification" else None
         splits = split_tracks(groups, classes, data.validation_share, data.test_share, settings.training.seed)
         what = f"groups of the column {data.group_column!r}" if data.group_column in rows[0] else "tracks"
         split_by = f"drawn by {what}; equal files stay together"
@@ -165,7 +191,9 @@ def adapt(model: MERTForSequenceClassification, settings: FinetuneSettings):
     return get_peft_model(model, lora)
 
 
-def build_trainer(model, extractor: MERTFeatureExtractor, data: LabelledCorpus, settings: FinetuneSettings, folder: Path):
+def build_trainer(
+    model, extractor: MERTFeatureExtractor, data: LabelledCorpus, settings: FinetuneSettings, run: FinetuneFolder
+):
     """Transformers' Trainer, which keeps the best epoch by the validation tracks."""
     training, problem_type = settings.training, settings.model.problem_type
     clip_samples, rate = round(settings.data.clip_s * extractor.sampling_rate), extractor.sampling_rate
@@ -178,7 +206,7 @@ def build_trainer(model, extractor: MERTFeatureExtractor, data: LabelledCorpus, 
 
     updates = int(np.ceil(len(train) / training.batch_size / training.gradient_accumulation_steps) * training.epochs)
     arguments = TrainingArguments(
-        str(folder / "checkpoints"),
+        str(run.checkpoints),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.batch_size,
         per_device_eval_batch_size=training.batch_size,
@@ -194,7 +222,6 @@ def build_trainer(model, extractor: MERTFeatureExtractor, data: LabelledCorpus, 
         use_cpu=training.use_cpu,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model=MONITOR[problem_type],
         greater_is_better=True,
@@ -203,9 +230,10 @@ def build_trainer(model, extractor: MERTFeatureExtractor, data: LabelledCorpus, 
         remove_unused_columns=False,
         label_names=["labels"],
     )
-    return Trainer(
-        model,
-        arguments,
+    return FinetuneTrainer(
+        run,
+        model=model,
+        args=arguments,
         train_dataset=train,
         eval_dataset=validation,
         data_collator=Collator(extractor),
@@ -219,7 +247,7 @@ def evaluation_clips(data: LabelledCorpus, split: str, clip_samples: int, sampli
 
 
 def measure(trainer: Trainer, data: LabelledCorpus, settings: FinetuneSettings, sampling_rate: int):
-    """Predictions (tracks, classes) of the test tracks, their targets, and results that go with them."""
+    """Predictions (tracks, classes) of the test tracks, and results that go with them."""
     problem_type = settings.model.problem_type
     clips = evaluation_clips(data, "test", round(settings.data.clip_s * sampling_rate), sampling_rate)
     validation = trainer.evaluate()
@@ -247,19 +275,21 @@ def measure(trainer: Trainer, data: LabelledCorpus, settings: FinetuneSettings, 
         "seed": settings.training.seed,
         "versions": {name: version(name) for name in ("mert_hf", "torch", "transformers")},
     }
-    return predicted, targets, results
+    return predicted, results
 
 
-def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, folder: Path, results: dict[str, Any]) -> None:
-    """The model in `model/` (adapters merged, and by themselves in `adapter/`), its card and `results.json`."""
+def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, run: FinetuneFolder, results: dict[str, Any]) -> None:
+    """The model in `model/` (adapters merged, and by themselves in `adapter/`), its card and, last of all, `results.json`."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if results["method"] == "lora":
-        model.save_pretrained(folder / "adapter")
+        with fill_folder(run.adapter) as folder:
+            model.save_pretrained(folder)
         model = model.merge_and_unload()
-    model.save_pretrained(folder / "model")
-    extractor.save_pretrained(folder / "model")
-    write_atomically(folder / "model" / "README.md", _card(results, folder / "model", extractor.sampling_rate))
-    write_atomically(folder / "results.json", to_json(results, indent=2) + "\n")
+    with fill_folder(run.model) as folder:
+        model.save_pretrained(folder)
+        extractor.save_pretrained(folder)
+        (folder / "README.md").write_text(_card(results, run.model, extractor.sampling_rate), encoding="utf-8")
+    write_atomically(run.results, to_json(results, indent=2) + "\n")
 
 
 def _card(results: dict[str, Any], model: Path, sampling_rate: int) -> str:
@@ -323,5 +353,10 @@ def _dataset_rows(dataset, audio_column: str, corpus: Corpus) -> list[dict[str, 
     rows = []
     for track in corpus.tracks:
         row = dict(table[int(track.name.removeprefix("row "))]) if table.column_names else {}
-        rows.append({name: named[name].int2str(value) if name in named else value for name, value in row.items()})
+        rows.append({name: _class_name(named[name], value) if name in named else value for name, value in row.items()})
     return rows
+
+
+def _class_name(feature, number: int | None) -> str | None:
+    """None where a row has no class: nothing, or -1 as in test splits without labels."""
+    return feature.names[number] if number is not None and 0 <= number < len(feature.names) else None

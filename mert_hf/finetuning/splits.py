@@ -9,6 +9,7 @@ import numpy as np
 
 from mert_hf.audio import AudioSource
 from mert_hf.errors import InputError
+from mert_hf.finetuning.tables import cell_text
 from mert_hf.seeding import generator
 
 SPLITS = ("train", "validation", "test")
@@ -16,7 +17,8 @@ SPLITS = ("train", "validation", "test")
 
 def group_tracks(rows: Sequence[Mapping[str, Any]], sources: Sequence[AudioSource], group_column: str) -> list[str]:
     """The group of each track: its cell in `group_column` where there is one, else itself; equal files share a group."""
-    groups = [str(row.get(group_column) or f"track {number}") for number, row in enumerate(rows)]
+    cells = [cell_text(row.get(group_column), f"column {group_column!r}") for row in rows]
+    groups = [cell or f"track {number}" for number, cell in enumerate(cells)]
     first: dict[str, str] = {}
     for number, source in enumerate(sources):
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
@@ -45,16 +47,60 @@ def split_tracks(
     Raises:
         InputError: fewer than three groups.
     """
-    unique = sorted(set(groups))
-    if len(unique) < 3:
-        raise InputError(f"{len(unique)} groups of tracks cannot be split into train, validation and test; three are needed.")
-    members: dict[str, list[int]] = {group: [] for group in unique}
+    if len(set(groups)) < 3:
+        count = len(set(groups))
+        raise InputError(f"{count} groups of tracks cannot be split into train, validation and test; three are needed.")
+    return _require_all(_draw_splits(groups, classes, validation_share, test_share, seed))
+
+
+def read_split(
+    rows: Sequence[Mapping[str, Any]],
+    column: str,
+    groups: Sequence[str],
+    classes: np.ndarray | None = None,
+    validation_share: float = 0.0,
+    seed: int = 0,
+) -> dict[str, list[int]]:
+    """The splits that the table or the folders give; where they give no validation, it is drawn from train.
+
+    Args:
+        rows: of the tracks.
+        column: of the split.
+        groups, classes, seed: as in [`split_tracks`].
+        validation_share: of the groups of train.
+
+    Raises:
+        InputError: another name than train, validation and test, a split without a track, or a group in two splits.
+    """
+    splits: dict[str, list[int]] = {split: [] for split in SPLITS}
+    found: dict[str, str] = {}
+    for track, (row, group) in enumerate(zip(rows, groups, strict=True)):
+        split = cell_text(row[column], f"column {column!r}")
+        if split not in splits:
+            raise InputError(f"column {column!r} holds {split[:80]!r}; accepted: {', '.join(SPLITS)}.")
+        if found.setdefault(group, split) != split:
+            raise InputError(
+                f"{group[:200]!r} (equal files, or one group) is in {found[group]} and in {split}: the test would leak."
+            )
+        splits[split].append(track)
+    if splits["train"] and not splits["validation"]:
+        given = splits["train"]
+        part = None if classes is None else classes[given]
+        drawn = _draw_splits([groups[track] for track in given], part, validation_share, 0.0, seed)
+        splits |= {split: [given[place] for place in drawn[split]] for split in ("train", "validation")}
+    return _require_all(splits)
+
+
+def _draw_splits(
+    groups: Sequence[str], classes: np.ndarray | None, validation_share: float, test_share: float, seed: int
+) -> dict[str, list[int]]:
+    members: dict[str, list[int]] = {group: [] for group in sorted(set(groups))}
     for track, group in enumerate(groups):
         members[group].append(track)
     # groups of one kind (the commonest class of their tracks) are dealt out together
     kinds: dict[int, list[str]] = {}
-    for group in unique:
-        kind = 0 if classes is None else int(np.bincount(classes[members[group]]).argmax())
+    for group, tracks in members.items():
+        kind = 0 if classes is None else int(np.bincount(classes[tracks]).argmax())
         kinds.setdefault(kind, []).append(group)
     dealt: dict[str, list[str]] = {split: [] for split in SPLITS}
     owed_test = owed_validation = 0.0
@@ -70,25 +116,7 @@ def split_tracks(
         dealt["test"] += shuffled[:test]
         dealt["validation"] += shuffled[test : test + validation]
         dealt["train"] += shuffled[test + validation :]
-    return _require_all({split: sorted(t for g in dealt[split] for t in members[g]) for split in SPLITS})
-
-
-def read_split(rows: Sequence[Mapping[str, Any]], column: str, groups: Sequence[str]) -> dict[str, list[int]]:
-    """The splits that the table gives.
-
-    Raises:
-        InputError: another name than train, validation and test, a split without a track, or a group in two splits.
-    """
-    splits: dict[str, list[int]] = {split: [] for split in SPLITS}
-    found: dict[str, str] = {}
-    for track, (row, group) in enumerate(zip(rows, groups, strict=True)):
-        split = str(row[column]).strip()
-        if split not in splits:
-            raise InputError(f"column {column!r} holds {split!r}; accepted: {', '.join(SPLITS)}.")
-        if found.setdefault(group, split) != split:
-            raise InputError(f"{group!r} (equal files, or one group) is in {found[group]} and in {split}: the test would leak.")
-        splits[split].append(track)
-    return _require_all(splits)
+    return {split: sorted(track for group in dealt[split] for track in members[group]) for split in SPLITS}
 
 
 def _require_all(splits: dict[str, list[int]]) -> dict[str, list[int]]:

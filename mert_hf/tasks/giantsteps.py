@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mert_hf.errors import InputError
+from mert_hf.reading import read_text
 from mert_hf.tasks.base import KEYS, Task, Windows
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import MARBLE
@@ -43,7 +44,7 @@ def _key(text: str, where: object) -> str:
     tonic, _, mode = text.strip().partition(" ")
     key = f"{FLATS.get(tonic, tonic)} {mode.strip()}"
     if key not in KEYS:
-        raise InputError(f"{where}: {text.strip()!r} is none of the 24 keys, such as 'C major' or 'Bb minor'.")
+        raise InputError(f"{where}: {text.strip()[:80]!r} is none of the 24 keys, such as 'C major' or 'Bb minor'.")
     return key
 
 
@@ -68,7 +69,7 @@ def _read(folder: Path) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
         splits[split].append(example)
     for path in sorted((folder / TEST_FOLDER / "annotations" / "key").glob("*.key")):
         audio = folder / TEST_FOLDER / "audio" / f"{path.stem}.mp3"
-        splits["test"].append(Example(path.stem, audio, _key(path.read_text(encoding="utf-8"), path)))
+        splits["test"].append(Example(path.stem, audio, _key(read_text(path), path)))
     return splits, ()
 
 

@@ -76,11 +76,12 @@ class GtzanRhythm:
         notes, revisions, notes_print = self.annotations.open(_below(folder, "annotations"))
         cells: dict[str, Cell] = {}
         for table in audio.values():
-            names = enumerate(table[self.audio.label])
-            cells.update({_clip(name): Cell(table, row, self.audio.audio) for row, name in names})
+            for row, name in enumerate(table[self.audio.label]):
+                if cells.setdefault(_clip(name), cell := Cell(table, row, self.audio.audio)) is not cell:
+                    raise InputError(f"{self.audio.repo_id} holds the clip {_clip(name)} twice.")
         splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
         clip_column, split_column = self.annotations.others
-        missing, others = [], set()
+        missing, others, seen = [], set(), set()
         for table in notes.values():
             columns = (table[clip_column], table[split_column], table[self.annotations.label])
             for path, split, beats in zip(*columns, strict=True):
@@ -90,6 +91,9 @@ class GtzanRhythm:
                 clip = _clip(path)
                 if clip == DAMAGED:
                     continue
+                if clip in seen:
+                    raise InputError(f"{self.annotations.repo_id} holds the beats of {clip} twice.")
+                seen.add(clip)
                 if beats is None:
                     raise InputError(f"{self.annotations.repo_id} has nothing in column {self.annotations.label!r} for {clip}.")
                 if clip in cells:

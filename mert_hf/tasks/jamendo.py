@@ -7,9 +7,11 @@ smaller download, whose names end in `.low.mp3`, are found too.
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from mert_hf.data.names import FilesBelow
 from mert_hf.errors import InputError
+from mert_hf.reading import read_lines
 from mert_hf.tasks.base import Task, Windows
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS, MARBLE
@@ -18,26 +20,34 @@ from mert_hf.tasks.sources import LocalFolder
 SPLIT_FOLDER = "data/splits/split-0"
 
 
-def _audio(folder: Path, path: str) -> Path:
-    full = folder / "audio" / path
-    small = full.with_suffix(".low.mp3")
-    return small if small.is_file() and not full.is_file() else full
+def _audio(audio: FilesBelow, path: str) -> Path:
+    full = audio.path(path)
+    if full.is_file():
+        return full
+    small = audio.path(PurePosixPath(path).with_suffix(".low.mp3").as_posix())
+    return small if small.is_file() else full
 
 
 def _read(folder: Path, subset: str) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
     splits: dict[str, list[Example]] = {}
     found: set[str] = set()
+    audio, places = FilesBelow(folder / "audio"), {}
     for split in ("train", "validation", "test"):
         table = folder / SPLIT_FOLDER / f"autotagging_{subset}-{split}.tsv"
-        header, *lines = table.read_text(encoding="utf-8").splitlines() or [""]
+        header, *lines = read_lines(table) or [""]
         if header.split("\t")[3:4] != ["PATH"]:
-            raise InputError(f"{table} has no PATH in its fourth column; its header: {header}")
+            raise InputError(f"{table} has no PATH in its fourth column; its header: {header[:200]}")
         splits[split] = []
-        for line in lines:
+        for number, line in enumerate(lines, start=2):
             fields = line.split("\t")
-            tags = tuple(fields[5:])
+            place = f"{table}, line {number}"
+            if len(fields) < 6 or not fields[3]:
+                raise InputError(f"{place}: expected five fields and tags behind them, found {line[:80]!r}.")
+            path, tags = fields[3], tuple(dict.fromkeys(fields[5:]))
+            if places.setdefault(path, place) != place:
+                raise InputError(f"{place}: {path[:200]} stands in {places[path]} too.")
             found.update(tags)
-            splits[split].append(Example(fields[3], _audio(folder, fields[3]), tags))
+            splits[split].append(Example(path, _audio(audio, path), tags))
     return splits, tuple(sorted(found))
 
 

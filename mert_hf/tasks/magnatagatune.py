@@ -4,16 +4,16 @@ Folder `magnatagatune`, as distributed: `annotations_final.csv` (tab-separated: 
 `0/` ... `f/` where mp3_path says. Split by the first letter of the folder: 0 to b train, c validation, d to f test.
 """
 
-import csv
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from mert_hf.data.names import FilesBelow
 from mert_hf.errors import InputError
 from mert_hf.tasks.base import Task
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS, MARBLE
-from mert_hf.tasks.sources import LocalFolder
+from mert_hf.tasks.sources import LocalFolder, read_csv
 
 NUM_TAGS = 50
 FOLDERS = tuple("0123456789abcdef")
@@ -29,26 +29,30 @@ DAMAGED = frozenset(
 
 def _read(folder: Path, keep_untagged: bool) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
     table = folder / "annotations_final.csv"
-    with table.open(newline="", encoding="utf-8") as file:
-        header, *rows = [*csv.reader(file, delimiter="\t")] or [[""]]
-    if header[0] != "clip_id" or header[-1] != "mp3_path":
-        raise InputError(f"{table} must begin with clip_id and end with mp3_path; its columns: {header[0]} ... {header[-1]}.")
-    for row in rows:
+    header, lines = read_csv(table, delimiter="\t")
+    if header[:1] != ["clip_id"] or header[-1] != "mp3_path":
+        ends = " ... ".join([*header[:1], *header[-1:]])[:200]
+        raise InputError(f"{table} must begin with clip_id and end with mp3_path; its columns: {ends}.")
+    places: dict[str, int] = {}
+    for line, row in lines:
         if len(row) != len(header) or row[-1][:1] not in FOLDERS:
-            raise InputError(f"{table}: the row of clip {row[0]!r} names no clip in a folder 0 to f; is the file whole?")
+            raise InputError(f"{table}: the row of clip {row[0][:80]!r} names no clip in a folder 0 to f; is the file whole?")
+        if places.setdefault(row[-1], line) != line:
+            raise InputError(f"{table}, line {line}: {row[-1][:200]} has a row already, in line {places[row[-1]]}.")
+    rows, files = [row for _, row in lines], FilesBelow(folder)
     # the most frequent tags over all clips, whatever their split (MARBLE)
     counts = {tag: sum(row[place] == "1" for row in rows) for place, tag in enumerate(header[1:-1], start=1)}
     tags = tuple(sorted(sorted(counts, key=lambda tag: (-counts[tag], tag))[:NUM_TAGS]))
-    places = {tag: header.index(tag) for tag in tags}
+    columns = {tag: header.index(tag) for tag in tags}
     splits: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     for row in rows:
         path = row[-1]
-        label = tuple(tag for tag in tags if row[places[tag]] == "1")
+        label = tuple(tag for tag in tags if row[columns[tag]] == "1")
         if path in DAMAGED or not (label or keep_untagged):
             continue
         place = FOLDERS.index(path[0])
         split = "train" if place < 12 else "validation" if place == 12 else "test"
-        splits[split].append(Example(path, folder / path, label))
+        splits[split].append(Example(path, files.path(path), label))
     return splits, tags
 
 

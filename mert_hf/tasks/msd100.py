@@ -21,9 +21,13 @@ FILES = {"train": "train_ids.npy", "validation": "valid_ids.npy", "test": "test_
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error} Save it again with numpy as plain strings or numbers.") from None
+        found = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} cannot be read: {reason}. Save it again with numpy as plain strings or numbers.") from None
+    if not isinstance(found, np.ndarray):
+        raise InputError(f"{path} holds several arrays; expected one, saved with numpy.save.")
+    return found
 
 
 def _read(folder: Path) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
@@ -36,8 +40,10 @@ def _read(folder: Path) -> tuple[dict[str, list[Example]], tuple[str, ...]]:
         splits[split] = []
         for entry in _load(folder / name):
             row, _, song = str(entry).partition("//")
-            if not row.isdigit() or int(row) >= len(binaries) or len(song) < 5:
-                raise InputError(f"{folder / name} holds {str(entry)!r}; expected 'row//song id' with a row of binaries.npy.")
+            if not row.isdecimal() or len(row) > 18 or int(row) >= len(binaries) or len(song) < 5:
+                raise InputError(
+                    f"{folder / name} holds {str(entry)[:80]!r}; expected 'row//song id' with a row of binaries.npy."
+                )
             label = tuple(tag for tag, set_ in zip(tags, binaries[int(row)], strict=True) if set_)
             splits[split].append(Example(song, folder / "audio" / song[2] / song[3] / song[4] / f"{song}.mp3", label))
     return splits, tags

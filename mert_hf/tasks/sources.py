@@ -3,8 +3,10 @@
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
@@ -254,26 +256,62 @@ class LocalFolder:
         return [f"{folder / name} is missing; expected {self.layout}" for name in self.needs if not (folder / name).exists()]
 
 
+def read_csv(path: Path, delimiter: str = ",", errors: str = "strict") -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Header and rows of a table, each row with its line; lines without any cell are left out.
+
+    Args:
+        path: in UTF-8, with or without a mark at the beginning.
+        delimiter: between the cells.
+        errors: "replace" where bytes that are no UTF-8 do not matter.
+
+    Raises:
+        InputError: it cannot be read, is not in UTF-8, or has a column twice.
+    """
+    rows = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors=errors) as file:
+            reader = csv.reader(file, delimiter=delimiter)
+            header = [name.strip() for name in next(reader, [])]
+            rows = [(reader.line_num, cells) for cells in reader if cells]
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is damaged: it is no text in UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}.") from None
+    twice = next((name for name, count in Counter(header).items() if count > 1 and name), None)
+    if twice is not None:
+        raise InputError(f"{path} has the column {twice[:80]!r} twice.")
+    return header, rows
+
+
 def keyed_rows(path: Path, key: str, columns: Sequence[str], delimiter: str = ",") -> dict[int, dict[str, str]]:
     """Rows of a table with a header, by the number in one column.
 
+    Args:
+        path: of the table.
+        key: the column with the number.
+        columns: those that are used.
+        delimiter: between the cells.
+
     Raises:
-        InputError: a column is missing (those found are named), or a key is no number.
+        InputError: the table cannot be read, a column is missing (those found are named), a key is no number, or two rows have
+            the same key and something else in what is used.
     """
     # names of artists are in several encodings; nothing but their plain letters counts
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.DictReader(file, delimiter=delimiter)
-        found = [name.strip() for name in reader.fieldnames or ()]
-        for column in (key, *columns):
-            if column not in found:
-                raise InputError(f"{path} has no column {column!r}; columns found: {', '.join(found)}.")
-        reader.fieldnames = found
-        rows = {}
-        for row in reader:
-            values = {name: (value or "").strip() for name, value in row.items() if name}
-            if not values[key].isdigit():
-                raise InputError(f"{path}, line {reader.line_num}: {values[key]!r} in column {key!r} is no number.")
-            rows[int(values[key])] = values
+    header, lines = read_csv(path, delimiter, errors="replace")
+    for column in (key, *columns):
+        if column not in header:
+            raise InputError(f"{path} has no column {column!r}; columns found: {', '.join(header)[:400]}.")
+    rows: dict[int, dict[str, str]] = {}
+    for line, cells in lines:
+        values = {name: cell.strip() for name, cell in zip_longest(header, cells[: len(header)], fillvalue="") if name}
+        # no dataset counts beyond 18 digits, and Python refuses to read some thousand
+        if not values[key].isdecimal() or len(values[key]) > 18:
+            raise InputError(f"{path}, line {line}: {values[key][:80]!r} in column {key!r} is no number.")
+        before = rows.setdefault(int(values[key]), values)
+        if any(before[column] != values[column] for column in columns):
+            raise InputError(f"{path}, line {line}: {key} {values[key]} has another row already, which says something else.")
     return rows
 
 

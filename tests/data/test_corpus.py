@@ -199,3 +199,15 @@ def test_a_dataset_is_read_without_decoding_it_as_a_whole(music_folder, tmp_path
         open_dataset(dataset, "music")
     with pytest.raises(InputError, match="not Audio"):
         open_dataset(dataset, "artist")
+
+
+@pytest.mark.parametrize("name", ["a.wv", "b.TTA", "album/c.mp2", "d.ape", "e.mpc", "f.dsf", "g.ra", "h.shn", "i.spx", "j.dts"])
+def test_audio_of_formats_that_are_not_read_is_counted_and_listed(music_folder, tmp_path, name):
+    (music_folder / "cover.jpg").write_bytes(b"no audio by its name")
+    (music_folder / name).write_bytes(b"no reader takes this for its format" * 50)
+    corpus = open_folder(music_folder)
+    assert [track.name for track in corpus.skipped] == [name] and len(corpus.tracks) == 6
+    corpus.write_skipped(tmp_path / "skipped.jsonl")
+    with pytest.raises(InputError, match=r"1 of 7 tracks .* cannot be used"):
+        corpus.require_usable(0.1, tmp_path / "skipped.jsonl")
+    assert json.loads((tmp_path / "skipped.jsonl").read_text())["reason"]

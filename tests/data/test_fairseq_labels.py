@@ -70,6 +70,12 @@ def rename(folder, old, new):
         (lambda folder: (folder / "train.km_1").unlink(), "train.km_1 cannot be read"),
         (lambda folder: (folder / "train.tsv").write_text("/music\na.wav 3\n"), "line 2: expected path<TAB>samples"),
         (lambda folder: (folder / "train.tsv").write_text("/music\n"), "names no tracks"),
+        (lambda folder: (folder / "train.tsv").write_text(""), "names no tracks"),
+        (lambda folder: (folder / "train.tsv").write_text("/music\na.wav\t\u00b2\n"), "line 2: expected path<TAB>samples"),
+        (
+            lambda folder: (folder / "train.tsv").write_text("/music\na.wav\t48000\nb.wav\t48000\na.wav\t48000\n"),
+            "train.tsv, line 4: a.wav stands in line 2 too",
+        ),
     ],
 )
 def test_files_that_do_not_fit_end_with_one_line(official, damage, message):
@@ -87,6 +93,21 @@ def test_what_is_not_in_the_dictionary_is_an_error(official):
     (official / "dict.txt").write_text("0 1\n")
     with pytest.raises(SystemExit, match="has 1 symbols, the codebooks have 16 codes"):
         command(official, "--dict", str(official / "dict.txt"))
+
+
+def test_a_dictionary_with_a_symbol_twice_is_refused(official):
+    (official / "dict.txt").write_text("".join(f"{code} 1\n" for code in [*range(15), 3]))
+    with pytest.raises(SystemExit, match="has the symbol '3' twice"):
+        command(official, "--dict", str(official / "dict.txt"))
+
+
+def test_names_in_a_manifest_may_hold_what_other_programs_take_for_the_end_of_a_line(official):
+    names = ["a\u2028b.wav", "c\fd\x0b.wav", "e\x1c\x85f.wav"]
+    (official / "train.tsv").write_text("/mu\u2029sic\n" + "".join(f"{name}\t48000\r\n" for name in names), newline="")
+    command(official)
+    store = LabelStore(official / "store")
+    assert (sorted(store.rows), store.header.corpus) == (sorted(names), "/mu\u2029sic")
+    assert store.read(names[1], 10, 4).tolist()[0] == [(2 * frame + 1) % 16 for frame in range(10, 14)]
 
 
 def test_a_matrix_of_objects_is_refused_unread(official):

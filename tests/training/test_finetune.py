@@ -164,7 +164,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(monkeypatch, base, music
     said = run(monkeypatch, *arguments, "--output_dir", tmp_path / "two")
     assert "already holds a run; continue it with --training.resume" in said
     other = run(monkeypatch, *arguments, "--output_dir", tmp_path / "two", "--training.resume", "--training.seed", 7)
-    assert "was started with other settings of training.seed" in other
+    assert "was started with other settings: training.seed (1337 -> 7). Give the same ones" in other
     assert run(monkeypatch, *arguments, "--output_dir", tmp_path / "two", "--training.resume") is None
     first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "two"))
     assert first["updates"] == second["updates"]
