@@ -3,6 +3,8 @@
 from huggingface_hub.dataclasses import strict
 from transformers import HubertConfig
 
+from .remote_code_mert import AUTO_MAP, name_code
+
 
 @strict
 class MERTConfig(HubertConfig):
@@ -124,6 +126,11 @@ class MERTConfig(HubertConfig):
             # transformers ask for trust_remote_code
             config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
         return super().from_dict(config_dict, **kwargs)
+
+    def save_pretrained(self, *args, **kwargs):
+        """Save as everywhere in transformers; what is saved names this code alone, whatever the configuration came with."""
+        name_code(self, AUTO_MAP)
+        super().save_pretrained(*args, **kwargs)
 
     @property
     def hop_samples(self) -> int:

@@ -3,6 +3,8 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .remote_code_mert import MULTIVIEW_AUTO_MAP, name_code
+
 
 @strict
 class MultiViewConfig(PreTrainedConfig):
@@ -52,6 +54,11 @@ class MultiViewConfig(PreTrainedConfig):
             # beside the package, which brings the same pipeline, a saved one would only make transformers ask for trust
             config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
         return super().from_dict(config_dict, **kwargs)
+
+    def save_pretrained(self, *args, **kwargs):
+        """Save as everywhere in transformers; what is saved names this code alone, whatever the configuration came with."""
+        name_code(self, MULTIVIEW_AUTO_MAP)
+        super().save_pretrained(*args, **kwargs)
 
     @property
     def frame_rate(self) -> float:

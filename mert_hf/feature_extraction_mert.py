@@ -5,6 +5,11 @@ import torch
 from transformers import Wav2Vec2FeatureExtractor
 from transformers.feature_extraction_utils import BatchFeature
 
+SAVED_FIELDS = (
+    *("feature_size", "sampling_rate", "padding_value", "padding_side", "return_attention_mask", "do_normalize"),
+    "min_samples",
+)
+
 
 class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
     r"""Checks waveforms and pads them into a batch; it never resamples, mixes down or rescales on its own.
@@ -40,6 +45,14 @@ class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
             **kwargs,
         )
         self.min_samples = min_samples
+
+    def to_dict(self) -> dict:
+        """What is saved: the fields known here, and this code; a base's further fields may name a stranger's."""
+        return {
+            **{name: getattr(self, name) for name in SAVED_FIELDS},
+            "feature_extractor_type": type(self).__name__,
+            "auto_map": {"AutoFeatureExtractor": f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"},
+        }
 
     def __call__(self, audio, sampling_rate=None, padding=True, **kwargs) -> BatchFeature:
         """Check one clip or several and make a batch of them.

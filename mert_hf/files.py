@@ -61,6 +61,14 @@ def move_flushed(folder: str | os.PathLike, place: str | os.PathLike) -> None:
     _flush(place.parent)
 
 
+def is_there(path: str | os.PathLike) -> bool:
+    """Whether a file or folder lies there; nothing does at a name that none can have (too long, with a NUL)."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def digest_file(path: str | os.PathLike) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with Path(path).open("rb") as file:

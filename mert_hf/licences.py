@@ -1,11 +1,16 @@
 """What is known, without asking the network, about the licence of weights."""
 
-import json
 import logging
 import os
 from pathlib import Path
 
+import yaml
 from huggingface_hub import ModelCard, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from mert_hf.errors import InputError
+from mert_hf.files import is_there
+from mert_hf.reading import read_json, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -22,15 +27,28 @@ def weights_licence(name: str | os.PathLike) -> str | None:
     """
     name = os.fspath(name)
     card, results = Path(name) / "README.md", Path(name).resolve().parent / "results.json"
-    if not Path(name).is_dir():
+    if not (is_there(name) and Path(name).is_dir()):
         if name.split("/")[0] == MERT_OWNER and "MERT" in name:
             return MERT_LICENCE
-        cached = try_to_load_from_cache(name, "README.md") if name.count("/") <= 1 and name else None
-        card = Path(cached) if isinstance(cached, str) else card
+        try:
+            cached = try_to_load_from_cache(name, "README.md")
+        except HFValidationError:  # neither a folder nor a repository
+            return None
+        if not isinstance(cached, str):
+            return None
+        card = Path(cached)
     if not card.is_file():
         local = Path(name).is_dir() and results.is_file()
-        return json.loads(results.read_text(encoding="utf-8")).get("base_licence") if local else None
-    return ModelCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.get("license")
+        licence = read_json(results).get("base_licence") if local else None
+    else:
+        try:
+            licence = ModelCard(read_text(card), ignore_metadata_errors=True).data.get("license")
+        # YAML that is none, or of another kind than the metadata of a card
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{card} is damaged: its metadata cannot be read.") from None
+    return licence if isinstance(licence, str) else None
 
 
 def note_licence(name: str | os.PathLike) -> str | None:

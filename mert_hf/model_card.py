@@ -2,18 +2,20 @@
 
 import dataclasses
 import difflib
-import json
 import os
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import TemplateError
 from transformers import PreTrainedConfig
 
 from mert_hf.errors import InputError
 from mert_hf.licences import weights_licence
+from mert_hf.reading import checker, parse_yaml, read_json, read_text, shown
+from mert_hf.redaction import name_only
 
 # Pictures that a card shows where they lie beside the results, and what is written below them.
 PICTURES = {
@@ -67,22 +69,21 @@ def read_facts(file: str | os.PathLike) -> CardFacts:
         InputError: there is none, it is no YAML, or holds a key that facts do not have.
     """
     try:
-        stated = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the facts of a model card in {file}: {error.strerror}.") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is no YAML: {' '.join(str(error).split())}") from None
-    known = {entry.name: entry.type for entry in dataclasses.fields(CardFacts)}
+        stated = parse_yaml(read_text(file), str(file))
+    except InputError as error:
+        raise InputError(f"cannot read the facts of a model card (there is none, or it is no YAML): {error}") from None
     if not isinstance(stated, dict):
         raise InputError(f"{file} must hold keys such as title, license and training_data.")
+    known = typing.get_type_hints(CardFacts)
     for key, value in stated.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+            near = difflib.get_close_matches(str(key), known, 1)
             raise InputError(
-                f"{file}: unknown fact {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
+                f"{file}: unknown fact {shown(key)}"
+                + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
             )
-        if (known[key] == list[str]) != isinstance(value, list):
-            raise InputError(f"{file}: {key} must be {'a list' if known[key] == list[str] else 'a text'}; got {value!r}.")
+        if not checker(known[key])(value)[0]:
+            raise InputError(f"{file}: {key} must be {'a list' if known[key] == list[str] else 'a text'}; got {shown(value)}.")
     return CardFacts(**stated)
 
 
@@ -135,10 +136,23 @@ def write_card(
         InputError: no licence, or one that the licence of the original does not allow.
     """
     check_license(facts)
+    rows = (evaluation or {}).get("results", [])
+    try:
+        return _render(template, facts, config, parameters, repo_id, results or {}, rows, pictures)
+    # whatever a template, or the metadata of a card, makes of values that are none
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, TemplateError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            "no card can be written from results.json and evaluation.json, one of which is damaged, or from the facts:"
+            f" {type(error).__name__} {error}"
+        ) from None
+
+
+def _render(template, facts, config, parameters, repo_id, results, rows, pictures) -> ModelCard:
     name = repo_id.rpartition("/")[2]
     classifies = (config.architectures or [""])[0].endswith("ForSequenceClassification")
     task = "audio-classification" if classifies else "feature-extraction"
-    rows = (evaluation or {}).get("results", [])
     data = ModelCardData(
         license=facts.license,
         library_name="transformers",
@@ -160,7 +174,7 @@ def write_card(
         custom_code=bool(getattr(config, "auto_map", None)),
         parameters=parameters,
         repo_id=repo_id,
-        results=results or {},
+        results=results,
         evaluation=rows,
         rivals=_rivals(rows),
         pictures={picture: PICTURES[picture] for picture in pictures},
@@ -192,8 +206,11 @@ def inherit_base(facts: CardFacts, base: str | None, base_licence: str | None) -
     """
     if base is None:
         return facts
+    if not isinstance(base, str) or not isinstance(base_licence, str | None):
+        raise InputError("results.json is damaged: base and base_licence must be texts.")
     _check_allowed(base, base_licence, facts.license)
-    published = facts.base_model or (None if Path(base).exists() else base)
+    # a folder's name has no slash
+    published = facts.base_model or (base if "/" in name_only(base) else None)
     return dataclasses.replace(facts, base_model=published)
 
 
@@ -206,9 +223,9 @@ def read_results(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{file} is no JSON: {error}") from None
+        return read_json(file)
+    except InputError as error:
+        raise InputError(f"{file} is no JSON of results: {error}") from None
 
 
 def _check_allowed(base: str, base_licence: str | None, license: str | None) -> None:

@@ -24,7 +24,8 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .code_head_mert import IGNORED_LABEL, MERTCodeHead, at_least_float32
 from .configuration_mert import MERTConfig
-from .remote_code_mert import AUTO_MAP, CUSTOM_PIPELINES
+from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
+from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
 from .spectra_mert import ConstantQSpectrum
 
 
@@ -190,12 +191,6 @@ class MERTPreTrainedModel(HubertPreTrainedModel):
     def _outer_projections(self) -> tuple[nn.Linear, ...]:
         """Linear layers of this model that stand around the encoder."""
         return ()
-
-    def save_pretrained(self, *args, **kwargs):
-        """Save as everywhere in transformers; the folder also loads without this package, with `trust_remote_code=True`."""
-        self.config.auto_map = dict(AUTO_MAP)
-        self.config.custom_pipelines = {task: dict(entry) for task, entry in CUSTOM_PIPELINES.items()}
-        return super().save_pretrained(*args, **kwargs)
 
     def count_frames(self, num_samples: int) -> int:
         """Number of frames the model makes of a clip of `num_samples` samples (120000 -> 374, 24000 -> 74)."""

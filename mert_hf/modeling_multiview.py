@@ -10,8 +10,8 @@ from transformers import initialization as init
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .configuration_multiview import MultiViewConfig
-from .feature_extraction_mert import MERTFeatureExtractor
-from .pipeline_mert import MERTFeatureExtractionPipeline
+from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
+from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
 from .spectra_mert import MelDecibelSpectrum
 
 # Channels of a bottleneck's output for one of its inner channels.
@@ -110,17 +110,6 @@ class MultiViewPreTrainedModel(PreTrainedModel):
             init.zeros_(module.num_batches_tracked)
         elif isinstance(module, MultiViewAttentionPooling):
             init.normal_(module.positional_embedding, std=module.positional_embedding.shape[1] ** -0.5)
-
-    def save_pretrained(self, *args, **kwargs):
-        """Save as everywhere in transformers; the folder also loads without this package, with `trust_remote_code=True`."""
-        self.config.auto_map = {
-            "AutoConfig": "configuration_multiview.MultiViewConfig",
-            "AutoFeatureExtractor": f"feature_extraction_mert.{MERTFeatureExtractor.__name__}",
-            "AutoModel": "modeling_multiview.MultiViewModel",
-        }
-        pipeline = f"pipeline_mert.{MERTFeatureExtractionPipeline.__name__}"
-        self.config.custom_pipelines = {"feature-extraction": {"impl": pipeline, "pt": ["AutoModel"], "type": "audio"}}
-        return super().save_pretrained(*args, **kwargs)
 
 
 class MultiViewModel(MultiViewPreTrainedModel):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -92,25 +93,37 @@ def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
     """Keys and values of a YAML file.
 
     Raises:
-        InputError: it cannot be read, is no YAML, gives a key twice, holds more than anybody writes, or no keys at all.
+        InputError: as in [`parse_yaml`], or it cannot be read, or holds no keys at all.
+    """
+    content = parse_yaml(read_text(path), str(path))
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold sections and keys; it holds {type(content).__name__}.")
+    return content
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """What a YAML text holds; a number such as 5e-4, without a point, is one.
+
+    Args:
+        text: to be parsed.
+        where: it stands, for the message.
+
+    Raises:
+        InputError: it is no YAML, gives a key twice, or holds more than anybody writes.
     """
     import yaml
 
-    text = read_text(path)
     try:
-        content = yaml.load(text, Loader=_unique_keys_loader())
-        if not isinstance(content, dict):
-            raise InputError(f"{path} must hold sections and keys; it holds {type(content).__name__}.")
+        content = yaml.load(text, Loader=_strict_loader())
         if _count_values(content, {}) > MOST_YAML_VALUES:
             raise InputError(
-                f"{path} holds more than {MOST_YAML_VALUES:,} values, written with aliases; write out what is meant."
+                f"{where} holds more than {MOST_YAML_VALUES:,} values, written with aliases; write out what is meant."
             )
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {_one_line(error)}") from None
-    except (ValueError, RecursionError, OverflowError) as error:  # a date there is not, an alias of itself
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is not valid YAML: {_one_line(error)}") from None
+    except InputError:
+        raise
+    # ValueError of a date there is not, TypeError of a set of lists, RecursionError of an alias of itself
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise InputError(f"{where} is not valid YAML: {_one_line(error)}") from None
     return content
 
 
@@ -139,8 +152,14 @@ def to_dataclass(schema: type[T], content: Any, where: str) -> T:
             continue
         fits, given[name] = check(content[name])
         if not fits:
-            raise InputError(f"{where} is damaged: {name} is {_shown(content[name])}.")
+            raise InputError(f"{where} is damaged: {name} is {shown(content[name])}.")
     return schema(**given)
+
+
+def shown(value: Any, quoted: bool = True) -> str:
+    """A value in a message: as Python writes it, cut where it is long; a text without quotes where it is not `quoted`."""
+    text = repr(value) if quoted or not isinstance(value, str) else value
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 @cache
@@ -149,30 +168,40 @@ def _fields(schema: type) -> dict[str, tuple[bool, Callable[[Any], tuple[bool, A
     return {
         field.name: (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
-            _checker(annotations[field.name]),
+            checker(annotations[field.name]),
         )
         for field in dataclasses.fields(schema)
         if field.init
     }
 
 
-def _checker(annotation: Any) -> Callable[[Any], tuple[bool, Any]]:
+def checker(annotation: Any) -> Callable[[Any], tuple[bool, Any]]:
     """Takes a value; whether it is of that type, and the value as that type (JSON has lists for tuples, 1 for 1.0)."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any:
         return lambda value: (True, value)
     if annotation is float:
-        return lambda value: (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value), value)
+        return _check_float
     if annotation is int:
         return lambda value: (isinstance(value, int) and not isinstance(value, bool), value)
+    if origin is typing.Literal:
+        return lambda value: (any(value == option and type(value) is type(option) for option in arguments), value)
     if origin in (typing.Union, types.UnionType):
-        return _check_any([_checker(argument) for argument in arguments])
+        return _check_any([checker(argument) for argument in arguments])
     if origin is tuple and Ellipsis not in arguments:
-        return _check_tuple([_checker(argument) for argument in arguments])
+        return _check_tuple([checker(argument) for argument in arguments])
     if origin is list:
-        return _check_list(_checker(arguments[0]))
+        return _check_list(checker(arguments[0]))
     kind = origin or annotation
     return lambda value: (isinstance(value, kind), value)
+
+
+def _check_float(value):
+    try:
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return fits, float(value) if fits else value
+    except OverflowError:  # an integer beyond every float
+        return False, value
 
 
 def _check_any(checks):
@@ -200,7 +229,7 @@ def _check_list(one):
 
 
 @cache
-def _unique_keys_loader():
+def _strict_loader():
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -215,6 +244,16 @@ def _unique_keys_loader():
                     seen.add(key.value)
             return super().construct_mapping(node, deep)
 
+        def flatten_mapping(self, node):
+            # merged keys of merged keys grow before anything can be counted
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+                raise yaml.YAMLError(f"keys are merged with << (line {node.start_mark.line + 1}); write them out")
+            super().flatten_mapping(node)
+
+    # YAML 1.1, which the parser holds to, takes 5e-4 for a text
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
     return Loader
 
 
@@ -235,8 +274,3 @@ def _refuse_constant(name: str):
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."

@@ -1,12 +1,14 @@
 """From a trained model's folder to one that can be published: rewritten, given a card, checked as a stranger would use it."""
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +16,12 @@ import transformers
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from mert_hf.errors import InputError
+from mert_hf.files import to_json
 from mert_hf.loading import loading
 from mert_hf.model_card import PICTURES, CardFacts, inherit_base, read_results, write_card
+from mert_hf.reading import read_json, shown
+from mert_hf.redaction import hide_places, hide_secrets
+from mert_hf.remote_code_mert import AUTO_MAP, CODE_FIELDS
 from mert_hf.seeding import generator
 
 # What a published folder may hold: weights that are only numbers, settings, code that can be read, the page and its pictures.
@@ -24,6 +30,12 @@ ACCEPTED = (".safetensors", ".json", ".py", ".md", ".png")
 # Largest difference between features of one model loaded in two ways. Equal code on equal weights gives 0; the margin is
 # for another number of threads.
 TOLERANCE = 1e-5
+
+# How transformers writes a class in the code of another repository: user/repository--module.Class.
+OTHER_CODE = re.compile(r"^\s*[^\s/]+(/[^\s/]+)?--[\w./-]+\s*$")
+
+PNG_BEGINNING = b"\x89PNG\r\n\x1a\n"
+PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME")
 
 
 @dataclass
@@ -48,7 +60,8 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     """Write what will be published into `staging` and check it.
 
     Only what is named here gets there: weights as safetensors, configuration, feature extractor, code, card, pictures, results;
-    never an optimizer's state or a pickle, whatever lies in the source.
+    never an optimizer's state or a pickle, whatever lies in the source. The code is this package's, and nothing names that of
+    another repository; results and card name files and folders of this machine without their place.
 
     Args:
         source: folder of a run (which holds `model/`) or of a model.
@@ -64,7 +77,10 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     staged = Staged(Path(staging))
     with loading(str(model_folder)):
         model = _load(model_folder)
-        extractor = AutoFeatureExtractor.from_pretrained(model_folder)
+        extractor = AutoFeatureExtractor.from_pretrained(model_folder, trust_remote_code=False)
+    for named in (vars(model.config), vars(extractor)):
+        for field_name in CODE_FIELDS:  # ours are written when they are saved
+            named.pop(field_name, None)
     _require_finite(model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     staged.checks.append(f"weights: {parameters:,} numbers, all finite")
@@ -77,13 +93,14 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
         pictures = _copy_results(results_folder, staged.folder)
     except OSError as error:
         raise InputError(f"{staged.folder} cannot be written: {error.strerror or error}.") from None
+    _check_names_of_code(staged.folder)
     again = _features(_load(staged.folder), AutoFeatureExtractor.from_pretrained(staged.folder), waveform)
     _require_equal(features, again, "after saving and loading")
     staged.checks.append("saved, loaded again: equal features")
     _check_without_package(staged.folder, waveform, features)
     staged.checks.append("loaded without mert_hf, from the files of the folder alone: equal features")
 
-    results = read_results(results_folder / "results.json") or {}
+    results = read_results(staged.folder / "results.json") or {}
     card = write_card(
         template,
         inherit_base(facts, results.get("base"), results.get("base_licence")),
@@ -91,7 +108,7 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
         sum(parameter.numel() for parameter in model.base_model.parameters()),
         repo_id,
         results,
-        read_results(results_folder / "evaluation.json"),
+        read_results(staged.folder / "evaluation.json"),
         pictures,
     )
     card.save(staged.folder / "README.md")
@@ -99,6 +116,10 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     for name, _ in staged.files:
         if not name.endswith(ACCEPTED):
             raise InputError(f"{name} must not be published; a repository holds {', '.join(ACCEPTED)} alone.")
+        if name.endswith(".py"):
+            _require_own(staged.folder / name)
+        if name.endswith((".json", ".md")):
+            _require_publishable(staged.folder / name, model_folder)
     return staged
 
 
@@ -115,8 +136,8 @@ def _locate(source: Path) -> tuple[Path, Path]:
 
 def _load(folder: Path) -> PreTrainedModel:
     """The model with all its heads; weights that are missing are an error, not drawn at random."""
-    config = AutoConfig.from_pretrained(folder)
-    model, loaded = _auto_class(config).from_pretrained(folder, output_loading_info=True)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    model, loaded = _auto_class(config).from_pretrained(folder, output_loading_info=True, trust_remote_code=False)
     if loaded["missing_keys"]:
         missing = sorted(loaded["missing_keys"])
         raise InputError(f"{folder} lacks {len(missing)} of the model's tensors, such as {missing[0]}.")
@@ -125,7 +146,7 @@ def _load(folder: Path) -> PreTrainedModel:
 
 def _auto_class(config: PreTrainedConfig) -> type:
     architecture = (config.architectures or [""])[0]
-    for name, reference in (getattr(config, "auto_map", None) or {}).items():
+    for name, reference in AUTO_MAP.items():
         if reference.rpartition(".")[2] == architecture:
             return getattr(transformers, name)
     return AutoModel
@@ -158,13 +179,65 @@ def _require_equal(expected: np.ndarray, found: np.ndarray, when: str) -> None:
 
 def _copy_results(source: Path, staging: Path) -> list[str]:
     for name in ("results.json", "evaluation.json"):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, staging / name)
+        results = read_results(source / name)
+        if results is not None:
+            (staging / name).write_text(hide_secrets(to_json(hide_places(results), indent=1)) + "\n", encoding="utf-8")
     found = {file.name: file for folder in (source / "report", source) for file in folder.glob("*.png")}
     pictures = [name for name in PICTURES if name in found]
     for name in pictures:
-        shutil.copyfile(found[name], staging / name)
+        (staging / name).write_bytes(_picture_alone(found[name].read_bytes()))
     return pictures
+
+
+def _picture_alone(content: bytes) -> bytes:
+    """A PNG without its texts and its camera's notes, which may say where and by whom it was made."""
+    if not content.startswith(PNG_BEGINNING):
+        return content
+    kept, place = [PNG_BEGINNING], len(PNG_BEGINNING)
+    while place + 8 <= len(content):
+        end = place + 12 + int.from_bytes(content[place : place + 4], "big")
+        if content[place + 4 : place + 8] not in PNG_TEXTS:
+            kept.append(content[place:end])
+        place = end
+    return b"".join(kept)
+
+
+def _require_own(file: Path) -> None:
+    """Refuse code that is not this package's."""
+    own = Path(__file__).parent / file.name
+    if not own.is_file() or file.read_bytes() != own.read_bytes():
+        raise InputError(f"{file.name} is not the file of mert_hf that is installed; no other code is published.")
+
+
+def _check_names_of_code(folder: Path) -> None:
+    """Refuse names of code that is not in the folder."""
+    for file in sorted(folder.glob("*.json")):
+        for reference in filter(OTHER_CODE.search, _texts(read_json(file, (dict, list)))):
+            raise InputError(f"{file.name} names code of another repository, {shown(reference)}; it is not published.")
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """All texts of nested dictionaries and lists, keys too."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict):
+        for item in (*content, *content.values()):
+            yield from _texts(item)
+    elif isinstance(content, list):
+        for item in content:
+            yield from _texts(item)
+
+
+def _require_publishable(file: Path, model_folder: Path) -> None:
+    """Refuse a page or a list of values that tells a token, or where files of this machine lie."""
+    text = file.read_text(encoding="utf-8")
+    if hide_secrets(text) != text:
+        raise InputError(f"{file.name} holds what looks like a token or a password; take it out of what it was made from.")
+    for place in {str(Path.home()), str(model_folder.resolve().parent)} - {"/"}:
+        if re.search(rf"{re.escape(place)}(?![\w.-])", text):
+            raise InputError(
+                f"{file.name} tells where files lie on this machine ({place}); take it out of what it was made from."
+            )
 
 
 def _check_without_package(folder: Path, waveform: np.ndarray, expected: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from mert_hf.engine.settings import read_settings, recipe_names, suggest
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
 from mert_hf.objectives import OBJECTIVES
+from mert_hf.reading import read_json
 
 # A file whose name begins so is a base of cells, and none itself.
 BASE_MARK = "_"
@@ -64,11 +65,11 @@ class Music:
         if not note.is_file():
             write_atomically(note, json.dumps(found) + "\n")
             return
-        before = json.loads(note.read_text(encoding="utf-8"))
-        if before["files"] != found["files"]:
+        before = read_json(note)
+        if before.get("files") != found["files"]:
             raise InputError(
-                f"the comparison in {output} is made of {before['folder']} as it was then; that music, or {folder}, is not the"
-                " same. Choose another --output."
+                f"the comparison in {output} is made of {before.get('folder')} as it was then; that music, or {folder}, is not"
+                " the same. Choose another --output."
             )
 
 

@@ -13,6 +13,7 @@ from mert_hf.engine.pretrain_settings import InitSettings, PretrainSettings
 from mert_hf.engine.settings import suggest
 from mert_hf.errors import InputError
 from mert_hf.loading import loading
+from mert_hf.remote_code_mert import CODE_FIELDS
 from mert_hf.seeding import seed_torch
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ def read_config(config_class: type[PreTrainedConfig], init: InitSettings) -> dic
     if init.model is None:
         return None
     with loading(f"init.model={init.model!r}"):
-        return config_class.from_pretrained(init.model, revision=init.revision).to_dict()
+        given = config_class.from_pretrained(init.model, revision=init.revision).to_dict()
+    return {name: value for name, value in given.items() if name not in CODE_FIELDS}
 
 
 def make_config(config_class: type[PreTrainedConfig], model: dict[str, Any], given: dict[str, Any]) -> PreTrainedConfig:

@@ -18,6 +18,7 @@ from mert_hf.engine.validation import Validator
 from mert_hf.errors import TrainingFailedError
 from mert_hf.licences import note_licence
 from mert_hf.objectives import MULTIVIEW_OBJECTIVES, Objective
+from mert_hf.redaction import name_only
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
 
 def _collect_facts(settings: PretrainSettings, sources: Sources, job: Job) -> dict[str, Any]:
     base = settings.init.model
-    return {**sources.facts, **job.facts(), "base": base, "base_licence": base and note_licence(base)}
+    return {**sources.facts, **job.facts(), "base": base and name_only(base), "base_licence": base and note_licence(base)}
 
 
 def _describe_update(settings: PretrainSettings, processes: int) -> str:

@@ -134,10 +134,11 @@ class RunFolder:
             if before.get(key) != now.get(key) and key not in FREE_TO_CHANGE
         ]
         if changed:
-            more = f" and {len(changed) - CHANGES_NAMED} more" if len(changed) > CHANGES_NAMED else ""
+            if len(changed) > CHANGES_NAMED:
+                changed[CHANGES_NAMED:] = [f"{len(changed) - CHANGES_NAMED} more"]
             raise InputError(
-                f"the run in {self.folder} was started with other settings: {', '.join(changed[:CHANGES_NAMED])}{more}. Give the"
-                " same ones to continue it, or choose another --output_dir."
+                f"the run in {self.folder} was started with other settings: {', '.join(changed)}. Give the same ones to"
+                " continue it, or choose another --output_dir."
             )
 
     def checkpoint(self, step: int) -> Path:

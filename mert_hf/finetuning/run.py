@@ -26,6 +26,7 @@ from mert_hf.finetuning.splits import group_tracks, read_split, split_tracks
 from mert_hf.licences import note_licence
 from mert_hf.loading import loading
 from mert_hf.modeling_mert import MERTForSequenceClassification
+from mert_hf.redaction import name_only
 from mert_hf.seeding import seed_torch
 
 logger = logging.getLogger(__name__)
@@ -236,7 +237,7 @@ def measure(trainer: Trainer, data: LabelledCorpus, settings: FinetuneSettings, 
         "classes": data.labels.names,
         "problem_type": problem_type,
         "clip_s": settings.data.clip_s,
-        "base": settings.model.base,
+        "base": name_only(settings.model.base),
         "random_weights": settings.model.random_weights,
         "method": settings.model.method,
         "epochs": trainer.state.epoch,
@@ -263,7 +264,7 @@ def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, folder: Path, 
 
 def _card(results: dict[str, Any], model: Path, sampling_rate: int) -> str:
     lines = ["---", "library_name: transformers", "pipeline_tag: audio-classification", "tags: [mert, music]"]
-    lines += [f"base_model: {results['base']}"] if not Path(results["base"]).exists() else []
+    lines += [f"base_model: {results['base']}"] if "/" in results["base"] else []  # a folder's name has none
     lines += [f"license: {results['base_licence']}"] if results["base_licence"] else []
     lines += ["---", "", "# MERT, fine-tuned", ""]
     lines += [f"{len(results['classes'])} outputs: {', '.join(results['classes'])}. Method: {results['method']}.", ""]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mert_hf.errors import InputError
+from mert_hf.redaction import name_only
 from mert_hf.tasks.base import Task, TaskData
 from mert_hf.tasks.published import average_score
 
@@ -63,6 +64,8 @@ def result_rows(
     """
     task = data.task
     published = task.published
+    # of data from two places, each is named
+    origin = " and ".join(map(name_only, data.origin.split(" and ")))
     rows = []
     for name in row_values(task, suite, judged["values"]):
         scale = 1.0 if name.startswith(DECIBELS) else 100.0
@@ -71,8 +74,8 @@ def result_rows(
                 "task": task.name,
                 "title": task.title,
                 "dataset": {
-                    "id": data.origin if data.revisions else None,
-                    "name": data.origin,
+                    "id": origin if data.revisions else None,
+                    "name": origin,
                     "split": "test",
                     "revision": ", ".join(data.revisions.values()) or data.fingerprint[:12],
                 },

@@ -20,6 +20,8 @@ from mert_hf.probing.features import Dtype, Extraction
 from mert_hf.probing.plots import plot_beats, plot_confusion, plot_layer_heat_map, plot_limited_data
 from mert_hf.probing.results import averages, markdown_table, result_rows, versions
 from mert_hf.probing.runner import Judging, judge, judge_baseline, require_suitable
+from mert_hf.reading import read_json
+from mert_hf.redaction import name_only
 from mert_hf.tasks.base import Task, TaskData
 from mert_hf.tasks.sources import digest
 
@@ -65,8 +67,8 @@ class Job:
         """What was found before, None where nothing was, or something else."""
         if not self.file.is_file():
             return None
-        kept = json.loads(self.file.read_text())
-        return kept["result"] if kept["key"] == self.key else None
+        kept = read_json(self.file)
+        return kept.get("result") if kept.get("key") == self.key else None
 
     def run(self, extraction: Extraction) -> None:
         """Judge, and keep the result."""
@@ -92,9 +94,11 @@ def load_suite(tasks: Sequence[Task], data_folder: Path | None, pins: Path | Non
     pinned: dict[str, str] = {}
     if pins is not None and pins.exists():
         try:
-            pinned = json.loads(pins.read_text())
-        except json.JSONDecodeError as error:
+            pinned = read_json(pins)
+        except InputError as error:
             raise InputError(f"{pins} is no JSON of commits by repository: {error}") from None
+        if not all(isinstance(commit, str) for commit in pinned.values()):
+            raise InputError(f"{pins} is no JSON of commits by repository: it must hold a text for each.")
     loaded = [task.pinned(pinned).load(data_folder) for task in tasks]
     if pins is not None:
         found = {name: commit for data in loaded for name, commit in data.revisions.items()}
@@ -189,7 +193,7 @@ def write_report(jobs: Sequence[Job], model: FrozenModel, name: str, suite: str,
         rows += result_rows(data, suite, judged, found)
         heard[data.task.name] = (data, judged)
     results = {
-        "model": name,
+        "model": name_only(name),
         "title": model.title,
         "commit": model.commit,
         "weights": model.fingerprint["weights"],
