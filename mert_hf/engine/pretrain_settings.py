@@ -197,6 +197,7 @@ class TrainingSettings:
         1800.0,
         "seconds without an update, a validation or a checkpoint behind which processes end that wait for another",
         above=0,
+        most=7 * 24 * 3600,
     )
 
     def __post_init__(self):

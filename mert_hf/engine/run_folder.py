@@ -54,6 +54,7 @@ FREE_TO_CHANGE = (
     "training.rank_timeout_s",
 )
 
+CHANGES_NAMED = 6
 # Key of a checkpoint's state that says that the digests of its files belong to it.
 SEALED = "sealed"
 
@@ -135,11 +136,13 @@ class RunFolder:
         before = flatten(read_yaml(self.recipe))
         now = flatten(settings)
         changed = [
-            f"{key} ({before.get(key)!r} -> {now.get(key)!r})"
+            f"{key:.60} ({before.get(key)!r:.60} -> {now.get(key)!r:.60})"
             for key in sorted(before.keys() | now.keys())
             if before.get(key) != now.get(key) and key not in self.free_to_change
         ]
         if changed:
+            if len(changed) > CHANGES_NAMED:
+                changed[CHANGES_NAMED:] = [f"{len(changed) - CHANGES_NAMED} more"]
             raise InputError(
                 f"the run in {self.folder} was started with other settings: {', '.join(changed)}. Give the same ones to"
                 " continue it, or choose another --output_dir."
