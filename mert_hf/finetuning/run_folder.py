@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.sealed import find_damage, seal
 from mert_hf.errors import InputError
@@ -80,11 +78,11 @@ class FinetuneFolder(RunFolder):
         damage = find_damage(best) if best is not None and best != checkpoint else None
         return damage and f"the best one before it, {best.name}, cannot be used: {damage}"
 
-    def keep_checkpoint(self, accelerator: Accelerator, step: int, write: Callable[[Path], None]) -> None:
+    def keep_checkpoint(self, accelerator: Any, step: int, write: Callable[[Path], None]) -> None:
         """Have a checkpoint written beside its place, force it to the disk, and move it there; remove old ones.
 
         Args:
-            accelerator: of the processes, all of which call it.
+            accelerator: Accelerate's, of the processes, all of which call this.
             step: updates that were done.
             write: takes a folder and writes the checkpoint into it, under its name.
 
