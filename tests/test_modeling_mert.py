@@ -1,10 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForPreTraining, HubertConfig, HubertModel
 
-from mert_hf import MERTConfig, MERTForPreTraining, MERTModel
+from mert_hf import MERTConfig, MERTForPreTraining, MERTForSequenceClassification, MERTModel
 
 
 @pytest.fixture
