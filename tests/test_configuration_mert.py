@@ -43,7 +43,7 @@ def test_survives_saving_and_auto_config(tmp_path):
         ({"hidden_size": 10**9}, "hidden_size=1000000000; accepted: a whole number from 1 to 16384"),
         (
             {"hidden_size": 16384, "num_attention_heads": 16, "num_hidden_layers": 256},
-            "a model of 3e.11 parameters; at most 1e.10",
+            "a model of 3.03e.11 parameters",
         ),
         ({"num_hidden_layers": 10**6}, "num_hidden_layers=1000000"),
         ({"codebook_sizes": [2**31]}, "codebook_sizes=.2147483648."),
