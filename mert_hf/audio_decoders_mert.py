@@ -30,11 +30,11 @@ def open_decoder(file: io.RawIOBase | io.BytesIO, note: Note) -> Decoder:
     """
     file.seek(0)
     beginning = file.read(8)
-    if beginning.startswith(MPEG_BEGINNINGS) and (decoder := _open_mpeg(file, note)):
-        return decoder
     if beginning.startswith(b"OggS"):
         return _open_ogg(file, note)
-    decoder = _open_with_soundfile(file, note) or FFmpegDecoder(file, note)
+    # libsndfile is not asked for mp3: it believes tags, and its decoder writes to the terminal
+    is_mpeg = beginning.startswith(MPEG_BEGINNINGS)
+    decoder = (_open_mpeg if is_mpeg else _open_with_soundfile)(file, note) or FFmpegDecoder(file, note)
     if isinstance(decoder, FFmpegDecoder) and decoder.format == "mp3":
         decoder.close()
         decoder = _open_mpeg(file, note)

@@ -12,6 +12,7 @@ import math
 import operator
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,16 +69,15 @@ class AudioFile:
 
     def __init__(self, source: AudioSource):
         self.name = _name(source)
-        self._file = _open(source)
-        try:
-            self._decoder: Decoder = open_decoder(self._file, self._note)
+        with ExitStack() as opened:
+            file = opened.enter_context(_open(source))
+            self._decoder: Decoder = open_decoder(file, self._note)
+            opened.callback(self._decoder.close)
             try:
-                require_sampling_rate(self._decoder.sampling_rate, "the rate in the file's header")
+                require_sampling_rate(self._decoder.sampling_rate, "the rate in its header")
             except InputError as error:
                 raise AudioError(str(error)) from None
-        except BaseException:
-            self._file.close()
-            raise
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> "AudioFile":
         return self
@@ -87,8 +87,7 @@ class AudioFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._decoder.close()
-        self._file.close()
+        self._opened.close()
 
     @property
     def info(self) -> AudioInfo:

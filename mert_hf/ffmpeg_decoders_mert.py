@@ -158,7 +158,7 @@ class FFmpegDecoder(_ForwardDecoder):
         self._file.seek(0)
         try:
             # other files that this one may name, as playlists do, are none of its sound
-            self._container = av.open(self._file, metadata_errors="replace", io_open=_open_no_other)
+            self._container = av.open(_Readable(self._file), metadata_errors="replace", io_open=_open_no_other)
         except FFMPEG_ERRORS:
             raise AudioError(UNREADABLE) from None
         self._stream = self._container.streams.best("audio")
@@ -252,6 +252,20 @@ def _to_array(frame: "av.AudioFrame", channels: int) -> np.ndarray:
     if scale:
         samples = (samples - scale if frame.format.name.startswith("u") else samples) / np.float32(scale)
     return with_channels(samples, channels)
+
+
+class _Readable:
+    """The file as FFmpeg is given it: of a place before the beginning it is told by a number, where Python would raise."""
+
+    def __init__(self, file: io.RawIOBase | io.BytesIO):
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
 
 
 def _open_no_other(url: str, *_):

@@ -34,8 +34,9 @@ HOMES = {
         "tasks/sources.py",
         "probing/metrics/module.py",
     ),
-    "soundfile": ("audio.py", "data/synthetic/corpus.py", "data/synthetic/tasks.py"),
-    "torchcodec": ("audio.py",),
+    "soundfile": ("soundfile_decoders_mert.py", "data/synthetic/corpus.py", "data/synthetic/tasks.py"),
+    "av": ("ffmpeg_decoders_mert.py",),
+    "soxr": ("sampling_rates_mert.py",),
     "evaluate": ("probing/",),
     "mir_eval": (),  # tests compare with it
     "peft": ("finetuning/",),
@@ -51,7 +52,6 @@ NEVER_EAGER = (
     "datasets",
     "evaluate",
     "mir_eval",
-    "torchcodec",
     "peft",
     "onnxscript",
 )
@@ -75,7 +75,7 @@ def test_hub_files_import_only_what_travels_with_them():
     for file in HUB_MODULES:
         source = file.read_text()
         assert "from __future__" not in source
-        optional = {"soxr"} if "except ImportError" in source else set()
+        optional = {"soxr", "soundfile", "av"} if "except ImportError" in source else set()
         for name in imports(file):
             if name.startswith("."):
                 assert name[1:] in siblings, f"{file.name} imports {name}"

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sounds import make_tones, remove_mp3_length, write_variable_mp3
+from sounds import encode_by_ffmpeg, make_tones, remove_mp3_length, write_variable_mp3
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizer, FeatureExtractionPipeline, pipeline
 
 from mert_hf import MERTFeatureExtractionPipeline, MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.audio import read_audio
+from mert_hf.encoder import MusicEncoder
 
 
 @pytest.fixture
@@ -107,23 +108,23 @@ def address(tmp_path, monkeypatch):
         server.shutdown()
 
 
-def test_an_mp3_is_heard_whole_or_refused_however_it_is_given(folder, tmp_path, address):
-    """libsndfile would silently end after 7 of 12 seconds."""
-    file, url = tmp_path / "variable.mp3", f"{address}/variable.mp3"
-    write_variable_mp3(file)
-    tag = b"ID3\x04\x00\x00\x00\x00\x00\x14" + bytes(20)
-    file.write_bytes(tag + tag + file.read_bytes())  # programs that put theirs in front of another's
-    extract = pipeline("feature-extraction", model=str(folder))
-
-    def ways():
-        content = file.read_bytes()
-        return str(file), file, content, url, "data:audio/mpeg;base64," + base64.b64encode(content).decode()
-
-    whole = [extract(way, return_tensors=True) for way in ways()]
-    assert whole[0].shape[1] == pytest.approx(900, abs=8)
-    assert all(torch.equal(features, whole[0]) for features in whole)
-    remove_mp3_length(file)
-    assert all(extract(way, return_tensors=True).shape[1] == pytest.approx(900, abs=8) for way in ways())
+def test_a_file_is_heard_as_the_encoder_hears_it_however_it_is_given(folder, tmp_path, address):
+    """An mp3 of which libsndfile would silently end after 7 of 12 seconds, and what only FFmpeg reads."""
+    extract, encoder = pipeline("feature-extraction", model=str(folder)), MusicEncoder(folder, device="cpu")
+    variable, late = tmp_path / "variable.mp3", tmp_path / "late.webm"
+    write_variable_mp3(variable)
+    remove_mp3_length(variable)
+    encode_by_ffmpeg(late, make_tones(6.0, 48000), 48000, "libopus", start_s=2.0)
+    for file, frames in [(variable, 900), (late, 450)]:
+        content, url = file.read_bytes(), f"{address}/{file.name}"
+        data = "data:audio/x;base64," + base64.b64encode(content).decode()
+        found = [extract(way, return_tensors=True) for way in (str(file), file, content, url, data)]
+        assert found[0].shape[1] == pytest.approx(frames, abs=8)
+        assert all(torch.equal(features, found[0]) for features in found)
+        expected = encoder.encode(file, layers=encoder.num_layers, pool=None, normalize=False, progress=False)
+        np.testing.assert_allclose(found[0][0].numpy(), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"cannot read the bytes as audio: truncated"):
+        extract(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"/missing\.mp3 cannot be fetched: 404\.$"):
         extract(f"{address}/missing.mp3?token=secret")
 
