@@ -115,6 +115,7 @@ def read_item(item: Any) -> EncodedAudio | Waveform:
     Raises:
         InputError: it is neither, or cannot be fetched or read.
     """
+    item = _of_row(item)
     waveform = as_waveform(item)
     if waveform is not None:
         return waveform
@@ -143,6 +144,7 @@ def as_waveform(item: Any) -> Waveform | None:
     Raises:
         InputError: it is neither.
     """
+    item = _of_row(item)
     if isinstance(item, Mapping):
         return _of_mapping(item)
     if hasattr(item, "get_all_samples"):
@@ -179,6 +181,13 @@ def require_samples(samples: np.ndarray) -> np.ndarray:
     return samples
 
 
+def _of_row(item: Any) -> Any:
+    """What the column of audio holds, of a row; anything else as it is."""
+    if not isinstance(item, Mapping) or _is_audio(item):
+        return item
+    return item[_only_column([name for name, value in item.items() if _is_audio(value)], item)]
+
+
 def _of_mapping(item: Mapping) -> Waveform | None:
     if "array" in item or "raw" in item:
         samples, rate = item.get("array", item.get("raw")), item.get("sampling_rate")
@@ -187,10 +196,7 @@ def _of_mapping(item: Mapping) -> Waveform | None:
                 f"a dict of a waveform must hold 'array' (or 'raw') and 'sampling_rate'; got the keys {_shown(list(item))}."
             )
         return _with_channels(samples, require_sampling_rate(rate, "'sampling_rate'"))
-    if "path" in item or "bytes" in item:
-        return None
-    column = _only_column([name for name, value in item.items() if _is_audio(value)], item)
-    return as_waveform(item[column])
+    return None
 
 
 def _of_decoder(decoder: Any) -> Waveform:

@@ -102,7 +102,7 @@ class MusicEncoder:
         if isinstance(model, nn.Module):
             if feature_extractor is None:
                 raise InputError("a loaded model needs its feature extractor: MusicEncoder(model, feature_extractor).")
-            self.model = base_of(model)
+            self.model = base_of(model, type(model).__name__)
             _require_convolutions(self.model, type(model).__name__)
         else:
             self.model, feature_extractor = _load(model, feature_extractor, self.dtype)

@@ -45,14 +45,23 @@ def loading(what: str, source: str | os.PathLike) -> Iterator[None]:
         raise InputError(f"{what} cannot be loaded: {_reason(error)}") from None
 
 
+def as_folder(name: str | os.PathLike) -> Path | None:
+    """The folder that is meant by a model's name, with ~ as the home; None where there is none, as of a repository."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError, TypeError):  # a name that is too long, the home of nobody, no name at all
+        return None
+
+
 def _fault(source: str | os.PathLike) -> str | None:
     """Why it is neither a model's folder nor a name, as far as can be seen from outside."""
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         return f"{reprlib.repr(source)} is no model; give a folder, or a repository such as 'm-a-p/MERT-v1-95M'."
-    place = Path(os.fsdecode(source))
-    if os.path.isfile(place):  # noqa: PTH113 (a name that is too long is no file to it, and an error to Path)
+    if os.path.isfile(source):  # noqa: PTH113 (a name that is too long is no file to it, and an error to Path)
         return "it is a file; give the folder of a model, which holds config.json and model.safetensors."
-    if not os.path.isdir(place):  # noqa: PTH112
+    place = as_folder(source)
+    if place is None:
         return None
     if (place / "config.json").is_file():
         return _fault_of_config(place / "config.json")

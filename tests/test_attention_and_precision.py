@@ -181,3 +181,46 @@ def test_presets_have_the_published_number_of_parameters(make, parameters):
     with torch.device("meta"):
         model = MERTModel(make())
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["none", "bool", "infinite", "smallest", "slopes"])
+def test_relaxed_attention_and_its_gradient_are_those_of_sdpa_for_every_divisor_and_mask(kind, dtype):
+    """Three clips: whole, padded, and of padding alone."""
+    audible = (torch.arange(9) < torch.tensor([9, 4, 0])[:, None])[:, None, None].expand(3, 1, 9, 9)
+    masks = {
+        "none": None,
+        "bool": audible,
+        "infinite": torch.zeros(3, 1, 9, 9).masked_fill(~audible, -torch.inf),
+        "smallest": torch.zeros(3, 1, 9, 9, dtype=dtype).masked_fill(~audible, torch.finfo(dtype).min),
+        "slopes": -0.3 * torch.arange(9.0).expand(3, 1, 9, 9),
+    }
+    mask = masks[kind] if kind in ("none", "bool") else masks[kind].to(dtype)
+    torch.manual_seed(0)
+    given = [torch.randn(3, 2, 9, 16).to(dtype).requires_grad_() for _ in range(3)]
+    expected = torch.nn.functional.scaled_dot_product_attention(*given, attn_mask=mask).transpose(1, 2)
+    # where every key has the smallest number, sdpa's own gradient is rounded away
+    counted = slice(2) if kind == "smallest" else slice(3)
+    gradients = torch.autograd.grad(expected[counted].float().square().sum(), given)
+    tolerance = {torch.float32: 2e-6, torch.float64: 1e-12, torch.bfloat16: 0.02, torch.float16: 5e-3}[dtype]
+    module = torch.nn.Module()
+    for relax in (-1.0, -1, 0.5, 1.0, 32.0, 1000.0):
+        module.config = MERTConfig(attention_relax=relax)
+        found, _ = relaxed_attention_forward(module, *given, mask)
+        torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+        ours = torch.autograd.grad(found[counted].float().square().sum(), given)
+        for gradient, wanted in zip(ours, gradients, strict=True):
+            torch.testing.assert_close(gradient, wanted, atol=4 * tolerance, rtol=4 * tolerance)
+
+
+@torch.no_grad()
+def test_relaxed_attention_of_the_whole_model_hears_no_padding(tiny_config):
+    torch.manual_seed(0)
+    model = MERTModel(quiet(tiny_config)).eval()  # attention_relax is -1, the default
+    waveform, mask = torch.randn(2, 8000), torch.ones(2, 8000, dtype=torch.long)
+    mask[1, 4000:] = 0
+    expected = model(waveform, attention_mask=mask).last_hidden_state
+    model.set_attn_implementation("relaxed")
+    found = model(waveform, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(found[0], expected[0], atol=2e-6, rtol=0)
+    torch.testing.assert_close(found[1, :12], expected[1, :12], atol=2e-6, rtol=0)

@@ -4,6 +4,7 @@ import pytest
 from transformers import AutoConfig
 
 from mert_hf import MERTConfig
+from mert_hf.configuration_multiview import MultiViewConfig
 
 
 def test_defaults_are_those_of_mert_v1_95m():
@@ -34,8 +35,36 @@ def test_survives_saving_and_auto_config(tmp_path):
         ({"feature_penalty_weight": -1.0}, "feature_penalty_weight=-1.0"),
         ({"num_attention_heads": 7}, "num_attention_heads=7; accepted: a divisor of hidden_size=768"),
         ({"hidden_size": "large"}, "hidden_size"),
+        ({"sample_rate": 44.1}, "44.1"),
+        ({"sample_rate": 44}, "got 44; did you mean 44000"),
+        ({"attention_relax": 0}, "attention_relax=0; accepted: a divisor from 0.01 to 1000, or -1 for none"),
+        ({"attention_relax": -2.0}, "attention_relax=-2.0"),
+        ({"attention_relax": float("nan")}, "attention_relax=nan"),
+        ({"hidden_size": 10**9}, "hidden_size=1000000000; accepted: a whole number from 1 to 16384"),
+        (
+            {"hidden_size": 16384, "num_attention_heads": 16, "num_hidden_layers": 256},
+            "a model of 3.03e.11 parameters",
+        ),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers=1000000"),
+        ({"codebook_sizes": [2**31]}, "codebook_sizes=.2147483648."),
+        ({"hidden_act": "gelou"}, "hidden_act='gelou'; accepted: an activation"),
+        ({"conv_stride": [0] * 7}, "conv_stride=.0, 0, 0"),
+        ({"conv_kernel": [10, 3]}, "conv_kernel"),
+        ({"layerdrop": float("nan")}, "layerdrop=nan; accepted: a probability"),
+        ({"code_loss_weight": float("inf")}, "code_loss_weight=inf"),
+        ({"dtype": "float33"}, "dtype='float33'"),
+        ({"id2label": ["a", "b"]}, "id2label"),
+        ({"num_labels": 10**9}, "num_labels=1000000000"),
     ],
 )
 def test_refuses_what_no_model_can_be_made_of(fields, message):
     with pytest.raises(Exception, match=r"(?s)" + message):
         MERTConfig(**fields)
+
+
+@pytest.mark.parametrize("config_class", [MERTConfig, MultiViewConfig])
+@pytest.mark.parametrize("content", [None, [], "x", {"hidden_size": "x" * 9999}, {"hidden_size": 10**9}, {"sample_rate": 1.0}])
+def test_what_is_read_is_refused_in_one_line(config_class, content):
+    with pytest.raises(ValueError) as told:
+        config_class.from_dict(content)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 600

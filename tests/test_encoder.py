@@ -164,7 +164,7 @@ def test_a_long_file_takes_the_memory_of_a_window(tmp_path):
         tracemalloc.stop()
     assert frames.shape == ((seconds * 2000 - 400) // 320 + 1, 32)
     assert vector.shape == (32,)
-    assert peak < 2.5e6, peak  # the waveform alone, at the model's rate, would be 4.3 MB
+    assert peak < 3.5e6, peak  # the waveform alone, at the model's rate, would be 4.3 MB
 
 
 def test_half_precision(mert, tmp_path):

@@ -113,3 +113,32 @@ def test_a_model_of_spectra_cannot_be_judged(tmp_path):
     ASTFeatureExtractor(num_mel_bins=16, max_length=32).save_pretrained(tmp_path)
     with pytest.raises(InputError, match="does not take a second of raw audio, so it cannot be judged here"):
         load_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_what_is_no_model_is_told_before_it_is_tried(loader, folder, tmp_path):
+    run = tmp_path / "runs" / "quickstart"
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "config.json").write_text((folder / "config.json").read_text())
+    (tmp_path / "empty").mkdir()
+    named = tmp_path / "listed"
+    named.mkdir()
+    (named / "config.json").write_text("[1, 2]")
+    cases = [
+        (str(tmp_path / "empty"), "the folder holds no model: there is no config.json in it"),
+        (str(folder / "model.safetensors"), "it is a file; give the folder of a model"),
+        (str(named), "config.json is damaged: it holds list, not dict"),
+        ("x" * 5000, "cannot be loaded"),
+    ]
+    if not loader.startswith("probe"):  # which takes a run for its model
+        cases.append((str(run), f"did you mean {run / 'model'}?"))
+    for given, message in cases:
+        with pytest.raises(InputError) as told:
+            LOADERS[loader](given)
+        assert message in str(told.value) and "\n" not in str(told.value) and len(str(told.value)) < 2000
+
+
+@pytest.mark.parametrize("given", [None, "", 3, ["a"], b"x"])
+def test_what_is_no_name_at_all(given):
+    with pytest.raises(InputError, match=r"cannot be loaded: .* is no model; give a folder, or a repository such as"):
+        MusicEncoder(given)

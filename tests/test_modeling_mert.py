@@ -1,10 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForPreTraining, HubertConfig, HubertModel
 
-from mert_hf import MERTConfig, MERTForPreTraining, MERTModel
+from mert_hf import MERTConfig, MERTForPreTraining, MERTForSequenceClassification, MERTModel
 
 
 @pytest.fixture
@@ -221,3 +222,39 @@ def test_losses_are_finite_in_bfloat16(batch):
     full = model(**inputs)
     assert out.code_loss.dtype == torch.float32
     assert float(out.loss) == pytest.approx(float(full.loss), rel=0.05)
+
+
+@pytest.mark.parametrize("heads", [MERTModel, MERTForPreTraining, MERTForSequenceClassification])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: (np.zeros((2, 8000), np.float32), None), "input_values must be a tensor; got ndarray"),
+        (lambda: ([[0.1] * 8000], None), "input_values must be a tensor; got list"),
+        (lambda: (None, None), "input_values is missing"),
+        (lambda: (torch.zeros(2, 8000, dtype=torch.int64), None), "must be floating point of shape"),
+        (lambda: (torch.zeros(2, 1, 8000), None), r"got torch.float32 of shape \(2, 1, 8000\)"),
+        (lambda: (torch.zeros(0, 8000), None), r"of shape \(0, 8000\)"),
+        (lambda: (torch.zeros(2, 8000), np.ones((2, 8000))), "attention_mask must be a tensor; got ndarray"),
+        (lambda: (torch.zeros(2, 8000), torch.ones(2, 24)), "attention_mask must have the shape of input_values"),
+        (lambda: (torch.zeros(2, 8000), torch.zeros(2, 8000)), "clips of 0 samples are too short"),
+        (lambda: (torch.zeros(2, 8000), torch.ones(2, 8000).tril(300)), "clips of 301 samples are too short"),
+        (lambda: (torch.zeros(2, 8000), torch.ones(2, 8000).flip(1).triu(4000)), "lies on the right of every clip"),
+        (lambda: (torch.zeros(2, 8000), torch.full((2, 8000), 0.5)), "must be 1 for audio and 0 for padding"),
+    ],
+)
+def test_what_is_no_batch_of_waveforms_is_told_in_one_line(tiny_config, heads, make, message):
+    values, mask = make()
+    with pytest.raises(ValueError, match=message) as told:
+        heads(tiny_config).eval()(values, attention_mask=mask)
+    assert "\n" not in str(told.value)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int32, torch.float16, torch.float32, torch.uint8])
+def test_a_mask_of_any_type_is_the_same_mask(tiny_config, dtype):
+    torch.manual_seed(0)
+    model, waveform = MERTForSequenceClassification(tiny_config).eval(), torch.randn(2, 8000)
+    mask = torch.ones(2, 8000, dtype=torch.long)
+    mask[1, 5001:] = 0
+    expected = model(waveform, attention_mask=mask).logits
+    torch.testing.assert_close(model(waveform, attention_mask=mask.to(dtype)).logits, expected, atol=0, rtol=0)

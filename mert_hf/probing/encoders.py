@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +10,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrained
 
 import mert_hf  # noqa: F401, makes transformers know MERT
 from mert_hf.errors import InputError
-from mert_hf.loading import loading
+from mert_hf.loading import as_folder, loading
 from mert_hf.seeding import seed_torch
 from mert_hf.spectra_mert import LogMelSpectrum
 from mert_hf.views_mert import view_of
@@ -132,9 +131,11 @@ def load_encoder(
     Raises:
         InputError: there is no such model, weights are missing in it, or it takes no audio.
     """
-    folder = Path(name).expanduser()
-    source = str(folder / "model" if (folder / "model" / "config.json").is_file() else folder if folder.is_dir() else name)
-    with loading(name, source):
+    folder = as_folder(name)
+    source = name
+    if folder is not None:
+        source = str(folder / "model" if (folder / "model" / "config.json").is_file() else folder)
+    with loading(str(name), source):
         extractor = AutoFeatureExtractor.from_pretrained(source, revision=revision)
         config = AutoConfig.from_pretrained(source, revision=revision)
         if random_seed is None:
@@ -146,7 +147,7 @@ def load_encoder(
             model = AutoModel.from_config(config, dtype=torch.float32)
     if model.main_input_name != "input_values" or not hasattr(extractor, "sampling_rate"):
         raise InputError(f"{name} takes {model.main_input_name}, not waveforms (input_values); it cannot be judged here.")
-    title = "random weights" if random_seed is not None else folder.resolve().name if folder.is_dir() else name
+    title = "random weights" if random_seed is not None else folder.resolve().name if folder is not None else name
     return FrozenModel(model, extractor, title, device)
 
 

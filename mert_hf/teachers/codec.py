@@ -2,13 +2,12 @@
 
 import inspect
 import os
-from pathlib import Path
 
 import torch
 import torch.nn as nn
 
 from mert_hf.errors import InputError
-from mert_hf.loading import loading
+from mert_hf.loading import as_folder, loading
 from mert_hf.teachers.base import CodeTeacher
 
 # Audio before and behind a piece of a track that is too long to be coded at once.
@@ -64,8 +63,7 @@ class CodecTeacher(CodeTeacher):
         """
         from transformers import AutoModel
 
-        folder = Path(name).expanduser()
-        place = folder if folder.is_dir() else name
+        place = as_folder(name) or name
         with loading(f"the codec {name}", place):
             # the codes of a codec that is stored in half precision are those of its weights in float32, as audio is
             codec, loaded = AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
