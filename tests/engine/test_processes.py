@@ -56,7 +56,7 @@ def train_loud(music, folder, told, accumulated):
 
     def take_loud(self, batch):
         if rank == "1" and self.progress.step == 2 and not loud:
-            batch.waveforms[0] *= 1e22
+            batch.waveforms[0] *= 1e18
             loud.append(batch.tracks[0])
         return take(self, batch)
 
@@ -66,13 +66,13 @@ def train_loud(music, folder, told, accumulated):
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
-def test_an_infinite_loss_of_one_process_is_left_out_by_all_and_the_first_names_the_track(music_folder, tmp_path, accumulated):
+def test_samples_beyond_all_range_of_one_process_are_left_out_by_all(music_folder, tmp_path, accumulated):
     assert finish(start(train_loud, music_folder, tmp_path / "run", tmp_path, accumulated, processes=2)) == [0, 0]
     (loud,) = json.loads((tmp_path / "loud_1.json").read_text())
     for rank in range(2):
         said = (tmp_path / f"said_{rank}.txt").read_text()
         assert said.count("Left out update") == 1
-        assert "Left out update 3: no finite " in said
+        assert "Left out update 3: " in said
         assert f"the loudest of its clips are of: {loud!r} (peak " in said
     assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["skipped_steps"] == 1
     weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
