@@ -117,7 +117,7 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_many_stop_the_run(make_tr
         second.train()
 
 
-@pytest.mark.parametrize(("accumulated", "times", "why"), [(1, 1e22, "no finite "), (2, 1e18, "samples beyond all range")])
+@pytest.mark.parametrize(("accumulated", "times", "why"), [(1, 1e22, "no finite"), (2, 1e12, "samples beyond all range")])
 def test_an_update_of_samples_beyond_all_range_is_left_out(make_trainer, monkeypatch, caplog, accumulated, times, why):
     trainer = make_trainer(max_steps=4, gradient_accumulation_steps=accumulated)
     take, loud, before = trainer._take, [], {}
@@ -133,7 +133,7 @@ def test_an_update_of_samples_beyond_all_range_is_left_out(make_trainer, monkeyp
 
     monkeypatch.setattr(trainer, "_take", take_loud)
     assert trainer.train().skipped_steps == 1
-    # loss and gradient of 1e18 may be finite: nothing else would keep such an update from being applied
+    # loss and gradient of 1e12 are finite: nothing else would keep such an update from being applied
     assert f"Left out update 3: {why} " in caplog.text
     assert f"the loudest of its clips are of: {loud[0]!r} (peak " in caplog.text
     assert all(torch.isfinite(tensor).all() for tensor in weights(trainer).values())
