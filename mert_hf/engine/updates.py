@@ -20,6 +20,8 @@ from mert_hf.ramps import cosine_ramp
 from mert_hf.seeding import Draws
 
 LOUDEST_NAMED = 3
+# No audio is louder: the largest samples are those of 32-bit integers that nobody has scaled.
+LOUDEST = 2.0**31
 
 
 @dataclass
@@ -99,12 +101,14 @@ class Updater:
         before = [(buffer, buffer.clone()) for buffer in self.plain_objective.moving_buffers()]
         logs = self.compute_gradient(self._prepare(parts, draws), draws)
         grad_norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm)
-        loss = float(self.accelerator.reduce(logs["loss"].detach().clone()))
+        share = logs["loss"].detach()
+        beyond = share.new_tensor(float(any(part.waveforms.abs().gt(LOUDEST).any() for part in parts)))
+        loss, beyond = self.accelerator.reduce(torch.stack([share, beyond])).tolist()
         if self.steps_in_backward:
             grad_norm = self._judge_step_of_deepspeed(loss)
         # of sharded parameters the norm is a sharded tensor as well
         grad_norm = float(grad_norm.full_tensor() if hasattr(grad_norm, "full_tensor") else grad_norm)
-        left_out = self._find_reason_to_skip(loss, grad_norm)
+        left_out = self._find_reason_to_skip(loss, grad_norm, beyond > 0)
         if left_out is None or not grad_norm < torch.inf:
             # float16's loss scaler leaves out an update that is not finite itself, and has to see it to lower its scale
             if left_out is None or self.accelerator.scaler is not None:
@@ -172,12 +176,14 @@ class Updater:
             )
         return norm
 
-    def _find_reason_to_skip(self, loss: float, grad_norm: float) -> str | None:
+    def _find_reason_to_skip(self, loss: float, grad_norm: float, beyond: bool) -> str | None:
         # of an infinite loss the gradient may be finite, and of a finite one infinite
         if not math.isfinite(grad_norm):
             return "no finite gradient"
         if not math.isfinite(loss):
             return "no finite loss"
+        if beyond:  # squared they would overflow, in a longer clip or a larger batch
+            return "samples beyond all range"
         spikes = self.guard.find_spikes({"loss": loss, "gradient norm": grad_norm}) if self.guard.enabled else []
         return f"a spike of the {' and the '.join(spikes)}" if spikes else None
 
