@@ -5,17 +5,21 @@ import os
 import re
 from argparse import Namespace
 from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.activations import ACT2FN
 
-from mert_hf.checkpoints import read_checkpoint, require_equal_shapes
+from mert_hf.checkpoints import read_checkpoint, require_equal_shapes, require_weights
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.loading import loading
 from mert_hf.masking import draw_span_mask
 from mert_hf.modeling_mert import MERTForPreTraining
+from mert_hf.reading import to_dataclass
 from mert_hf.seeding import generator
 
 # (fairseq, ours); the first pattern that fits the beginning of a name renames it (mert_fairseq, scripts/convert_MERT_HF.py)
@@ -66,6 +70,59 @@ CONFIG_FIELDS = {
     "feature_extractor_cqt": "feature_extractor_cqt",
     "feature_extractor_cqt_bins": "feature_extractor_cqt_bins",
 }
+# What no model of this kind has (330M: 24 layers, seven convolutions, sizes up to 4096); who says more is damaged.
+MOST_LAYERS, MOST_CONVOLUTIONS, LARGEST_SIZE = 100, 100, 2**16
+# characters of cfg.model.conv_feature_layers
+MOST_LAYERS_TEXT = 1000
+
+
+@dataclass
+class FairseqModel:
+    """What is read of `cfg.model` of a checkpoint, as fairseq names it; what is missing has the defaults of MERT-v1-95M."""
+
+    encoder_layers: int
+    encoder_embed_dim: int
+    encoder_ffn_embed_dim: int
+    encoder_attention_heads: int
+    final_dim: int
+    conv_feature_layers: str
+    activation_fn: str | None = None
+    layer_norm_first: bool | None = None
+    dropout: float | None = None
+    attention_dropout: float | None = None
+    activation_dropout: float | None = None
+    encoder_layerdrop: float | None = None
+    dropout_input: float | None = None
+    conv_bias: bool | None = None
+    conv_pos: int | None = None
+    conv_pos_groups: int | None = None
+    logit_temp: float | None = None
+    feature_grad_mult: float | None = None
+    audio_cqt_bins: int | None = None
+    deepnorm: bool | None = None
+    attention_relax: float | None = None
+    feature_extractor_cqt: bool | None = None
+    feature_extractor_cqt_bins: int | None = None
+    extractor_mode: str = "default"
+    untie_final_proj: bool = True
+    learnable_temp: bool = False
+    subln: bool = False
+    target_glu: bool = False
+
+
+@dataclass
+class FairseqTask:
+    """What is read of `cfg.task`."""
+
+    sample_rate: float = 24000
+    normalize: bool = False
+
+
+@dataclass
+class FairseqCriterion:
+    """What is read of `cfg.criterion`."""
+
+    loss_weights: list[float] | None = None
 
 
 class _Stub:
@@ -93,17 +150,21 @@ def convert_fairseq_checkpoint(
     Raises:
         InputError: the file is no such checkpoint, holds a class that is not allowed, or a model that MERT cannot be.
     """
-    state = _load(Path(checkpoint))
+    file = Path(checkpoint)
+    state = _load(file)
     for name in ("model", "cfg"):
         if not isinstance(state.get(name), dict):
-            raise InputError(f"{checkpoint} is no fairseq checkpoint of MERT: it has no {name!r}; it has {sorted(state)}.")
-    weights = {_rename(name): tensor.float() for name, tensor in state["model"].items() if not name.startswith(LEFT_OUT)}
-    config = _read_config(state["cfg"], weights, code_offset)
+            held = ", ".join(sorted(str(key)[:80] for key in state)[:10])
+            raise InputError(f"{checkpoint} is no fairseq checkpoint of MERT: it has no {name!r}; it has {held}.")
+    theirs = require_weights(state["model"], file)
+    weights = {_rename(name): tensor for name, tensor in theirs.items() if not name.startswith(LEFT_OUT)}
+    config, normalize = _read_config(state["cfg"], weights, code_offset, file)
+    with torch.device("meta"):  # shapes without memory
+        expected = MERTForPreTraining(config).state_dict()
+    require_equal_shapes(weights, expected, file)
     model = MERTForPreTraining(config)
-    require_equal_shapes(weights, model.state_dict(), Path(checkpoint))
-    model.load_state_dict(weights)
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     model.eval().save_pretrained(output_dir)
-    normalize = bool(state["cfg"].get("task", {}).get("normalize", False))
     MERTFeatureExtractor(sampling_rate=config.sample_rate, do_normalize=normalize).save_pretrained(output_dir)
     return model
 
@@ -162,55 +223,97 @@ def _rename(name: str) -> str:
     return name
 
 
-def _read_config(cfg: dict, weights: dict[str, torch.Tensor], code_offset: int) -> MERTConfig:
-    model, task, criterion = (cfg.get(part) or {} for part in ("model", "task", "criterion"))
-    if not isinstance(model, dict) or "encoder_layers" not in model:
-        raise InputError("the checkpoint's configuration does not describe a MERT model (cfg.model.encoder_layers is missing).")
+def _read_config(cfg: dict, weights: dict[str, torch.Tensor], code_offset: int, file: Path) -> tuple[MERTConfig, bool]:
+    """The model's configuration, and whether its input is normalised."""
+    if not isinstance(cfg.get("model"), dict) or "encoder_layers" not in cfg["model"]:
+        raise InputError(f"{file}: its configuration does not describe a MERT model (cfg.model.encoder_layers is missing).")
+    parts = (("model", FairseqModel), ("task", FairseqTask), ("criterion", FairseqCriterion))
+    model, task, criterion = (_read_part(schema, cfg.get(part) or {}, f"{file}: cfg.{part}") for part, schema in parts)
     for name, meant in (("untie_final_proj", True), ("learnable_temp", False), ("subln", False), ("target_glu", False)):
-        if bool(model.get(name, meant)) != meant:
-            raise InputError(f"the checkpoint was trained with {name}={model[name]}, which MERTForPreTraining does not have.")
-    fields = {ours: model[theirs] for ours, theirs in CONFIG_FIELDS.items() if theirs in model}
-    layers = _read_layers(model["conv_feature_layers"])
-    penalty, cqt_weight = (list(criterion.get("loss_weights") or [10, 1]) + [1])[:2]
-    try:
-        table, projection = weights["code_head.code_embeddings"], weights["code_head.projection.weight"]
-    except KeyError as missing:
-        raise InputError(f"the checkpoint holds no pre-training heads ({missing.args[0]} is missing).") from None
-    books = projection.shape[0] // fields["code_dim"]
-    if table.shape[0] % books:
-        raise InputError(f"the {table.shape[0]} rows of label_embs_concat do not divide into {books} codebooks of equal size.")
-    return MERTConfig(
-        **fields,
-        conv_dim=[layer[0] for layer in layers],
-        conv_kernel=[layer[1] for layer in layers],
-        conv_stride=[layer[2] for layer in layers],
-        feat_extract_norm="layer" if model.get("extractor_mode") == "layer_norm" else "group",
-        sample_rate=int(task.get("sample_rate", 24000)),
-        codebook_sizes=[table.shape[0] // books] * books,
-        code_offset=code_offset,
-        feature_penalty_weight=penalty,
-        cqt_loss_weight=cqt_weight,
-    )
+        if getattr(model, name) != meant:
+            raise InputError(f"{file} was trained with {name}={not meant}, which MERTForPreTraining does not have.")
+    _require_sizes(model, file)
+    layers = _read_layers(model.conv_feature_layers)
+    penalty, cqt_weight = (list(criterion.loss_weights or [10, 1]) + [1])[:2]
+    for name in ("code_head.code_embeddings", "code_head.projection.weight"):
+        if name not in weights:
+            raise InputError(f"{file} holds no pre-training heads ({name} is missing).")
+        if weights[name].ndim != 2:
+            raise InputError(f"{file}: {name} has the shape {tuple(weights[name].shape)}; expected a matrix.")
+    rows, books = len(weights["code_head.code_embeddings"]), len(weights["code_head.projection.weight"]) // model.final_dim
+    if not 1 <= books <= rows or rows % books:
+        raise InputError(f"{file}: the {rows} rows of label_embs_concat do not divide into {books} codebooks of equal size.")
+    given = {ours: getattr(model, theirs) for ours, theirs in CONFIG_FIELDS.items()}
+    with loading(f"the configuration in {file}"):
+        config = MERTConfig(
+            **{name: value for name, value in given.items() if value is not None},
+            conv_dim=[layer[0] for layer in layers],
+            conv_kernel=[layer[1] for layer in layers],
+            conv_stride=[layer[2] for layer in layers],
+            feat_extract_norm="layer" if model.extractor_mode == "layer_norm" else "group",
+            sample_rate=int(task.sample_rate),
+            codebook_sizes=[rows // books] * books,
+            code_offset=code_offset,
+            feature_penalty_weight=penalty,
+            cqt_loss_weight=cqt_weight,
+        )
+    if config.hidden_act not in ACT2FN:
+        raise InputError(f"{file}: activation_fn={config.hidden_act[:80]!r} is unknown to transformers.")
+    return config, task.normalize
+
+
+def _read_part(schema: type, part: Any, where: str) -> Any:
+    """The fields of a part of the configuration that are needed; it holds many more."""
+    if not isinstance(part, dict):
+        raise InputError(f"{where} is damaged: it holds {type(part).__name__}.")
+    needed = {field.name for field in fields(schema)}
+    return to_dataclass(schema, {name: value for name, value in part.items() if name in needed}, where)
+
+
+def _require_sizes(model: FairseqModel, file: Path) -> None:
+    for field in fields(model):
+        value = getattr(model, field.name)
+        most = MOST_LAYERS if field.name == "encoder_layers" else LARGEST_SIZE
+        if isinstance(value, int) and not isinstance(value, bool) and not -1 <= value <= most:
+            raise InputError(f"{file}: {field.name}={value:.6g}; models have up to {most:,}.")
+    if model.final_dim < 1:
+        raise InputError(f"{file}: final_dim={model.final_dim}; 1 or more is needed.")
 
 
 def _read_layers(text: str) -> list[tuple[int, int, int]]:
     """Read "[(512,10,5)] + [(512,3,2)] * 4" without evaluating it as code."""
+    shown = text if len(text) <= 80 else f"{text[:80]}..."
+    refusal = InputError(
+        f"conv_feature_layers {shown!r} is no list of up to {MOST_CONVOLUTIONS} convolutions (channels, kernel, stride)."
+    )
 
-    def read(node: ast.expr):
+    def read(node: ast.expr) -> list[tuple[int, int, int]]:
         match node:
             case ast.BinOp(left, ast.Add(), right):
-                return read(left) + read(right)
-            case ast.BinOp(left, ast.Mult(), right):
-                return read(left) * read(right)
+                layers = read(left) + read(right)
+            case ast.BinOp(repeated, ast.Mult(), ast.Constant(int(count))) if 0 <= count <= MOST_CONVOLUTIONS:
+                layers = read(repeated) * count
             case ast.List(items):
-                return [read(item) for item in items]
-            case ast.Tuple(items):
-                return tuple(read(item) for item in items)
-            case ast.Constant(int(value)):
-                return value
-        raise InputError(f"conv_feature_layers {text!r} is no list of (channels, kernel, stride).")
+                layers = [read_layer(item) for item in items]
+            case _:
+                raise refusal
+        if len(layers) > MOST_CONVOLUTIONS:
+            raise refusal
+        return layers
 
+    def read_layer(node: ast.expr) -> tuple[int, int, int]:
+        match node:
+            case ast.Tuple([ast.Constant(int(channels)), ast.Constant(int(kernel)), ast.Constant(int(stride))]):
+                if 1 <= min(channels, kernel, stride) <= max(channels, kernel, stride) <= LARGEST_SIZE:
+                    return channels, kernel, stride
+        raise refusal
+
+    if len(text) > MOST_LAYERS_TEXT:
+        raise refusal
     try:
-        return read(ast.parse(text, mode="eval").body)
-    except (SyntaxError, TypeError):
-        raise InputError(f"conv_feature_layers {text!r} is no list of (channels, kernel, stride).") from None
+        layers = read(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise (error if isinstance(error, InputError) else refusal) from None
+    if not layers:
+        raise refusal
+    return layers

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mert_hf.checkpoints import read_checkpoint, require_equal_shapes
+from mert_hf.checkpoints import read_checkpoint, require_equal_shapes, require_weights
 from mert_hf.configuration_multiview import MultiViewConfig
 from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
@@ -26,6 +26,8 @@ RENAMINGS = (
 # Tables of the front end, which follow from the configuration.
 FRONT_END = "spec."
 FILTERS = "spec.spec.mel_scale.fb"
+# Channels of no model; Deezer's have up to 2048.
+LARGEST_SIZE = 2**16
 # Numbers of numpy, which a training state may hold beside the weights.
 PLAIN_NUMBERS = (
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
@@ -54,11 +56,13 @@ def convert_deezer_checkpoint(checkpoint: str | os.PathLike, output_dir: str | o
     state = read_checkpoint(file, PLAIN_NUMBERS)
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise InputError(f"{file} is none of Deezer's checkpoints: it holds no dictionary with 'model'.")
-    theirs = _strip_prefix(state["model"], file)
+    theirs = _strip_prefix(require_weights(state["model"], file), file)
     weights = {_rename(name): tensor for name, tensor in theirs.items() if not name.startswith(FRONT_END)}
     config = _read_config(weights, file)
+    with torch.device("meta"):  # shapes without memory
+        expected = MultiViewModel(config).state_dict()
+    require_equal_shapes(weights, expected, file)
     model = MultiViewModel(config)
-    require_equal_shapes(weights, model.state_dict(), file)
     if FILTERS in theirs:
         _check_filters(theirs[FILTERS], model, file)
     model.load_state_dict(weights)
@@ -84,17 +88,20 @@ def _rename(name: str) -> str:
 
 
 def _read_config(weights: dict[str, torch.Tensor], file: Path) -> MultiViewConfig:
-    try:
-        channels = weights["conv1.weight"].shape[1]
-        hidden_size, width = weights["pooling.c_proj.weight"].shape[0], weights["conv3.weight"].shape[0]
-    except KeyError as missing:
-        raise InputError(f"{file} does not hold Deezer's ResNet: {missing.args[0]} is missing.") from None
+    for name, axes in (("conv1.weight", 4), ("conv3.weight", 4), ("pooling.c_proj.weight", 2)):
+        if name not in weights:
+            raise InputError(f"{file} does not hold Deezer's ResNet: {name} is missing.")
+        if weights[name].ndim != axes or max(weights[name].shape) > LARGEST_SIZE:
+            raise InputError(f"{file} does not hold Deezer's ResNet: {name} has the shape {tuple(weights[name].shape)}.")
+    channels = weights["conv1.weight"].shape[1]
+    hidden_size, width = len(weights["pooling.c_proj.weight"]), len(weights["conv3.weight"])
     if channels != 1:
         raise InputError(f"{file} was trained on {channels} channels; MultiViewModel is mono.")
-    blocks = [
-        1 + max((int(name.split(".")[2]) for name in weights if name.startswith(f"stages.{stage}.")), default=0)
-        for stage in range(4)
-    ]
+    blocks = [1, 1, 1, 1]
+    for name in weights:
+        if place := re.match(r"stages\.([0-3])\.([0-9]{1,2})\.", name):
+            stage, block = int(place[1]), int(place[2])
+            blocks[stage] = max(blocks[stage], block + 1)
     try:
         return MultiViewConfig(width=width, hidden_size=hidden_size, blocks=blocks)
     except ValueError as error:
@@ -104,5 +111,5 @@ def _read_config(weights: dict[str, torch.Tensor], file: Path) -> MultiViewConfi
 def _check_filters(filters: torch.Tensor, model: MultiViewModel, file: Path) -> None:
     """The stored mel filters (frequencies, bins) must be those that the model computes."""
     ours = model.spectrum.filters(filters.device)
-    if filters.shape != ours.shape or not torch.allclose(filters, ours, atol=1e-5):
+    if filters.shape != ours.shape or not torch.allclose(filters.float(), ours, atol=1e-5):
         raise InputError(f"{file} was trained with another mel spectrum than 128 bands up to 11025 Hz at 16 kHz.")
