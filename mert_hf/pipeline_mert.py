@@ -3,6 +3,8 @@
 import base64
 import io
 import os
+import re
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -122,7 +124,7 @@ def _to_waveform(inputs, sampling_rate: int) -> np.ndarray:
     if isinstance(inputs, (str, os.PathLike)):
         source = os.fspath(inputs)
         if source.startswith(("http://", "https://")):
-            return _decode(_fetch(source), sampling_rate, source)
+            return _decode(_fetch(source), sampling_rate, _shown_url(source))
         if source.startswith("data:"):
             return _decode(base64.b64decode(source.partition(",")[2]), sampling_rate, "the data")
         # transformers would try to decode the name of a missing file as base64
@@ -172,9 +174,24 @@ def waveform_from_dict(audio: dict, sampling_rate: int) -> np.ndarray:
 
 
 def _fetch(url: str) -> bytes:
-    response = get_session().get(url, timeout=DOWNLOAD_TIMEOUT_S)
-    response.raise_for_status()
-    return response.content
+    try:
+        response = get_session().get(url, timeout=DOWNLOAD_TIMEOUT_S)
+        response.raise_for_status()
+        return response.content
+    except Exception as error:  # those of the HTTP library, whichever that is; their texts hold the whole URL
+        answer = getattr(getattr(error, "response", None), "status_code", None)
+        reason = f"the server answered {answer}" if answer else type(error).__name__
+        raise ValueError(f"cannot read {_shown_url(url)} as audio: it cannot be fetched ({reason}).") from None
+
+
+def _shown_url(url: str) -> str:
+    """A URL as messages name it: without user, password and query, which may be secrets, and without tokens of the Hub."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "the URL"
+    return re.sub(r"hf_[A-Za-z0-9]+", "hf_...", f"{parts.scheme}://{host}{parts.path}")
 
 
 def _decode(source: str | bytes, sampling_rate: int, name: str) -> np.ndarray:

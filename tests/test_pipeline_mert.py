@@ -2,12 +2,12 @@ import base64
 import functools
 import http.server
 import threading
+import traceback
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from huggingface_hub.errors import HTTPError
 from sounds import make_tones, remove_mp3_length, write_variable_mp3
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizer, FeatureExtractionPipeline, pipeline
 
@@ -129,8 +129,19 @@ def test_an_mp3_is_heard_whole_or_refused_however_it_is_given(folder, tmp_path, 
             ValueError, match=r"cannot read .* as audio: an mp3 of variable bit rate .* would be lost; .*ffmpeg -i"
         ):
             extract(way)
-    with pytest.raises(HTTPError, match="404"):
-        extract(f"{address}/missing.mp3")
+
+
+def test_what_cannot_be_fetched_is_told_without_what_its_url_holds(folder, address):
+    extract = pipeline("feature-extraction", model=str(folder))
+    host = address.removeprefix("http://")
+    for url, reason in (
+        (f"http://user:hf_canary@{host}/missing.mp3?token=hf_canary", "the server answered 404"),
+        ("http://user:hf_canary@127.0.0.1:9/song.mp3?sig=hf_canary#hf_canary", "ConnectError"),
+        ("http://[hf_canary/song.mp3?token=hf_canary", "cannot be fetched"),
+    ):
+        with pytest.raises(ValueError, match=reason) as refused:
+            extract(url)
+        assert "canary" not in "".join(traceback.format_exception(refused.value)) and "\n" not in str(refused.value)
 
 
 def test_a_flac_behind_a_tag_of_mp3_is_no_mp3(folder, tmp_path):
