@@ -67,8 +67,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     difference.add_argument("--overlap_s", type=float, default=3.0, help="overlap of windows (default: 3)")
     difference.set_defaults(run=_report_window_differences)
 
-    arguments = parser.parse_args(argv)
-    run_tool(lambda: arguments.run(arguments))
+    def run() -> None:
+        arguments = parser.parse_args(argv)
+        arguments.run(arguments)
+
+    run_tool(run, argv=argv)
 
 
 def _convert(arguments: argparse.Namespace) -> None:

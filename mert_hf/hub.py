@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from mert_hf.errors import InputError
+from mert_hf.redaction import HIDDEN, hide_secrets
 
 # Everything that talking to the Hub raises where the user, the network or the Hub is the reason. HTTPError is the base class of
 # the client's own HTTP library, whichever that is.
@@ -68,7 +69,7 @@ def require_write_access(repo_id: str, token: str | None = None) -> None:
     try:
         user = HfApi(token=token).whoami()
     except HUB_ERRORS as error:
-        raise explain(error, repo_id) from None
+        raise explain(error, repo_id, token) from None
     namespace = repo_id.partition("/")[0]
     names = [user["name"], *(organisation["name"] for organisation in user.get("orgs", []))]
     if namespace not in names:
@@ -89,7 +90,7 @@ def next_tag(repo_id: str, tag: str | None = None, token: str | None = None) -> 
     try:
         tags = [ref.name for ref in api.list_repo_refs(repo_id).tags] if api.repo_exists(repo_id) else []
     except HUB_ERRORS as error:
-        raise explain(error, repo_id) from None
+        raise explain(error, repo_id, token) from None
     if tag in tags:
         raise InputError(f"{repo_id} already has the tag {tag}, which people may have pinned; choose another --tag.")
     numbers = [int(name[1:]) for name in tags if re.fullmatch(r"v\d+", name)]
@@ -133,15 +134,15 @@ def upload(
         api.create_tag(repo_id, tag=tag, revision=commit.oid)
         names = api.list_repo_files(repo_id, revision=commit.oid)
     except HUB_ERRORS as error:
-        raise explain(error, repo_id) from None
+        raise explain(error, repo_id, token) from None
     except RuntimeError as error:  # of the storage behind the Hub
         raise InputError(f"the upload to {repo_id} broke off; nothing was published, try again: {error}") from None
     except ValueError as error:
         raise InputError(f"the Hub does not accept the card: {' '.join(str(error).split())}") from None
-    return Published(str(url), commit.oid, tag, [name for name in names if name.endswith(PICKLES)])
+    return Published(hide_secrets(str(url)), commit.oid, tag, [name for name in names if name.endswith(PICKLES)])
 
 
-def explain(error: Exception, repo_id: str) -> InputError:
+def explain(error: Exception, repo_id: str, token: str | None = None) -> InputError:
     """Say in one line what the Hub's or the network's refusal means and what to do; no token is ever in it."""
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     log_in = "log in with `hf auth login`, or set HF_TOKEN"
@@ -168,4 +169,6 @@ def explain(error: Exception, repo_id: str) -> InputError:
     if status in (409, 412):
         return InputError(f"{repo_id} changed while the upload ran; nothing was published. Look at it, then try again.")
     answer = getattr(error, "server_message", None) or "no reason given"
+    if token:  # one that was given as an argument, which the environment does not hold
+        answer = answer.replace(token, HIDDEN)
     return InputError(f"the Hub answered {status} for {repo_id}; nothing was published: {answer}")

@@ -60,7 +60,8 @@ def _known_secrets() -> list[str]:
 def _in_url(url: str) -> set[str]:
     try:
         parts = urlsplit(url)
-        return {part for part in (parts.username, parts.password) if part}
+        # a user alone is a token; beside a password it is a name
+        return {secret for secret in (parts.password or parts.username,) if secret}
     except ValueError:
         return set()
 

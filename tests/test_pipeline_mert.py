@@ -2,6 +2,7 @@ import base64
 import functools
 import http.server
 import threading
+import traceback
 
 import numpy as np
 import pytest
@@ -127,6 +128,19 @@ def test_a_file_is_heard_as_the_encoder_hears_it_however_it_is_given(folder, tmp
         extract(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"/missing\.mp3 cannot be fetched: 404\.$"):
         extract(f"{address}/missing.mp3?token=secret")
+
+
+def test_what_cannot_be_fetched_is_told_without_what_its_url_holds(folder, address):
+    extract = pipeline("feature-extraction", model=str(folder))
+    host = address.removeprefix("http://")
+    for url, reason in (
+        (f"http://user:hf_canary@{host}/missing.mp3?token=hf_canary", "404"),
+        ("http://user:hf_canary@127.0.0.1:9/song.mp3?sig=hf_canary#hf_canary", "ConnectError"),
+        ("http://[hf_canary/song.mp3?token=hf_canary", "the URL names no host"),
+    ):
+        with pytest.raises(ValueError, match=reason) as refused:
+            extract(url)
+        assert "canary" not in "".join(traceback.format_exception(refused.value)) and "\n" not in str(refused.value)
 
 
 def test_a_flac_behind_a_tag_of_mp3_is_no_mp3(folder, tmp_path):

@@ -121,6 +121,34 @@ def test_saved_again_from_remote_code_it_is_whole(hub, published, tmp_path):
         torch.testing.assert_close(features, expected)
 
 
+FROM_A_POISONED_BASE = """
+import sys
+from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor, pipeline
+repository = sys.argv[1]
+AutoModel.from_pretrained(repository, trust_remote_code=True)
+AutoFeatureExtractor.from_pretrained(repository, trust_remote_code=True)
+try:
+    AutoProcessor.from_pretrained(repository, trust_remote_code=True)
+except (OSError, ValueError):
+    pass  # there is none
+pipeline("feature-extraction", model=repository, trust_remote_code=True)
+"""
+
+
+def test_no_code_of_a_stranger_is_asked_for_by_who_reads_what_was_pushed(hub, published, tmp_path):
+    foreign = {
+        name: "mallory/evil--evil.Evil" for name in ("AutoModel", "AutoFeatureExtractor", "AutoProcessor", "AutoTokenizer")
+    }
+    for name in ("config.json", "preprocessor_config.json"):
+        content = json.loads((published / name).read_text())
+        (published / name).write_text(json.dumps({**content, "auto_map": foreign, "processor_class": "Evil"}))
+    hub.add_repository("mallory/evil")
+    pipeline("feature-extraction", model=str(published)).push_to_hub("ada/from-poisoned", token="hf_writer")
+    ran = run_with_hub(FROM_A_POISONED_BASE, hub, tmp_path / "reader", without_package=True, arguments=("ada/from-poisoned",))
+    assert ran.returncode == 0, ran.stderr
+    assert not [request for request in hub.requests if "mallory" in str(request)]
+
+
 @torch.no_grad()
 def test_the_code_in_a_repository_gives_the_features_of_the_package(hub, published):
     waveform = torch.from_numpy(make_tones(1.0, 24000))[None]
