@@ -154,7 +154,7 @@ def test_folders_named_after_splits_are_no_classes(monkeypatch, base, music, tmp
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["classes"] == ["calm", "wild"]
     assert results["tracks_of_each_class"]["test"] == {"calm": 2, "wild": 2}
-    assert results["tracks"] == {"train": 8, "validation": 4, "test": 4}
+    assert results["tracks"] == {"train": 9, "validation": 3, "test": 4}  # a quarter of what is given as train
     assert results["split"] == "given with the tracks, validation drawn from train"
 
 
