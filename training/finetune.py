@@ -2,9 +2,10 @@
 
     python training/finetune.py --model.base m-a-p/MERT-v1-95M --data.folder ~/genres --output_dir runs/genres
 
-The folder holds one sub-folder a label, or a metadata.csv with the columns file_name and label (and, if you like, split and
-group). Without data.folder, labelled synthetic music is rendered. The fine-tuned model with its card, the test's results and
-the confusion matrix end up in output_dir.
+The folder holds one sub-folder a label, or a metadata.csv or metadata.jsonl with the columns file_name and label (and, if you
+like, split and group); folders train/ and test/ at its top are splits. Without data.folder, labelled synthetic music is
+rendered. The fine-tuned model with its card, the test's results and the confusion matrix end up in output_dir. A run that was
+killed goes on with --training.resume.
 """
 
 import logging

@@ -10,7 +10,7 @@ from mert_hf.engine.settings import check_values, require, section, setting
 class LabelledDataSettings:
     """The labelled tracks, their split and their clips."""
 
-    folder: str | None = setting(None, "folder with metadata.csv (file_name and label columns), or one sub-folder a label")
+    folder: str | None = setting(None, "folder with metadata.csv or .jsonl (file_name, label), or one sub-folder a label")
     dataset: str | None = setting(None, "a dataset of the Hub, or one saved with save_to_disk, instead of a folder")
     dataset_split: str = setting("train", "split of the dataset; its tracks are split again here")
     dataset_column: str = setting("audio", "audio column of the dataset")
@@ -19,7 +19,9 @@ class LabelledDataSettings:
     synthetic_piece_s: float = setting(6.0, "length of such a piece in seconds", above=0, most=3600)
     label_columns: list[str] = setting(["label"], "column of the label; several for regression on several numbers")
     label_separator: str = setting(";", "between the labels of one track, for multi_label_classification")
-    split_column: str = setting("split", "column with train, validation, test; used where it exists")
+    split_column: str = setting(
+        "split", "column with train, validation, test; used where it exists, before folders of these names"
+    )
     group_column: str = setting("group", "column of what must not be torn apart (artist, album); used where it exists")
     validation_share: float = setting(0.15, "share of the tracks that choose the best epoch, where no split is given")
     test_share: float = setting(0.2, "share of the tracks that are measured at the end, where no split is given")
@@ -70,7 +72,7 @@ class FinetuneTrainingSettings:
     mixed_precision: Literal["no", "bf16", "fp16"] = setting("no", "precision of the forward pass")
     seed: int = setting(1337, "of everything drawn: split, head, order, clips, dropout", least=0, most=2**32 - 1)
     workers: int = setting(0, "processes that read audio in the background", least=0, most=1024)
-    resume: bool = setting(False, "go on from the newest checkpoint in output_dir")
+    resume: bool = setting(False, "go on from the newest whole checkpoint in output_dir, or begin where there is none")
     use_cpu: bool = setting(False, "train on the CPU even where there is a GPU")
 
     def __post_init__(self):

@@ -144,6 +144,20 @@ def test_several_labels_and_numbers(monkeypatch, base, music, tmp_path, kind, co
     assert AutoModelForAudioClassification.from_pretrained(tmp_path / "run" / "model").config.problem_type == kind
 
 
+def test_folders_named_after_splits_are_no_classes(monkeypatch, base, music, tmp_path):
+    for number, place in enumerate(["train"] * 6 + ["test"] * 2):
+        for label in ("calm", "wild"):
+            (tmp_path / "parts" / place / label).mkdir(parents=True, exist_ok=True)
+            (music / label / f"{number}.wav").rename(tmp_path / "parts" / place / label / f"{number}.wav")
+    arguments = ["--model.base", base, "--data.folder", tmp_path / "parts", "--model.method", "frozen"]
+    assert run(monkeypatch, *arguments, "--output_dir", tmp_path / "run", *SMALL, "--training.epochs", "1") is None
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["classes"] == ["calm", "wild"]
+    assert results["tracks_of_each_class"]["test"] == {"calm": 2, "wild": 2}
+    assert results["tracks"] == {"train": 9, "validation": 3, "test": 4}  # a quarter of what is given as train
+    assert results["split"] == "given with the tracks, validation drawn from train"
+
+
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(monkeypatch, base, music, tmp_path):
     from mert_hf.finetuning import run as module
 
