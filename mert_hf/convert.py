@@ -16,7 +16,7 @@ from mert_hf.checkpoints import read_checkpoint, require_equal_shapes, require_w
 from mert_hf.configuration_mert import MERTConfig
 from mert_hf.errors import InputError
 from mert_hf.feature_extraction_mert import MERTFeatureExtractor
-from mert_hf.loading import loading
+from mert_hf.loading import telling
 from mert_hf.masking import draw_span_mask
 from mert_hf.modeling_mert import MERTForPreTraining
 from mert_hf.reading import to_dataclass
@@ -244,7 +244,7 @@ def _read_config(cfg: dict, weights: dict[str, torch.Tensor], code_offset: int, 
     if not 1 <= books <= rows or rows % books:
         raise InputError(f"{file}: the {rows} rows of label_embs_concat do not divide into {books} codebooks of equal size.")
     given = {ours: getattr(model, theirs) for ours, theirs in CONFIG_FIELDS.items()}
-    with loading(f"the configuration in {file}"):
+    with telling(f"the configuration in {file}"):
         config = MERTConfig(
             **{name: value for name, value in given.items() if value is not None},
             conv_dim=[layer[0] for layer in layers],

@@ -37,6 +37,13 @@ def loading(what: str, source: str | os.PathLike) -> Iterator[None]:
     fault = _fault(source)
     if fault is not None:
         raise InputError(f"{what} cannot be loaded: {fault}")
+    with telling(what):
+        yield
+
+
+@contextmanager
+def telling(what: str) -> Iterator[None]:
+    """Around what transformers makes or loads: its errors become one line; see [`loading`]."""
     try:
         yield
     except InputError:

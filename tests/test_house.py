@@ -26,7 +26,6 @@ HOMES = {
     "nnAudio": ("teachers/cqt.py",),
     "sklearn": ("teachers/kmeans.py", "probing/", "finetuning/"),
     "matplotlib": ("engine/plots.py", "probing/plots.py", "comparison/plots.py"),
-    "omegaconf": ("engine/", "finetuning/"),
     "accelerate": ("engine/", "comparison/bench.py"),
     "datasets": (
         "data/corpus.py",
@@ -47,7 +46,6 @@ NEVER_EAGER = (
     "nnAudio",
     "sklearn",
     "matplotlib",
-    "omegaconf",
     "accelerate",
     "datasets",
     "evaluate",
