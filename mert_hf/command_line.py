@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mert_hf.errors import FULL_DISK, InputError
-from mert_hf.redaction import HidingStream, hide_secrets
+from mert_hf.redaction import HidingStream
+from mert_hf.redaction_mert import hide_secrets
 
 # What the operating system says of a place that cannot be used as it was given.
 WRONG_PLACE = (

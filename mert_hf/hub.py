@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from mert_hf.errors import InputError
-from mert_hf.redaction import HIDDEN, hide_secrets
+from mert_hf.redaction_mert import HIDDEN, hide_secrets
 
 # Everything that talking to the Hub raises where the user, the network or the Hub is the reason. HTTPError is the base class of
 # the client's own HTTP library, whichever that is.

@@ -5,7 +5,8 @@ import pytest
 
 from mert_hf.command_line import hide_secrets_in_output
 from mert_hf.errors import InputError
-from mert_hf.redaction import HIDDEN, HidingStream, hide_places, hide_secrets, name_only
+from mert_hf.redaction import HidingStream, hide_places, name_only
+from mert_hf.redaction_mert import HIDDEN, hide_secrets
 
 CANARY = "hf_canary"
 
