@@ -181,8 +181,9 @@ def read_audio(source: AudioSource, sampling_rate: int = 24000, start: int = 0, 
     """Read a file, or a crop of it, as a mono waveform at the wanted rate.
 
     A crop equals the same samples of the whole file read at once (to the resampling filter's last digits), whatever the rates.
-    Only m4a and mp4, in which a crop is sought, give slightly other noise each time if their codec fills it in.
-    Crops of the other formats that FFmpeg reads, mp3 apart, are decoded from the beginning: their seeking is a guess.
+    To hold this in m4a, wma, webm and what else FFmpeg reads, mp3 apart, a crop is decoded from the file's beginning, a few
+    milliseconds for every second before it: there, seeking is a guess, or begins other noise. A large corpus to train on is
+    better kept in wav, flac, ogg or mp3.
 
     Args:
         source: path or bytes of an audio file.

@@ -199,3 +199,36 @@ def test_a_dataset_is_read_without_decoding_it_as_a_whole(music_folder, tmp_path
         open_dataset(dataset, "music")
     with pytest.raises(InputError, match="not Audio"):
         open_dataset(dataset, "artist")
+
+
+@pytest.mark.parametrize("damage", ["cut", "another kind", "an earlier reader", "no length"])
+def test_an_index_that_cannot_be_believed_is_made_anew(music_folder, tmp_path, damage, caplog):
+    index = tmp_path / "tracks.json"
+    expected = [(track.name, track.num_samples) for track in open_folder(music_folder, index=index).tracks]
+    content = json.loads(index.read_text())
+    if damage == "another kind":
+        content["tracks"][0]["num_samples"] = "many"
+    elif damage == "an earlier reader":
+        del content["reader"]
+        content["tracks"][0]["num_samples"] = 2**63 - 1
+    elif damage == "no length":
+        content["tracks"][0]["num_samples"] = 0
+    text = json.dumps(content)
+    index.write_text(text[: len(text) // 2] if damage == "cut" else text)
+    with caplog.at_level("WARNING", "mert_hf"):
+        assert [(track.name, track.num_samples) for track in open_folder(music_folder, index=index).tracks] == expected
+    assert ("tracks.json is damaged" in caplog.text) == (damage in ("cut", "another kind"))
+
+
+def test_tracks_of_absurd_shape_are_skipped_and_the_others_kept(music_folder):
+    usable = len(open_folder(music_folder).tracks)
+    whole = make_tones(4.0, 24000)
+    soundfile.write(music_folder / "wide.wav", np.repeat(whole[:100, None], 1024, axis=1), 24000)
+    soundfile.write(music_folder / "slow.wav", whole, 1)
+    soundfile.write(music_folder / "inverse.wav", np.stack([whole, -whole], axis=1), 24000)
+    corpus = open_folder(music_folder)
+    assert len(corpus.tracks) == usable + 1
+    assert corpus.num_silent >= 1
+    reasons = {track.name: track.skipped_because for track in corpus.skipped}
+    assert "too short: 0.00 s" in reasons["wide.wav"]
+    assert "the rate in its header must be a whole number" in reasons["slow.wav"]

@@ -14,7 +14,8 @@ REPO = "ada/tiny-mert"
 
 # Tries the ways one by one; prints, as JSON, what came of each: the class, or the error.
 EVERY_WAY = """
-import json, sys
+import io, json, sys
+import soundfile
 repository, with_package = sys.argv[1], sys.argv[2] == "with"
 if with_package:
     import mert_hf
@@ -26,6 +27,9 @@ waveform = np.sin(np.arange(24000) / 20).astype(np.float32)
 def run_pipeline(repository, **options):
     extract = pipeline("feature-extraction", model=repository, **options)
     assert extract(waveform, return_tensors=True).shape == (1, 74, 32)
+    for name in ("WAV", "MP3"):  # of each library one; the reader travels too
+        soundfile.write(encoded := io.BytesIO(), np.stack([waveform, waveform], axis=1), 48000, format=name)
+        assert extract(encoded.getvalue(), return_tensors=True).shape == (1, 37, 32), name
     return extract
 
 ways = {
