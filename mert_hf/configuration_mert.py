@@ -152,6 +152,12 @@ class MERTConfig(HubertConfig):
         return cls(**{**dict(sample_rate=16000, activation_dropout=0.1, layerdrop=0.1), **changes})
 
     @classmethod
+    def _dict_from_json_file(cls, json_file):
+        content = super()._dict_from_json_file(json_file)
+        require_dict(cls, content)  # before transformers looks for names in a number
+        return content
+
+    @classmethod
     def from_dict(cls, config_dict, **kwargs):
         """Read a configuration; one of another kind of model is refused, not read as a MERT.
 

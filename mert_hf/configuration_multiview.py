@@ -77,6 +77,12 @@ class MultiViewConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     @classmethod
+    def _dict_from_json_file(cls, json_file):
+        content = super()._dict_from_json_file(json_file)
+        require_dict(cls, content)  # before transformers looks for names in a number
+        return content
+
+    @classmethod
     def from_dict(cls, config_dict, **kwargs):
         """Read a configuration.
 

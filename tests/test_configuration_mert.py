@@ -63,8 +63,12 @@ def test_refuses_what_no_model_can_be_made_of(fields, message):
 
 
 @pytest.mark.parametrize("config_class", [MERTConfig, MultiViewConfig])
-@pytest.mark.parametrize("content", [None, [], "x", {"hidden_size": "x" * 9999}, {"hidden_size": 10**9}, {"sample_rate": 1.0}])
-def test_what_is_read_is_refused_in_one_line(config_class, content):
-    with pytest.raises(ValueError) as told:
-        config_class.from_dict(content)
-    assert "\n" not in str(told.value) and len(str(told.value)) < 600
+@pytest.mark.parametrize(
+    "content", [None, [], "x", 1.5, {"hidden_size": "x" * 9999}, {"hidden_size": 10**9}, {"sample_rate": 1.0}]
+)
+def test_what_is_read_is_refused_in_one_line(config_class, content, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    for read in (lambda: config_class.from_dict(content), lambda: config_class.from_pretrained(tmp_path)):
+        with pytest.raises(ValueError) as told:
+            read()
+        assert "\n" not in str(told.value) and len(str(told.value)) < 600
