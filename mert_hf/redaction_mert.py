@@ -2,6 +2,7 @@
 
 import os
 import re
+from base64 import b64encode
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -18,7 +19,7 @@ _SHORTEST_SECRET = 6
 _PATTERNS = (
     (re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{16,}"), HIDDEN),
     (re.compile(r"(?<=://)[^/\s@'\"<>]+@"), f"{HIDDEN}@"),  # user:password@ in a URL
-    (re.compile(r"(?i)(?<=\bbearer\s)[A-Za-z0-9._~+/=-]{6,}"), HIDDEN),
+    (re.compile(r"(?i)(?<=\bbearer\s)(?=\S*[\d_])[A-Za-z0-9._~+/=-]{6,}"), HIDDEN),
     (
         re.compile(
             r"(?i)([?&][^=&\s'\"]*(?:token|key|secret|signature|sig|password|passwd|auth|credential)[^=&\s'\"]*=)[^&\s'\"<>]+"
@@ -60,8 +61,9 @@ def _known_secrets() -> list[str]:
 def _in_url(url: str) -> set[str]:
     try:
         parts = urlsplit(url)
-        # a user alone is a token; beside a password it is a name
-        return {secret for secret in (parts.password or parts.username,) if secret}
+        if parts.password:  # and as HTTP sends it
+            return {parts.password, b64encode(f"{parts.username}:{parts.password}".encode()).decode("ascii")}
+        return {parts.username} if parts.username else set()  # a user alone is a token
     except ValueError:
         return set()
 

@@ -155,3 +155,44 @@ def test_a_place_that_cannot_be_written(run, tmp_path, alone):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         publish(run, tmp_path / "file" / "staged")
+
+
+def test_no_place_of_this_machine_is_published(run, out, tmp_path, alone):
+    base = str(tmp_path / "elsewhere" / "base" / "model")
+    teacher = f"hidden states of {tmp_path}/teacher, 8 codes"
+    (run / "results.json").write_text(json.dumps({"steps": 1, "base": base, "base_licence": None, "teacher": teacher}))
+    dataset = {"id": str(tmp_path / "gtzan"), "name": str(tmp_path / "gtzan"), "split": "test", "revision": "0" * 12}
+    row = {
+        "task": "key",
+        "title": "Key",
+        "dataset": dataset,
+        "metric": "accuracy",
+        "value": 41.0,
+        "notes": [str(Path.home() / "x")],
+    }
+    (run / "evaluation.json").write_text(json.dumps({"model": str(run), "title": "mine", "results": [row]}))
+    (run / "training_curves.png").write_bytes(picture(("tEXt", str(tmp_path).encode()), ("iTXt", b"me"), ("IDAT", b"pixels")))
+    publish(run, out)
+    for file in out.iterdir():
+        assert str(tmp_path).encode() not in file.read_bytes(), file.name
+        assert file.suffix == ".py" or str(Path.home() / "x").encode() not in file.read_bytes(), file.name
+    results = json.loads((out / "results.json").read_text())
+    assert (results["base"], results["teacher"]) == ("base", "hidden states of teacher, 8 codes")
+    judged = json.loads((out / "evaluation.json").read_text())
+    assert (judged["model"], judged["results"][0]["dataset"]["id"]) == ("run", "gtzan")
+    assert "name: gtzan" in (out / "README.md").read_text() and "base_model" not in (out / "README.md").read_text()
+    assert (out / "training_curves.png").read_bytes() == picture(("IDAT", b"pixels"))
+
+
+def picture(*chunks):
+    """A PNG, but for what is in it."""
+    parts = [len(content).to_bytes(4, "big") + name.encode() + content + bytes(4) for name, content in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_what_a_person_states_must_not_tell_a_token_or_a_home(run, out, alone, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_canary")
+    with pytest.raises(InputError, match="README.md holds what looks like a token"):
+        publish(run, out, CardFacts(license="mit", summary="made with hf_canary"))
+    with pytest.raises(InputError, match="README.md tells where files lie on this machine"):
+        publish(run, out, CardFacts(license="mit", training_data=f"the folder {Path.home()}/music"))

@@ -13,7 +13,7 @@ import numpy as np
 
 from mert_hf.audio import AUDIO_EXTENSIONS, AudioSource, read_audio
 from mert_hf.data.tracks import Track, check_all, check_track, read_index, write_index
-from mert_hf.errors import InputError
+from mert_hf.errors import FULL_DISK, InputError
 from mert_hf.files import write_atomically
 from mert_hf.reading import read_json_lines
 from mert_hf.seeding import generator
@@ -205,7 +205,9 @@ def load_audio_dataset(name: str, split: str = "train"):
         if (folder / "dataset_info.json").is_file():
             return load_from_disk(folder)
         return load_dataset(name, split=split)
-    except (FileNotFoundError, ValueError, ConnectionError) as error:
+    except (OSError, ValueError) as error:  # OSError also of the Hub's refusals
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            raise
         raise InputError(f"data.dataset={name!r} cannot be loaded: {' '.join(str(error).split())}") from None
 
 

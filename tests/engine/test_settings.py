@@ -1,3 +1,4 @@
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -153,3 +154,111 @@ def test_a_batch_is_given_in_clips_or_in_seconds_but_never_in_both_unless_they_a
     with pytest.raises(SystemExit):
         clips("help")
     assert "null is what fits into batch_s, or 16 (default: None)" in " ".join(capsys.readouterr().out.split())
+
+
+RECIPES = Path(__file__).parents[2] / "training" / "recipes"
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "HOME"])
+def test_nothing_is_looked_up_in_the_environment(parse, tmp_path, monkeypatch, name):
+    monkeypatch.setenv(name, "hf_canary")
+    (tmp_path / "asks.yaml").write_text(f"inner: {{folder: '${{oc.env:{name}}}'}}\n")
+    for arguments in (
+        ["--recipe", "asks"],
+        ["--inner.folder", f"${{oc.env:{name}}}"],
+        ["--model.x", f"${{oc.env:{name}}}"],
+        ["--model", f"{{a: [{{b: '${{oc.env:{name}}}'}}]}}"],
+    ):
+        with pytest.raises(InputError, match=r"nothing is filled in for \$\{\.\.\.\}; write the value itself") as refused:
+            parse(*arguments)
+        assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["https://user:secret@host/x", "https://host/x?token=abc", "hf_" + "aB3" * 11, "hf_canary"])
+def test_a_token_is_not_taken_for_a_setting(parse, tmp_path, monkeypatch, text):
+    monkeypatch.setenv("HF_TOKEN", "hf_canary")
+    (tmp_path / "tells.yaml").write_text(f"model: {{deep: [{{x: '{text}'}}]}}\n")
+    for arguments in (["--recipe", "tells"], ["--inner.folder", text], ["--model.x", text]):
+        with pytest.raises(InputError, match="holds a token or a password, which would be written into recipe.yaml") as refused:
+            parse(*arguments)
+        assert text not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("inner: {steps: 1.5}\n", "inner.steps must be an Integer; got 1.5"),
+        ("inner: {steps: true}\n", "inner.steps must be an Integer; got True"),
+        ("inner: {steps: 99999999999999999999}\n", "beyond the whole numbers of 64 bits"),
+        ("inner: {rate: .nan}\n", "inner.rate must be a number; got nan"),
+        (f"inner: {{rate: {'9' * 400}}}\n", "inner.rate must be a number; got 999"),
+        ("inner: {sizes: [1, x]}\n", "inner.sizes must be a list of Integers"),
+        ("inner: {folder: 2020}\n", r"inner.folder must be a text \(in quotes where YAML would take it for something else\)"),
+        ("inner: {resume: 1}\n", "inner.resume must be true or false; got 1"),
+        ("inner: null\n", "inner is a section of settings and must hold keys; got None"),
+        ("model: {x: .inf}\n", "model.x=inf must be a finite number"),
+        ("model: {x: 2020-01-01}\n", "model.x must be a number, a text, a list or keys; got date"),
+        ("model: {1: x}\n", "the key 1 must be a name"),
+        ('model: {x: "a\\0b"}\n', "a character that no file can hold"),
+        (f"model: {{x: {'y' * 5000}}}\n", "a text of 5000 characters; at most 4096"),
+        ("inner: {steps: 1}\ninner: {rate: 2.0}\n", "the key 'inner' is given twice"),
+        ("base: [long]\n", "base must be the name of a recipe, or a YAML file; got \\['long'\\]"),
+        ("model: &m {x: *m}\n", "written with aliases"),
+        ("model: &m {x: 1}\ninner: {<<: *m}\n", "keys are merged with <<"),
+        ("model: " + "[" * 3000 + "\n", "not valid YAML"),
+    ],
+)
+def test_absurd_values_are_told_in_a_line(parse, tmp_path, content, message):
+    (tmp_path / "odd.yaml").write_text(content)
+    with pytest.raises(InputError, match=message) as refused:
+        parse("--recipe", "odd")
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+
+
+def test_a_bomb_of_aliases_is_refused_at_once(parse, tmp_path):
+    lines = ["model:", "  a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"  {name}: &{name} [{', '.join(['*' + below] * 9)}]" for below, name in zip("abcdefgh", "bcdefghi", strict=True)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    started = time.perf_counter()
+    with pytest.raises(InputError, match="more than 100,000 values, written with aliases"):
+        parse("--recipe", "bomb")
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "a\0b", "x" * 5000, "/dev/null", "a.yaml"])
+def test_what_is_no_recipe_is_told_in_a_line(parse, tmp_path, name):
+    (tmp_path / "a.yaml").mkdir()
+    with pytest.raises(InputError, match="there is no recipe"):
+        parse("--recipe", name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("teacher.codebook_sizes", "[1000000000]", "1000000000 must be 65536 or less"),
+        ("teacher.codebook_sizes", "[]", "must hold 1 to 64 codebooks"),
+        ("teacher.feature_options.log_mel.bins", "1000000000", "bins=1000000000 must be 65536 or less"),
+        ("training.batch_size", "1000000000000", "must be 1e\\+06 or less"),
+        ("training.learning_rate", "1e300", "must be 100 or less"),
+        ("training.seed", "-1", "training.seed=-1 must be 0 or more"),
+        ("training.seed", "4294967296", "must be 4.29497e\\+09 or less"),
+        ("training.weight_decay_end", "-0.1", "must be 0 or more"),
+        ("data.crop_s", "1e30", "must be 3600 or less"),
+        ("data.crop_s", "nan", "must be a number; got 'nan'"),
+        ("data.max_skipped", "1.5", "must be 1 or less"),
+        ("cqt.bins", "-3", "cqt.bins=-3 must be positive"),
+        ("mixture.probability", "2", "must be 1 or less"),
+        ("mixture.min_s", "2", r"mixture.min_s=2.0 is more than mixture.max_s=1.0"),
+        ("data2vec.top_layers", "0", "data2vec.top_layers=0 must be positive"),
+    ],
+)
+def test_a_run_that_could_not_go_is_refused(key, value, message):
+    with pytest.raises(InputError, match=message):
+        parse_command_line(PretrainSettings, RECIPES, "", [f"--{key}={value}"])
+
+
+def test_settings_made_in_python_are_checked_as_well():
+    with pytest.raises(InputError, match=r"training.learning_rate must be a number; got nan"):
+        replace(PretrainSettings().training, learning_rate=float("nan"))
+    with pytest.raises(InputError, match=r"training.batch_size must be an Integer or null; got '7'"):
+        replace(PretrainSettings().training, batch_size="7")

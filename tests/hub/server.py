@@ -148,8 +148,13 @@ class HubServer:
         """Let uploads send so many bytes, all together, then cut their connections: again and again until `mend`."""
         self._upload_budget = num_bytes
 
+    def echo_tokens(self) -> None:
+        """From now on, repeat in every error the token that came with the request."""
+        self.echoes = True
+
     def mend(self) -> None:
         """End all faults."""
+        self.echoes = False
         self._upload_budget = None
         self._failures.clear()
 
@@ -206,6 +211,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             response = self.answer(logged)
         except HubError as error:
+            if hub.echoes:
+                error.message += f" (you sent {headers.get('authorization')})"
             code = {"X-Error-Code": error.code} if error.code else {}
             response = as_json(
                 {"error": error.message}, error.status, {"X-Error-Message": error.message, **code, **error.headers}
