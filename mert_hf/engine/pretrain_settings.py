@@ -165,7 +165,9 @@ class TrainingSettings:
     weight_decay_end: float | None = setting(
         None, "weight decay at the last update, reached along half a cosine", least=0, most=100
     )
-    max_grad_norm: float = setting(10.0, "gradients are scaled down to this norm; .inf leaves them", above=0, infinite=True)
+    max_grad_norm: float = setting(
+        10.0, "gradients are scaled down to this norm; .inf leaves them as they are", above=0, most=1e9, endless=True
+    )
     codebooks_per_update: int = setting(
         0, "codebooks, drawn for each update, that are trained in it; 0 is all", least=0, most=MOST_STEPS
     )

@@ -42,14 +42,14 @@ class Bounds:
         least: the smallest.
         below: it must be smaller.
         most: the largest.
-        infinite: whether infinity is taken too, where it stands for no limit.
+        endless: whether `.inf` is taken as well, which says that there is none.
     """
 
     above: float | None = None
     least: float | None = None
     below: float | None = None
     most: float | None = None
-    infinite: bool = False
+    endless: bool = False
 
     def refusal(self, value: float) -> str | None:
         """What the number must be and is not; None where it is."""
@@ -292,14 +292,14 @@ def _build(schema: type[T], values: dict[str, Any], prefix: str = "") -> T:
 
 def _take(annotation: Any, value: Any, name: str, field: dataclasses.Field, bounded: bool = True) -> Any:
     """A value as the type of its setting, checked."""
-    bounds = field.metadata.get("bounds")
-    if bounds is not None and bounds.infinite and isinstance(value, float) and value == math.inf:
+    bounds = field.metadata.get("bounds", Bounds())
+    if bounds.endless and value == math.inf:
         return value
     fits, taken = checker(annotation)(value)
     if not fits:
         raise InputError(f"{name} must be {_accepted(annotation)}; got {shown(value)}.")
     _require_sane(taken, name)
-    for number in (taken if isinstance(taken, list) else [taken]) if bounded and bounds is not None else []:
+    for number in (taken if isinstance(taken, list) else [taken]) if bounded else []:
         if isinstance(number, (int, float)) and not isinstance(number, bool) and (refusal := bounds.refusal(number)):
             raise InputError(
                 f"{name}={taken} must be {refusal}." if taken is number else f"{name}: {number} must be {refusal}."

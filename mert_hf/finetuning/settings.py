@@ -68,7 +68,9 @@ class FinetuneTrainingSettings:
     learning_rate: float = setting(1e-4, "peak learning rate; falls linearly to 0", above=0, most=100)
     warmup_share: float = setting(0.1, "share of the updates over which it rises", least=0, below=1)
     weight_decay: float = setting(0.01, "decoupled weight decay", least=0, most=100)
-    max_grad_norm: float = setting(1.0, "gradients are scaled down to this norm; .inf leaves them", above=0, infinite=True)
+    max_grad_norm: float = setting(
+        1.0, "gradients are scaled down to this norm; .inf leaves them as they are", above=0, most=1e9, endless=True
+    )
     mixed_precision: Literal["no", "bf16", "fp16"] = setting("no", "precision of the forward pass")
     seed: int = setting(1337, "of everything drawn: split, head, order, clips, dropout", least=0, most=2**32 - 1)
     workers: int = setting(0, "processes that read audio in the background", least=0, most=1024)

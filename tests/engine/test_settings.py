@@ -191,6 +191,7 @@ def test_a_token_is_not_taken_for_a_setting(parse, tmp_path, monkeypatch, text):
         ("inner: {steps: true}\n", "inner.steps must be an Integer; got True"),
         ("inner: {steps: 99999999999999999999}\n", "beyond the whole numbers of 64 bits"),
         ("inner: {rate: .nan}\n", "inner.rate must be a number; got nan"),
+        ("inner: {rate: .inf}\n", "inner.rate must be a number; got inf"),
         (f"inner: {{rate: {'9' * 400}}}\n", "inner.rate must be a number; got 999"),
         ("inner: {sizes: [1, x]}\n", "inner.sizes must be a list of Integers"),
         ("inner: {folder: 2020}\n", r"inner.folder must be a text \(in quotes where YAML would take it for something else\)"),
@@ -262,3 +263,10 @@ def test_settings_made_in_python_are_checked_as_well():
         replace(PretrainSettings().training, learning_rate=float("nan"))
     with pytest.raises(InputError, match=r"training.batch_size must be an Integer or null; got '7'"):
         replace(PretrainSettings().training, batch_size="7")
+
+
+def test_the_norm_of_gradients_may_have_no_end(tmp_path):
+    settings = parse_command_line(PretrainSettings, RECIPES, "", ["--training.max_grad_norm", ".inf"])
+    write_settings(settings, tmp_path / "again.yaml")
+    again = parse_command_line(PretrainSettings, RECIPES, "", ["--recipe", str(tmp_path / "again.yaml")])
+    assert again.training.max_grad_norm == settings.training.max_grad_norm == float("inf")
