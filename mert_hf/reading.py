@@ -10,9 +10,13 @@ import typing
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mert_hf.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 T = TypeVar("T")
 
@@ -77,6 +81,21 @@ def parse_json(text: str, where: str, kind: type = dict) -> Any:
     if not isinstance(content, kind):
         raise InputError(f"{where} is damaged: it holds {type(content).__name__}, not {kind.__name__}.")
     return content
+
+
+def read_array(path: str | os.PathLike) -> "np.ndarray":
+    """The array in a `.npy` file, mapped into memory; one of objects, which would be unpickled, is refused.
+
+    Raises:
+        InputError: it cannot be read, or is no such file.
+    """
+    import numpy as np
+
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    # its header is read as a literal of Python, which stumbles in as many ways as there are
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, TokenError) as error:
+        raise InputError(f"{path} cannot be read as an array: {_one_line(error)}") from None
 
 
 def read_json_lines(path: str | os.PathLike) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from mert_hf.data.label_files import TOLERANCE_S, LabelFolder, LabelHeader
 from mert_hf.data.label_store import LabelWriter
 from mert_hf.data.tracks import Track
 from mert_hf.errors import InputError
-from mert_hf.reading import read_lines
+from mert_hf.reading import checker, read_array, read_lines, shown
 
 
 def import_labels(
@@ -57,9 +57,13 @@ def import_labels(
     folder = LabelFolder(output_dir)
     if folder.header.exists():
         raise InputError(f"{folder.folder} holds labels already; choose another folder.")
-    root, tracks = _read_manifest(Path(manifest), sampling_rate)
-    codes = None if dictionary is None else _read_dictionary(Path(dictionary), codebook_size)
-    books = [_read_labels(Path(file), len(tracks), codes) for file in label_files]
+    for name, value, kind in (
+        ("codebook_size", codebook_size, int),
+        ("sampling_rate", sampling_rate, int),
+        ("frame_rate", frame_rate, float),
+    ):
+        if not checker(kind)(value)[0]:
+            raise InputError(f"{name} must be a {'whole ' if kind is int else ''}number; got {shown(value)}.")
     header = LabelHeader(
         description=description,
         settings={},
@@ -67,9 +71,14 @@ def import_labels(
         frame_local=False,
         sampling_rate=sampling_rate,
         frame_rate=frame_rate,
-        codebook_sizes=[codebook_size] * len(books),
-        corpus=root,
+        codebook_sizes=[codebook_size] * len(label_files),
+        corpus="",
     )
+    header.require_possible("the labels to import")
+    root, tracks = _read_manifest(Path(manifest), sampling_rate)
+    header = replace(header, corpus=root)
+    codes = None if dictionary is None else _read_dictionary(Path(dictionary), codebook_size)
+    books = [_read_labels(Path(file), len(tracks), codes) for file in label_files]
     shutil.rmtree(folder.shards, ignore_errors=True)  # of an import that failed
     reasons = {}
     with LabelWriter(folder, header) as writer:
@@ -118,10 +127,7 @@ def _read_dictionary(file: Path, codebook_size: int) -> dict[str, int]:
 def _read_labels(file: Path, count: int, codes: dict[str, int] | None) -> list[np.ndarray]:
     """The labels of each track, (frames,) int64."""
     if file.suffix == ".npy":
-        try:
-            matrix = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{file} cannot be read: {error}") from None
+        matrix = read_array(file)
         if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.integer):
             raise InputError(f"{file} holds {matrix.dtype} of shape {matrix.shape}; expected integers (tracks, frames).")
         rows = [np.asarray(row[row != -1], dtype=np.int64) for row in matrix]
@@ -135,10 +141,10 @@ def _read_labels(file: Path, count: int, codes: dict[str, int] | None) -> list[n
 def _parse(line: str, place: str, codes: dict[str, int] | None) -> np.ndarray:
     try:
         labels = [int(symbol) if codes is None else codes[symbol] for symbol in line.split()]
-    except ValueError:
+        return np.asarray(labels, dtype=np.int64)
+    except (ValueError, OverflowError):
         raise InputError(f"{place}: labels must be integers; for other symbols give the dictionary.") from None
     except KeyError as missing:
         raise InputError(
             f"{place}: {missing.args[0]!r} is not in the dictionary (the official code would make it unk)."
         ) from None
-    return np.asarray(labels, dtype=np.int64)

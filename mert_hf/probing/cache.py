@@ -4,15 +4,17 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mert_hf.errors import InputError
-from mert_hf.files import open_atomically, write_atomically
+from mert_hf.files import digest_file, digest_json, open_atomically, write_atomically
+from mert_hf.reading import read_json, read_text, to_dataclass
 
 KEY_FILE = "key.json"
 # up to here, a split is read into memory at once
@@ -67,8 +69,31 @@ class Features:
         return taken
 
 
+@dataclass(frozen=True)
+class _Shard:
+    """What the description of a shard holds.
+
+    Attributes:
+        names: of its examples, in order.
+        windows: start in seconds and number of rows of every window of every example.
+        sha256: of the file of features; empty as mert_hf wrote it before there were digests, which are then not compared.
+        checksum: of all that.
+    """
+
+    names: list[str]
+    windows: list[list[tuple[float, int]]]
+    sha256: str = ""
+    checksum: str = ""
+
+    def sealed(self) -> "_Shard":
+        """With its checksum."""
+        return replace(self, checksum=digest_json([self.names, self.windows, self.sha256]))
+
+
 class FeatureCache:
     """One folder a key: the key itself, and shards. A shard is there completely or not at all, so a killed run goes on.
+
+    Digests of a shard and of its description are compared whenever it is read.
 
     Args:
         folder: of all caches.
@@ -85,7 +110,7 @@ class FeatureCache:
         file = self.folder / KEY_FILE
         if not file.exists():
             write_atomically(file, text)
-        elif file.read_text() != text:
+        elif read_text(file) != text:
             raise InputError(f"{self.folder} holds features of something else than its name says; delete it and run again.")
 
     def has(self, shard: int) -> bool:
@@ -115,8 +140,9 @@ class FeatureCache:
         self.require_room(features.nbytes, "a shard of features needs")
         with open_atomically(self._array(shard)) as file:
             np.save(file, features, allow_pickle=False)
-        listed = [[[window.start_s, window.rows] for window in found] for found in windows]
-        write_atomically(self._description(shard), json.dumps({"names": list(names), "windows": listed}))
+        listed = [[(window.start_s, window.rows) for window in found] for found in windows]
+        described = _Shard(list(names), listed, digest_file(self._array(shard)))
+        write_atomically(self._description(shard), json.dumps(asdict(described.sealed())))
 
     def read(self, names: Iterable[Sequence[str]]) -> Features:
         """All shards; `names` are the examples that each must hold.
@@ -128,16 +154,10 @@ class FeatureCache:
         for shard, expected in enumerate(names):
             if not self.has(shard):
                 raise InputError(f"shard {shard} of {self.folder} is missing; run again.")
-            described = json.loads(self._description(shard).read_text())
-            found = [[Window(*window) for window in listed] for listed in described["windows"]]
-            try:
-                array = np.load(self._array(shard), mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"{self._array(shard)} cannot be read ({error}); delete {self.folder} and run again."
-                ) from None
+            described, array = self._read_shard(shard)
+            found = [[Window(*window) for window in listed] for listed in described.windows]
             rows = sum(window.rows for listed in found for window in listed)
-            if described["names"] != list(expected) or len(array) != rows:
+            if described.names != list(expected) or array.ndim != 3 or len(array) != rows or len(found) != len(described.names):
                 raise InputError(
                     f"{self._array(shard)} holds other examples than it should; delete {self.folder} and run again."
                 )
@@ -146,6 +166,21 @@ class FeatureCache:
         if sum(array.nbytes for array in arrays) <= MEMORY_BYTES:
             arrays = [np.concatenate(arrays)]
         return Features(arrays, windows)
+
+    def _read_shard(self, shard: int) -> tuple[_Shard, NDArray]:
+        file, description = self._array(shard), self._description(shard)
+        try:
+            described = to_dataclass(_Shard, read_json(description), str(description))
+            if (described.sha256 or described.checksum) and described != described.sealed():
+                raise InputError(f"{description} is damaged: its checksum is not that of what it holds.")
+            if described.sha256 and digest_file(file) != described.sha256:
+                raise InputError(f"{file} is damaged: its SHA-256 is not that of the file that was written.")
+            return described, np.load(file, mmap_mode="r", allow_pickle=False)
+        # the header of an array is read as Python's literals, which stumbles in as many ways as there are
+        except (OSError, ValueError, EOFError, SyntaxError, TypeError, KeyError, TokenError) as error:
+            raise InputError(
+                f"{error} Shard {shard} of the features cannot be read: delete {self.folder} and run again."
+            ) from None
 
     def _array(self, shard: int) -> Path:
         return self.folder / f"shard_{shard:05d}.npy"
