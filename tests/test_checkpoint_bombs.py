@@ -68,7 +68,7 @@ def claim(state, file):
 
 BOMBS = {
     compress: "is compressed, which torch never does",
-    grow_model: r"has the shape \(48, 32\) instead of \(4096, 32\)|instead of",
+    grow_model: "does not fit its own configuration: mert.encoder.layers.3.attention.k_proj.weight is missing",
     expand: r"mask_emb has the shape \(50000, 50000\), its bytes do not",
     share: "its weights claim .* MB, more than the file has",
     count: "MB of other things",

@@ -61,7 +61,7 @@ def fit_or_load_teacher(
         logger.info("Fitting %s: %s", fitted.description, " + ".join(map(str, fitted.codebook_sizes)))
         frames = int(teacher.fit_s * fitted.frame_rate)
         fitted.fit(clips, settings.training.seed, max_frames=frames)
-    except (FileNotFoundError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"teacher: {error}") from None
     fitted.save_pretrained(folder)
     return fitted

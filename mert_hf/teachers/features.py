@@ -4,6 +4,8 @@ A feature is a module: `feature(waveform (batch, samples))` gives (batch, frames
 and `context_samples` in the sense of [`mert_hf.teachers.base.CodeTeacher`], and `piece_s`.
 """
 
+from typing import Any
+
 import torch
 import torch.nn as nn
 
@@ -16,6 +18,8 @@ from mert_hf.spectra_mert import Chromagram, LogMelSpectrum
 SPECTRA_PIECE_S = 30.0
 # Frames of the regression that estimates a derivative (HTK's and torchaudio's default).
 DELTA_FRAMES = 5
+# Of an option, such as the length of a transform (5 s at 24 kHz), and of bins by samples: filters of 64 MB.
+LARGEST_OPTION, MOST_FILTERS = 2**17, 2**24
 
 
 class FrameSpectrum(nn.Module):
@@ -104,7 +108,7 @@ class HiddenStatesFeature(nn.Module):
 
     def __init__(self, sampling_rate: int, hop_samples: int, folder: str | None = None, layer: int | None = None):
         super().__init__()
-        if folder is None or layer is None:
+        if not isinstance(folder, str) or not isinstance(layer, int):
             raise InputError("hidden_states needs both: feature_options {hidden_states: {folder: MODEL, layer: NUMBER}}.")
         self.model, given_rate, self.normalize = _load_encoder(folder)
         layers = self.model.config.num_hidden_layers
@@ -154,3 +158,32 @@ FRAME_FEATURES: dict[str, type[nn.Module]] = {
     "mfcc": MFCCFeature,
     "hidden_states": HiddenStatesFeature,
 }
+
+
+def make_feature(name: str, sampling_rate: int, hop_samples: int, options: dict[str, Any]) -> nn.Module:
+    """A feature by its name.
+
+    Args:
+        name: of `FRAME_FEATURES`.
+        sampling_rate, hop_samples: of the teacher.
+        options: its arguments.
+
+    Raises:
+        InputError: an option that it does not have or that is of no use; what would take gigabytes is refused beforehand.
+    """
+    for option, value in options.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and 0 <= value <= LARGEST_OPTION) and not isinstance(value, (str, type(None))):
+            raise InputError(
+                f"feature_options.{name}.{option}={str(value)[:80]}: numbers from 0 to {LARGEST_OPTION:,} are accepted."
+            )
+    numbers = {option: value for option, value in options.items() if isinstance(value, (int, float))}
+    bins, samples = max(numbers.get("bins", 0), numbers.get("mel_bins", 0)), numbers.get("fft_samples", 0)
+    if bins * samples > MOST_FILTERS:
+        raise InputError(f"feature_options.{name}: {bins} bins of {samples} samples; their product may be {MOST_FILTERS:,}.")
+    try:
+        return FRAME_FEATURES[name](sampling_rate, hop_samples, **options)
+    except InputError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise InputError(f"feature_options.{name}: {' '.join(str(error).split())[:300]}") from None

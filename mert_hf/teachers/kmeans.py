@@ -4,23 +4,50 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import torch.nn as nn
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 
-from mert_hf.files import write_atomically
+from mert_hf.errors import InputError
+from mert_hf.files import digest_json, write_atomically
+from mert_hf.loading import loading
+from mert_hf.reading import read_json, to_dataclass
 from mert_hf.teachers.base import CodeTeacher
-from mert_hf.teachers.features import FRAME_FEATURES
+from mert_hf.teachers.features import FRAME_FEATURES, make_feature
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION_FILE = "teacher.json"
 CENTROIDS_FILE = "teacher.safetensors"
+# Codebooks and codes that nobody fits (musicHuBERT: 2000 codes; EnCodec: up to 32 codebooks).
+MOST_CODEBOOKS, MOST_CODES, HIGHEST_RATE = 64, 2**20, 1_000_000
 
 # Distances computed at a time while codes are assigned (64 MiB), whatever the number of frames and of codes.
 DISTANCES_AT_ONCE = 1 << 24
+
+
+@dataclass
+class TeacherDescription:
+    """What `teacher.json` holds; the fields are those of [`KMeansTeacher`], and what tells that they are what was saved.
+
+    Attributes:
+        form: "parallel" or "residual".
+        fingerprint: of the teacher; None as mert_hf wrote it before it had one.
+        description: of the form, for people.
+    """
+
+    form: str
+    codebook_sizes: list[int]
+    features: list[str]
+    feature_options: dict[str, dict] = field(default_factory=dict)
+    sampling_rate: int = 24000
+    hop_samples: int = 320
+    fingerprint: str | None = None
+    description: str = ""
 
 
 class KMeansTeacher(CodeTeacher):
@@ -49,17 +76,25 @@ class KMeansTeacher(CodeTeacher):
     ):
         super().__init__()
         self._check(codebook_sizes, features)
+        if not (0 < sampling_rate <= HIGHEST_RATE and 0 < hop_samples <= sampling_rate):
+            raise InputError(
+                f"sampling_rate={sampling_rate:.6g} and hop_samples={hop_samples:.6g}: rates up to {HIGHEST_RATE:,} Hz and hops"
+                " of 1 sample to 1 second are accepted."
+            )
         self.codebook_sizes = list(codebook_sizes)
         self.features = list(features)
+        for name, options in (feature_options or {}).items():
+            if not isinstance(options, dict):
+                raise InputError(f"feature_options.{name} is {str(options)[:80]}; expected options by name.")
         self.feature_options = {name: dict(options) for name, options in (feature_options or {}).items()}
         self.sampling_rate = sampling_rate
         self.hop_samples = hop_samples
         self.frame_rate = sampling_rate / hop_samples
         for name in self.feature_options:
             if name not in self.features:
-                raise ValueError(f"feature_options names {name!r}, which is not among the features {self.features}.")
+                raise InputError(f"feature_options names {name!r}, which is not among the features {self.features}.")
         self.spectra = nn.ModuleList(
-            FRAME_FEATURES[name](sampling_rate, hop_samples, **self.feature_options.get(name, {})) for name in self.features
+            make_feature(name, sampling_rate, hop_samples, self.feature_options) for name in self.features
         )
         self.frame_local = all(spectrum.frame_local for spectrum in self.spectra)
         self.context_samples = max(spectrum.context_samples for spectrum in self.spectra)
@@ -86,7 +121,7 @@ class KMeansTeacher(CodeTeacher):
                 codebooks take up to four times that while they are fitted.
 
         Raises:
-            ValueError: the clips hold fewer frames than the largest codebook has centroids.
+            InputError: the clips hold fewer frames than the largest codebook has centroids.
         """
         frames: list[list[torch.Tensor]] = [[] for _ in self.spectra]
         count = 0
@@ -98,7 +133,7 @@ class KMeansTeacher(CodeTeacher):
                 break
         largest = max(self.codebook_sizes)
         if count < largest:
-            raise ValueError(
+            raise InputError(
                 f"a codebook of {largest} codes cannot be fitted on {count} frames ({count / self.frame_rate:.1f} s of audio);"
                 " give more audio or use smaller codebooks."
             )
@@ -139,7 +174,7 @@ class KMeansTeacher(CodeTeacher):
             "sampling_rate": self.sampling_rate,
             "hop_samples": self.hop_samples,
         }
-        write_atomically(folder / CENTROIDS_FILE, save(centroids))
+        write_atomically(folder / CENTROIDS_FILE, save(centroids, {"description": digest_json(description)}))
         write_atomically(folder / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
 
     @staticmethod
@@ -147,38 +182,57 @@ class KMeansTeacher(CodeTeacher):
         """Load a teacher that `save_pretrained` wrote, in the form it was saved in.
 
         Raises:
-            FileNotFoundError: the folder holds no complete teacher.
-            ValueError: the description names an unknown form, or the centroids do not fit it.
+            InputError: the folder holds no complete teacher, or not the one that was saved: a file is damaged, the description
+                names an unknown form or absurd sizes, or the centroids do not fit it.
         """
         folder = Path(folder)
         for name in (DESCRIPTION_FILE, CENTROIDS_FILE):
             if not (folder / name).is_file():
-                raise FileNotFoundError(f"{folder} holds no fitted k-means teacher: {name} is missing.")
-        description = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+                raise InputError(f"{folder} holds no fitted k-means teacher: {name} is missing.")
+        content = read_json(folder / DESCRIPTION_FILE)
+        described = to_dataclass(TeacherDescription, content, str(folder / DESCRIPTION_FILE))
         forms = {cls.form: cls for cls in (ParallelKMeansTeacher, ResidualKMeansTeacher)}
-        form = description.pop("form", None)
-        if form not in forms:
-            raise ValueError(f"{folder / DESCRIPTION_FILE}: form {form!r} is unknown; known forms: {', '.join(forms)}.")
-        description.pop("description", None)
-        fingerprint = description.pop("fingerprint", None)
-        teacher = forms[form](**description)
-        centroids = load_file(folder / CENTROIDS_FILE)
-        expected = {f"centroids_{book}": teacher._centroids(book).shape for book in range(len(teacher.codebook_sizes))}
-        found = {name: tensor.shape for name, tensor in centroids.items()}
-        if found != expected:
-            raise ValueError(f"{folder / CENTROIDS_FILE} does not fit {DESCRIPTION_FILE}: expected {expected}, found {found}.")
+        if described.form not in forms:
+            form = described.form[:80]
+            raise InputError(f"{folder / DESCRIPTION_FILE}: form {form!r} is unknown; known forms: {', '.join(forms)}.")
+        with loading(str(folder / CENTROIDS_FILE)), safe_open(folder / CENTROIDS_FILE, "pt") as file:
+            sizes = described.codebook_sizes
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            if len(shapes) != len(sizes) or [shapes.get(f"centroids_{book}", ())[:1] for book in range(len(sizes))] != [
+                (size,) for size in sizes
+            ]:
+                raise InputError(f"{folder / CENTROIDS_FILE} does not fit {DESCRIPTION_FILE}: its codebooks have other sizes.")
+            sealed = (file.metadata() or {}).get("description", digest_json(content))
+            centroids = {name: file.get_tensor(name) for name in sorted(shapes)}
+        # only now is anything made whose size a damaged description could name
+        with loading(f"the teacher in {folder}"):
+            teacher = forms[described.form](
+                described.codebook_sizes,
+                described.features,
+                described.feature_options,
+                described.sampling_rate,
+                described.hop_samples,
+            )
         for name, tensor in centroids.items():
-            getattr(teacher, name).copy_(tensor)
-        if fingerprint not in (None, teacher.fingerprint()):
-            raise ValueError(f"{folder} was changed since it was saved, or the model whose hidden states it codes was.")
+            expected = getattr(teacher, name)
+            if (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
+                raise InputError(
+                    f"{folder / CENTROIDS_FILE} does not fit {DESCRIPTION_FILE}: {name} is"
+                    f" {tensor.dtype} {tuple(tensor.shape)}, expected {expected.dtype} {tuple(expected.shape)}."
+                )
+            expected.copy_(tensor)
+        if sealed != digest_json(content) or described.fingerprint not in (None, teacher.fingerprint()):
+            raise InputError(f"{folder} was changed since it was saved, or the model whose hidden states it codes was.")
         return teacher
 
     def _check(self, codebook_sizes: Sequence[int], features: Sequence[str]) -> None:
         if not codebook_sizes or min(codebook_sizes) < 2:
-            raise ValueError(f"codebook_sizes={list(codebook_sizes)} must name at least one codebook of 2 or more codes.")
+            raise InputError(f"codebook_sizes={list(codebook_sizes)} must name at least one codebook of 2 or more codes.")
+        if len(codebook_sizes) > MOST_CODEBOOKS or max(codebook_sizes) > MOST_CODES:
+            raise InputError(f"codebook_sizes: up to {MOST_CODEBOOKS} codebooks of up to {MOST_CODES:,} codes are accepted.")
         for name in features:
             if name not in FRAME_FEATURES:
-                raise ValueError(f"feature {name!r} is unknown; known features: {', '.join(FRAME_FEATURES)}.")
+                raise InputError(f"feature {name!r} is unknown; known features: {', '.join(FRAME_FEATURES)}.")
 
     def _centroids(self, book: int) -> torch.Tensor:
         return getattr(self, f"centroids_{book}")
@@ -202,7 +256,7 @@ class ParallelKMeansTeacher(KMeansTeacher):
     def _check(self, codebook_sizes, features):
         super()._check(codebook_sizes, features)
         if len(codebook_sizes) != len(features):
-            raise ValueError(
+            raise InputError(
                 f"parallel codebooks need one feature each; got {len(codebook_sizes)} codebooks and the features"
                 f" {list(features)}."
             )
@@ -231,7 +285,7 @@ class ResidualKMeansTeacher(KMeansTeacher):
     def _check(self, codebook_sizes, features):
         super()._check(codebook_sizes, features)
         if len(features) != 1:
-            raise ValueError(f"residual codebooks code one feature; got the features {list(features)}.")
+            raise InputError(f"residual codebooks code one feature; got the features {list(features)}.")
 
     def _spectrum_of(self, book):
         return self.spectra[0]

@@ -1,10 +1,13 @@
 import json
+import resource
+import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sounds import make_tones
 
+from mert_hf.errors import InputError
 from mert_hf.teachers import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
 from mert_hf.teachers.kmeans import _join, nearest_centroid
 
@@ -175,7 +178,7 @@ def test_refuses_what_cannot_be_fitted_or_used(make, message):
 
 
 def test_damaged_folders_are_named(teacher, tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no fitted k-means teacher: teacher.json is missing"):
+    with pytest.raises(InputError, match="holds no fitted k-means teacher: teacher.json is missing"):
         KMeansTeacher.from_pretrained(tmp_path)
     teacher.save_pretrained(tmp_path)
     description = json.loads((tmp_path / "teacher.json").read_text())
@@ -192,3 +195,48 @@ def test_damaged_folders_are_named(teacher, tmp_path):
     (tmp_path / "teacher.json").write_text(json.dumps({**description, "form": "hostile"}))
     with pytest.raises(ValueError, match="form 'hostile' is unknown; known forms: parallel, residual"):
         KMeansTeacher.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["sampling_rate", "hop_samples", "description", "codebook_sizes"])
+def test_every_field_of_the_description_is_what_was_saved(teacher, tmp_path, name):
+    teacher.save_pretrained(tmp_path)
+    description = json.loads((tmp_path / "teacher.json").read_text())
+    change = {"description": "x", "codebook_sizes": [8] * len(teacher.codebook_sizes)}
+    description[name] = change.get(name) or 2 * description[name]
+    (tmp_path / "teacher.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match=r"changed since it was saved|does not fit"):
+        KMeansTeacher.from_pretrained(tmp_path)
+
+
+def test_teachers_that_were_saved_without_a_digest_of_the_description_are_read(teacher, tmp_path):
+    """As mert_hf wrote them before (commit 6e12249)."""
+    teacher.save_pretrained(tmp_path)
+    save_file(load_file(tmp_path / "teacher.safetensors"), tmp_path / "teacher.safetensors")
+    assert KMeansTeacher.from_pretrained(tmp_path).fingerprint() == teacher.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"codebook_sizes": [10**7]}, "its codebooks have other sizes"),
+        ({"codebook_sizes": [16] * 10**6}, "its codebooks have other sizes"),
+        ({"feature_options": {"log_mel": {"fft_samples": 10**9}}}, "fft_samples=1000000000: numbers from 0 to 131,072"),
+        ({"feature_options": {"log_mel": {"fft_samples": 2**17, "bins": 2**17}}}, "their product may be"),
+        ({"feature_options": {"log_mel": {"surprise": 1}}}, "feature_options.log_mel: .*surprise"),
+        ({"feature_options": {"log_mel": 3}}, "feature_options"),
+        ({"hop_samples": 0}, "hop_samples=0"),
+        ({"sampling_rate": 10**12}, r"sampling_rate=1e\+12"),
+        ({"features": "log_mel"}, "features is 'log_mel'"),
+    ],
+)
+def test_absurd_descriptions_are_refused_before_memory_is_taken(tmp_path, change, message):
+    saved = ResidualKMeansTeacher([16], ["log_mel"], {"log_mel": {"bins": 40}}).fit(clips(2))
+    saved.save_pretrained(tmp_path)
+    description = json.loads((tmp_path / "teacher.json").read_text())
+    (tmp_path / "teacher.json").write_text(json.dumps({**description, **change}))
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    with pytest.raises(InputError, match=message) as refused:
+        KMeansTeacher.from_pretrained(tmp_path)
+    assert time.perf_counter() - started < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+    assert "\n" not in str(refused.value)
