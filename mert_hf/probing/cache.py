@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from mert_hf.errors import InputError
 from mert_hf.files import digest_file, digest_json, open_atomically, write_atomically
-from mert_hf.reading import read_json, read_text, to_dataclass
+from mert_hf.reading import read_array, read_json, read_text, to_dataclass
 
 KEY_FILE = "key.json"
 # up to here, a split is read into memory at once
@@ -175,12 +174,9 @@ class FeatureCache:
                 raise InputError(f"{description} is damaged: its checksum is not that of what it holds.")
             if described.sha256 and digest_file(file) != described.sha256:
                 raise InputError(f"{file} is damaged: its SHA-256 is not that of the file that was written.")
-            return described, np.load(file, mmap_mode="r", allow_pickle=False)
-        # the header of an array is read as Python's literals, which stumbles in as many ways as there are
-        except (OSError, ValueError, EOFError, SyntaxError, TypeError, KeyError, TokenError) as error:
-            raise InputError(
-                f"{error} Shard {shard} of the features cannot be read: delete {self.folder} and run again."
-            ) from None
+            return described, read_array(file)
+        except InputError as error:
+            raise InputError(f"{error} The features cannot be read; delete {self.folder} and run again.") from None
 
     def _array(self, shard: int) -> Path:
         return self.folder / f"shard_{shard:05d}.npy"
