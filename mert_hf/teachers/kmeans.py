@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from mert_hf.errors import InputError
 from mert_hf.files import digest_json, write_atomically
-from mert_hf.loading import loading
+from mert_hf.loading import telling
 from mert_hf.reading import read_json, to_dataclass
 from mert_hf.teachers.base import CodeTeacher
 from mert_hf.teachers.features import FRAME_FEATURES, make_feature
@@ -94,7 +94,7 @@ class KMeansTeacher(CodeTeacher):
             if name not in self.features:
                 raise InputError(f"feature_options names {name!r}, which is not among the features {self.features}.")
         self.spectra = nn.ModuleList(
-            make_feature(name, sampling_rate, hop_samples, self.feature_options) for name in self.features
+            make_feature(name, sampling_rate, hop_samples, self.feature_options.get(name, {})) for name in self.features
         )
         self.frame_local = all(spectrum.frame_local for spectrum in self.spectra)
         self.context_samples = max(spectrum.context_samples for spectrum in self.spectra)
@@ -195,7 +195,7 @@ class KMeansTeacher(CodeTeacher):
         if described.form not in forms:
             form = described.form[:80]
             raise InputError(f"{folder / DESCRIPTION_FILE}: form {form!r} is unknown; known forms: {', '.join(forms)}.")
-        with loading(str(folder / CENTROIDS_FILE)), safe_open(folder / CENTROIDS_FILE, "pt") as file:
+        with telling(str(folder / CENTROIDS_FILE)), safe_open(folder / CENTROIDS_FILE, "pt") as file:
             sizes = described.codebook_sizes
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
             if len(shapes) != len(sizes) or [shapes.get(f"centroids_{book}", ())[:1] for book in range(len(sizes))] != [
@@ -205,7 +205,7 @@ class KMeansTeacher(CodeTeacher):
             sealed = (file.metadata() or {}).get("description", digest_json(content))
             centroids = {name: file.get_tensor(name) for name in sorted(shapes)}
         # only now is anything made whose size a damaged description could name
-        with loading(f"the teacher in {folder}"):
+        with telling(f"the teacher in {folder}"):
             teacher = forms[described.form](
                 described.codebook_sizes,
                 described.features,
