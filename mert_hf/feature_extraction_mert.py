@@ -53,6 +53,8 @@ class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
         _require(
             isinstance(side, str) and side == "right", "padding_side", side, "'right'; models read what lies left as audio"
         )
+        for name, flag in (("return_attention_mask", return_attention_mask), ("do_normalize", do_normalize)):
+            _require(isinstance(flag, bool), name, flag, "True or False")  # the text "false" would be true
         sampling_rate = require_sampling_rate(sampling_rate)
         super().__init__(
             feature_size=feature_size,

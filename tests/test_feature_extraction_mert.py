@@ -56,6 +56,11 @@ def test_refuses_what_would_give_wrong_features(audio, rate, message):
         MERTFeatureExtractor()(audio, sampling_rate=rate)
 
 
+def test_refuses_text_where_a_flag_is_meant():
+    with pytest.raises(ValueError, match="do_normalize must be True or False; got 'false'"):
+        MERTFeatureExtractor(do_normalize="false")
+
+
 def test_refuses_a_negative_rate():
     with pytest.raises(ValueError, match="sampling_rate must be a whole number .* got -1"):
         MERTFeatureExtractor(sampling_rate=-1)

@@ -45,7 +45,7 @@ def draw_array(rng: np.random.Generator):
     shapes = [(2000,), (450,), (399,), (0,), (), (1, 900), (2, 900), (900, 2), (0, 900), (2, 0), (1, 1, 900), (1,) * 30]
     shape = shapes[int(rng.integers(len(shapes)))] if rng.random() < 0.5 else (int(rng.integers(400, 2000)),)
     scales = [1e-300, 1e-30, 0.1, 0.1, 0.1, 1e4, 1e9, 1e18, 1e30, 1e300]
-    values = rng.normal(0, 1, shape) * scales[int(rng.integers(len(scales)))]
+    values = np.asarray(rng.normal(0, 1, shape) * scales[int(rng.integers(len(scales)))])
     if values.size and rng.random() < 0.15:
         values.flat[int(rng.integers(values.size))] = [np.nan, np.inf, -np.inf][int(rng.integers(3))]
     kinds = [np.float16, np.float32, np.float32, np.float64, np.longdouble, np.int16, np.int64, np.uint8, bool]
