@@ -254,7 +254,12 @@ def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, folder: Path, 
     """The model in `model/` (adapters merged, and by themselves in `adapter/`), its card and `results.json`."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if results["method"] == "lora":
-        model.save_pretrained(folder / "adapter")
+        for adapter in model.peft_config.values():  # what is saved names the base, not where it lies on this machine
+            adapter.base_model_name_or_path = results["base"]
+        wrapped = model.get_base_model()  # whose names stand on the adapter's page
+        wrapped.name_or_path = wrapped.config.name_or_path = results["base"]
+        # there are no embeddings of words, for which the Hub would be asked
+        model.save_pretrained(folder / "adapter", save_embedding_layers=False)
         model = model.merge_and_unload()
     model.save_pretrained(folder / "model")
     extractor.save_pretrained(folder / "model")
