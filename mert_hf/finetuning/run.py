@@ -232,8 +232,13 @@ def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, run: FinetuneF
     """The model in `model/` (adapters merged, and by themselves in `adapter/`), its card and, last of all, `results.json`."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if results["method"] == "lora":
+        for adapter in model.peft_config.values():  # what is saved names the base, not where it lies on this machine
+            adapter.base_model_name_or_path = results["base"]
+        wrapped = model.get_base_model()  # whose names stand on the adapter's page
+        wrapped.name_or_path = wrapped.config.name_or_path = results["base"]
+        # there are no embeddings of words, for which the Hub would be asked
         with fill_folder(run.adapter) as folder:
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, save_embedding_layers=False)
         model = model.merge_and_unload()
     with fill_folder(run.model) as folder:
         model.save_pretrained(folder)

@@ -105,6 +105,8 @@ def test_from_a_folder_of_labels_to_a_measured_model(monkeypatch, capsys, base, 
         assert not changed
     elif method == "lora":
         assert {name.split(".")[-2] for name in changed} == {"q_proj", "k_proj", "v_proj", "out_proj"}
+        for name in ("adapter_config.json", "README.md"):
+            assert str(tmp_path) not in (out / "adapter" / name).read_text(), name
         adapted = MERTForSequenceClassification(model.config)
         adapted.mert.load_state_dict(before)
         adapted = peft.PeftModel.from_pretrained(adapted, out / "adapter").eval()
