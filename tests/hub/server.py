@@ -156,6 +156,7 @@ class HubServer:
         """End all faults."""
         self.echoes = False
         self._upload_budget = None
+        self.echoes = False
         self._failures.clear()
 
     def check_failure(self, endpoint: str) -> None:
