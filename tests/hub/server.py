@@ -53,6 +53,7 @@ class HubServer:
         self.requests: list[Logged] = []
         self._failures: Counter[tuple[str, int]] = Counter()
         self._upload_budget: int | None = None  # bytes that uploads may still send before every one is cut
+        self.echoes = False
         self._parts: dict[tuple[str, str], dict[int, bytes]] = {}
         self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for handler in (HubHandler, StorageHandler)]
         self.url, storage_url = (f"http://127.0.0.1:{server.server_port}" for server in self._servers)
@@ -156,7 +157,6 @@ class HubServer:
         """End all faults."""
         self.echoes = False
         self._upload_budget = None
-        self.echoes = False
         self._failures.clear()
 
     def check_failure(self, endpoint: str) -> None:
