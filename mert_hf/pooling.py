@@ -113,7 +113,7 @@ class AllFrames:
                 self._frames = np.empty(shape, np.float32)
             return self._frames
         # mapped anew for every window: pages that were written would otherwise stay in memory
-        mode = "r+" if self._partial.exists() else "w+"
+        mode = "r+" if self._next else "w+"  # what a killed process of the same number left is begun anew
         return np.lib.format.open_memmap(self._partial, mode=mode, dtype=np.float32, shape=shape)
 
 

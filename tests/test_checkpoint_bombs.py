@@ -140,7 +140,7 @@ def test_a_flipped_bit_in_a_weight_is_noticed(state, tmp_path):
         ("model", {"encoder_layers": "12"}, "cfg.model is damaged: encoder_layers is '12'"),
         ("model", {"dropout": float("nan")}, "cfg.model is damaged: dropout is nan"),
         ("model", {"final_dim": 0}, "final_dim=0"),
-        ("model", {"activation_fn": "nothing"}, "activation_fn='nothing' is unknown"),
+        ("model", {"activation_fn": "nothing"}, "hidden_act='nothing'; accepted"),
         ("model", {"encoder_attention_heads": 0}, "cannot be loaded: .*num_attention_heads"),
         ("task", {"sample_rate": [24000]}, "cfg.task is damaged: sample_rate"),
         ("criterion", {"loss_weights": 10}, "cfg.criterion is damaged: loss_weights"),

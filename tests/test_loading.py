@@ -128,7 +128,7 @@ def test_what_is_no_model_is_told_before_it_is_tried(loader, folder, tmp_path):
         (str(tmp_path / "empty"), "the folder holds no model: there is no config.json in it"),
         (str(folder / "model.safetensors"), "it is a file; give the folder of a model"),
         (str(named), "config.json is damaged: it holds list, not dict"),
-        ("x" * 5000, "cannot be loaded"),
+        ("x" * 4000, "cannot be loaded"),
     ]
     if not loader.startswith("probe"):  # which takes a run for its model
         cases.append((str(run), f"did you mean {run / 'model'}?"))
