@@ -24,6 +24,7 @@ from mert_hf import MERTForPreTraining, MERTModel
 from mert_hf.cli import main
 from mert_hf.engine.checkpoint_export import export_checkpoint
 from mert_hf.engine.metrics import read_metrics
+from mert_hf.engine.sealed import seal
 from mert_hf.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +142,9 @@ def test_the_model_of_a_checkpoint_is_that_of_the_run(trained, tmp_path, capsys)
 
     weights = run / "checkpoints" / "step_00000012" / "model.safetensors"
     save_file({name: value for name, value in load_file(weights).items() if "cqt_head" not in name}, weights)
+    with pytest.raises(InputError, match=r"model\.safetensors is damaged: its SHA-256 .* another checkpoint: 6\."):
+        export_checkpoint(run, tmp_path / "again")
+    seal(weights.parent)
     with pytest.raises(InputError, match=r"does not hold the model of .*: cqt_head\.bias, cqt_head\.weight\."):
         export_checkpoint(run, output)
     weights.unlink()
