@@ -148,6 +148,7 @@ def test_the_model_of_a_checkpoint_is_that_of_the_run(trained, tmp_path, capsys)
     with pytest.raises(InputError, match=r"does not hold the model of .*: cqt_head\.bias, cqt_head\.weight\."):
         export_checkpoint(run, output)
     weights.unlink()
+    seal(weights.parent)
     with pytest.raises(InputError, match="holds no model.safetensors: it was saved in shards, by FSDP or DeepSpeed"):
         export_checkpoint(run, output)
     with pytest.raises(InputError, match="holds no checkpoint of step 7; there are 6, 12"):
