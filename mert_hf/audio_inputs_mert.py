@@ -282,7 +282,7 @@ def _fetch(url: str) -> bytes:
     try:
         response = get_session().get(url, timeout=DOWNLOAD_TIMEOUT_S)
         response.raise_for_status()
-    except (HTTPError, OSError) as error:  # OSError of a session that is offline
+    except (HTTPError, OSError, ValueError) as error:  # OSError of a session that is offline, ValueError of no host
         status = getattr(getattr(error, "response", None), "status_code", type(error).__name__)
         raise InputError(f"{shown} cannot be fetched: {status}.") from None
     return response.content
