@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mert_hf.files import PartialFile
 from mert_hf.windows_mert import FrameGrid
 
 Normalise = Callable[[np.ndarray], np.ndarray]
@@ -85,36 +86,48 @@ class AllFrames:
     def __init__(self, grid: FrameGrid, num_frames: int, file: os.PathLike | None = None, finish: Normalise | None = None):
         self._num_frames, self._next = num_frames, 0
         self._file, self._finish = file, finish
-        self._partial = None if file is None else file.with_name(f"{file.name}.{os.getpid()}.partial")
         self._frames: np.ndarray | None = None
+        self._partial: PartialFile | None = None
+        self._header_bytes = 0
 
     def add(self, frames: np.ndarray) -> None:
         """The next frames, (layers, frames, hidden)."""
         frames = self._finish(frames) if self._finish is not None else frames
-        target = self._target((*frames.shape[:-2], self._num_frames, frames.shape[-1]))
-        target[..., self._next : self._next + frames.shape[-2], :] = frames
+        shape = (*frames.shape[:-2], self._num_frames, frames.shape[-1])
+        if self._file is None:
+            if self._frames is None:
+                self._frames = np.empty(shape, np.float32)
+            self._frames[..., self._next : self._next + frames.shape[-2], :] = frames
+        else:
+            self._write(frames.astype("<f4", copy=False), shape)
         self._next += frames.shape[-2]
 
     def result(self) -> np.ndarray:
         """All frames; from a file they are mapped into memory, read where they are looked at."""
-        if self._file is None:
+        if self._partial is None:
             return self._frames
-        self._partial.replace(self._file)
-        return np.load(self._file, mmap_mode="r")
+        self._partial.flush()
+        # mapped before it gets its name: whatever is written there later, this stays what was computed
+        frames = np.load(self._partial.path, mmap_mode="r")
+        self._partial.move()
+        return frames
 
     def discard(self) -> None:
         """Remove a file that was not finished."""
         if self._partial is not None:
-            self._partial.unlink(missing_ok=True)
+            self._partial.discard()
 
-    def _target(self, shape: tuple[int, ...]) -> np.ndarray:
-        if self._file is None:
-            if self._frames is None:
-                self._frames = np.empty(shape, np.float32)
-            return self._frames
-        # mapped anew for every window: pages that were written would otherwise stay in memory
-        mode = "r+" if self._next else "w+"  # what a killed process of the same number left is begun anew
-        return np.lib.format.open_memmap(self._partial, mode=mode, dtype=np.float32, shape=shape)
+    def _write(self, frames: np.ndarray, shape: tuple[int, ...]) -> None:
+        # written rather than mapped: a full disk is an error then, not the end of the process
+        if self._partial is None:
+            self._partial = PartialFile(self._file)
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(self._partial.file, header)
+            self._header_bytes = self._partial.file.tell()
+        frame_bytes = 4 * shape[-1]
+        for layer, rows in enumerate(frames.reshape(-1, *frames.shape[-2:])):
+            self._partial.file.seek(self._header_bytes + (layer * self._num_frames + self._next) * frame_bytes)
+            self._partial.file.write(rows.tobytes())
 
 
 POOLS = {"mean": MeanPool, "mean_std": MeanStdPool, "second": SecondPool}

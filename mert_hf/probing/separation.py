@@ -6,6 +6,7 @@ From the papers: the backbone is frozen, the probe is a three-layer LSTM of 512 
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +17,15 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from tqdm import tqdm
 
 from mert_hf.errors import InputError
-from mert_hf.files import write_atomically
+from mert_hf.files import digest_json, write_atomically
 from mert_hf.probing.metrics import Scores
 from mert_hf.probing.metrics.separation import median_over_tracks, track_sdr
+from mert_hf.reading import parse_json
 from mert_hf.seeding import generator, seed_torch
 from mert_hf.tasks.base import TaskData
 from mert_hf.tasks.examples import Example, read_source
@@ -226,13 +228,19 @@ class _Run:
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= {f"adam.{place}.{name}": tensor for place, values in state.items() for name, tensor in values.items()}
         history = {"losses": self.result.losses, "validation": self.result.validation, "settings": self.settings}
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        write_atomically(path, save(tensors, {"run": json.dumps(history)}))
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        run = json.dumps({**history, "checksum": _checksum(tensors, history)})
+        write_atomically(path, save(tensors, {"run": run}))
 
     def load(self, path: Path) -> None:
-        with safe_open(path, "pt") as file:
-            history = json.loads((file.metadata() or {}).get("run", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        try:
+            with safe_open(path, "pt") as file:
+                history = parse_json((file.metadata() or {}).get("run", "{}"), str(path))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path} is damaged: it cannot be read ({error}); remove it to begin again.") from None
+        if history.pop("checksum", None) != _checksum(tensors, history):
+            raise InputError(f"{path} is not as it was written, or an older mert_hf wrote it; remove it to begin again.")
         if history.get("settings") != self.settings:
             raise InputError(
                 f"{path} is no checkpoint of this run: its settings are {history.get('settings')}, now {self.settings}; remove"
@@ -254,6 +262,11 @@ class _Run:
         # the scheduler's state follows from the scores it has seen
         for score in history["validation"] if self._plateau else ():
             self._plateau.step(score)
+
+
+def _checksum(tensors: dict[str, torch.Tensor], history: dict[str, Any]) -> str:
+    pieces = [(name, zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy())) for name, tensor in sorted(tensors.items())]
+    return digest_json([pieces, history])
 
 
 def _copy(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from mert_hf import __version__
 from mert_hf.errors import InputError
-from mert_hf.files import write_atomically
+from mert_hf.files import digest_json, write_atomically
 from mert_hf.probing.baselines import Predictions, baselines_of
 from mert_hf.probing.benches import FRAME_KINDS, make_bench, readable
 from mert_hf.probing.encoders import Encoder, FrozenModel, LogMel
@@ -27,8 +27,8 @@ from mert_hf.tasks.sources import digest
 
 logger = logging.getLogger(__name__)
 
-# Raised whenever the same features give other numbers than before.
-JUDGING_VERSION = 2
+# Raised whenever the same features give other numbers than before, or are kept in another way (3: with a checksum).
+JUDGING_VERSION = 3
 # The same of baselines alone, of kinds that clips may be left out of.
 BASELINE_VERSION = 2
 # Of `FRAME_KINDS`: with fewer frames a second, a beat of a fast track falls between them.
@@ -64,11 +64,19 @@ class Job:
     key: str
 
     def result(self) -> dict[str, Any] | None:
-        """What was found before, None where nothing was, or something else."""
+        """What was found before, None where nothing was, or something else.
+
+        Raises:
+            InputError: its file is damaged.
+        """
         if not self.file.is_file():
             return None
         kept = read_json(self.file)
-        return kept.get("result") if kept.get("key") == self.key else None
+        if kept.get("key") != self.key:
+            return None
+        if kept.get("checksum") != digest_json([self.key, kept.get("result")]):
+            raise InputError(f"{self.file} is not as it was written: damaged; delete it and run again.")
+        return kept["result"]
 
     def run(self, extraction: Extraction) -> None:
         """Judge, and keep the result."""
@@ -77,7 +85,8 @@ class Job:
         else:
             found = judge_baseline(readable(self.encoder, self.data, extraction), self.baseline)
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.file, json.dumps({"key": self.key, "title": self.title, "result": found}))
+        kept = {"key": self.key, "title": self.title, "result": found, "checksum": digest_json([self.key, found])}
+        write_atomically(self.file, json.dumps(kept))
 
 
 def load_suite(tasks: Sequence[Task], data_folder: Path | None, pins: Path | None) -> list[TaskData]:

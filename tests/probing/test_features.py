@@ -20,7 +20,7 @@ from transformers import (
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.errors import InputError
 from mert_hf.probing import features as features_module
-from mert_hf.probing.cache import FeatureCache
+from mert_hf.probing.cache import FeatureCache, Window
 from mert_hf.probing.encoders import FrozenModel, LogMel, load_encoder
 from mert_hf.probing.features import Extraction, cut_windows, extract_features
 from mert_hf.tasks.base import Windows
@@ -227,6 +227,21 @@ def test_a_cache_that_was_tampered_with_is_refused(encoder, tmp_path):
     (folder / "key.json").write_text(json.dumps({**key, "dataset": "another revision"}))
     with pytest.raises(InputError, match="features of something else than its name says"):
         extract_features(encoder, data, "train", "windows", Extraction(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+def test_every_changed_byte_of_a_cache_is_noticed(tmp_path, suffix):
+    cache = FeatureCache(tmp_path, {"a": 1})
+    cache.write(0, ["x"], [[Window(0.5, 3)]], np.arange(24, dtype=np.float16).reshape(3, 2, 4))
+    file = cache.folder / f"shard_00000{suffix}"
+    whole = file.read_bytes()
+    assert [list(found) for found in cache.read([["x"]]).windows] == [[Window(0.5, 3)]]
+    for place in range(0, len(whole), 3):
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1
+        file.write_bytes(spoilt)
+        with pytest.raises(InputError, match="shard_00000"):
+            cache.read([["x"]])
 
 
 def test_features_that_are_not_numbers_are_named(encoder, tmp_path, monkeypatch):

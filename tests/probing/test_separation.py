@@ -146,6 +146,12 @@ def test_a_stopped_training_goes_on_to_the_same_weights(embed, data, tmp_path):
     # a finished run is read, not trained
     again = train_separation_probe(stopping, data, RATE, 320, seed=3, checkpoint=file)
     assert again.validation == straight.validation
+    content = file.read_bytes()
+    for place in (3, 200, len(content) // 2, len(content) - 1):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises(InputError, match=r"probe\.safetensors (is not as it was written|is damaged)"):
+            train_separation_probe(embed, data, RATE, 320, seed=3, checkpoint=file)
+    file.write_bytes(content)
     with pytest.raises(InputError, match=r"probe\.safetensors is no checkpoint of this run: .*'seed': 3.*'seed': 4"):
         train_separation_probe(embed, data, RATE, 320, seed=4, checkpoint=file)
     with pytest.raises(InputError, match="no checkpoint of this run: .*'model': {'weights': 'abc'}"):

@@ -77,6 +77,13 @@ def test_results_of_other_settings_or_data_are_not_taken(tmp_path):
     assert job.result() is None
     job.run(Extraction(tmp_path))
     assert job.result()["values"]["accuracy"]["seeds"]
+    whole = job.file.read_text()
+    for place in range(len(whole)):
+        job.file.write_text(whole[:place] + ("7" if whole[place] != "7" else "8") + whole[place + 1 :])
+        try:
+            assert job.result() in (None, json.loads(whole)["result"])  # of another title, or another key
+        except InputError as error:
+            assert str(job.file) in str(error)
     job.file.write_text(json.dumps({"key": "another", "result": {}}))
     assert job.result() is None
 

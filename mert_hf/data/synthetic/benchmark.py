@@ -20,6 +20,7 @@ from mert_hf.data.synthetic.render import render
 from mert_hf.data.synthetic.vocabulary import draw_either_side
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
+from mert_hf.reading import read_json
 
 BENCHMARK_VERSION = 1
 """Raised whenever an item of the benchmark is another than before."""
@@ -113,7 +114,7 @@ def write_benchmark(folder: str | Path, dataset: str, renderer: str = "builtin")
 def _claim(folder: Path, version: str) -> None:
     note = folder / "benchmark.json"
     folder.mkdir(parents=True, exist_ok=True)
-    found = json.loads(note.read_text())["version"] if note.exists() else None
+    found = read_json(note).get("version", "an unknown version") if note.exists() else None
     if found not in (None, version):
         raise InputError(
             f"{folder} holds a synthetic benchmark of {found}, not of {version}; choose another folder or delete it."

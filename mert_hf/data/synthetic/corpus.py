@@ -13,6 +13,7 @@ from mert_hf.data.synthetic.labels import PieceLabels
 from mert_hf.data.synthetic.piece import SyntheticPiece, check_settings, generate_piece
 from mert_hf.errors import InputError
 from mert_hf.files import write_atomically
+from mert_hf.reading import read_json
 
 SETTINGS_FILE = "corpus.json"
 GENERATOR_VERSION = 1
@@ -37,7 +38,7 @@ def read_labels(path: str | Path) -> PieceLabels:
     Raises:
         InputError: If the file holds something else.
     """
-    return PieceLabels.from_dict(json.loads(Path(path).read_text()))
+    return PieceLabels.from_dict(read_json(path), str(path))
 
 
 def encode_flac(waveform: NDArray[np.float32], sampling_rate: int) -> bytes:
@@ -73,7 +74,7 @@ def claim_corpus(folder: Path, settings: dict[str, Any]) -> None:
             )
         _write_json(path, settings)
         return
-    found = json.loads(path.read_text())
+    found = read_json(path)
     differing = [
         f"{name} is {found.get(name)!r} there and {value!r} here"
         for name, value in settings.items()

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from mert_hf.errors import InputError
+from mert_hf.reading import to_dataclass
 
 NO_CHORD = "N"
 
@@ -102,23 +103,26 @@ class PieceLabels:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any], where: str = "the labels of a synthetic piece") -> Self:
         """Build labels from what `to_dict` returned, before or after a trip through JSON.
 
+        Args:
+            values: the fields.
+            where: they were read, for messages.
+
         Raises:
-            InputError: If fields are missing or unknown.
+            InputError: If fields are missing, unknown or of another type.
         """
         names = [field.name for field in fields(cls)]
         missing = [name for name in names if name not in values]
-        unknown = [name for name in values if name not in names]
+        unknown = [str(name)[:80] for name in values if name not in names]
         if missing or unknown:
             raise InputError(
-                f"Not the labels of a synthetic piece: missing fields {missing}, unknown fields {unknown}; "
-                "pass the dict that PieceLabels.to_dict returned."
+                f"{where}: not the labels of a synthetic piece: missing fields {missing}, unknown fields {unknown[:5]}; pass"
+                " the dict that PieceLabels.to_dict returned."
             )
-        parts = {
-            "chords": [ChordSpan(**chord) for chord in values["chords"]],
-            "notes": [Note(**note) for note in values["notes"]],
-            "drum_hits": [DrumHit(**hit) for hit in values["drum_hits"]],
-        }
-        return cls(**{**values, **parts})
+        parts = dict(values)
+        for name, kind in (("chords", ChordSpan), ("notes", Note), ("drum_hits", DrumHit)):
+            if isinstance(values[name], list):
+                parts[name] = [to_dataclass(kind, entry, f"{where}, {name}") for entry in values[name]]
+        return to_dataclass(cls, parts, where)
