@@ -1,18 +1,16 @@
 """Processes that hang, and what becomes of those that wait for them."""
 
-import logging
 import os
 import signal
 import time
 
 import pytest
 import soundfile
-from small_runs import finish, start, train
+from small_runs import finish, start
 from sounds import make_tones
+from troubled_runs import prepare, train_and_tell
 
-from mert_hf.engine import preparation
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +19,6 @@ def music(tmp_path_factory):
     for number in range(3):
         soundfile.write(folder / f"{number}.wav", make_tones(3 + number, 24000, number), 24000)
     return folder
-
-
-def train_and_tell(music, folder, rank_timeout_s):
-    logging.basicConfig(filename=folder.parent / f"said_{os.environ['RANK']}.txt", level=logging.WARNING)
-    train(music, folder, 0, False, {"max_steps": 10**6, "checkpoint_every": 10**6, "rank_timeout_s": rank_timeout_s})
 
 
 def wait_until(condition, timeout_s=100.0):
@@ -58,24 +51,6 @@ def test_a_process_that_waits_for_one_that_hangs_ends_and_names_it(music, tmp_pa
         for process in started:
             process.kill()
         finish(started)
-
-
-def prepare(folder, limit_s, fails=False):
-    from accelerate import Accelerator
-
-    logging.basicConfig(filename=folder / f"said_{os.environ['RANK']}.txt", level=logging.WARNING)
-    preparation.BEAT_S = 0.2
-    accelerator = Accelerator()
-    (folder / f"entered_{accelerator.process_index}").touch()
-    try:
-        with preparation.main_process_first(accelerator, limit_s):
-            (folder / f"alone_{accelerator.process_index}").touch()
-            if fails:
-                raise InputError("no such folder")
-            while not (folder / "ready").exists():
-                time.sleep(0.02)
-    except InputError as error:
-        (folder / f"refused_{accelerator.process_index}").write_text(str(error))
 
 
 def begin_to_prepare(folder, *arguments):

@@ -15,6 +15,7 @@ import soundfile
 from safetensors.torch import load_file
 from small_runs import finish, start, train
 from sounds import make_tones
+from troubled_runs import train_held
 
 from mert_hf.engine import run_lock
 from mert_hf.engine.metrics import read_metrics
@@ -165,14 +166,6 @@ def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     first.release()
     second.acquire()
     second.release()
-
-
-def train_held(music, folder):
-    from mert_hf.engine.pretrain_settings import PretrainSettings
-
-    with RunFolder(folder).hold() as run:
-        run.claim(PretrainSettings(), resume=True)
-        train(music, folder, 2, False, {"max_steps": 100_000, "checkpoint_every": 2})
 
 
 def test_a_run_that_was_killed_goes_on_at_once_although_its_readers_were_forked_from_it(music, tmp_path):

@@ -1,22 +1,20 @@
 """Several processes, perhaps of several machines, whose copies of the music may differ."""
 
 import json
-import logging
-import os
 import shutil
 import socket
 
 import pytest
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from small_runs import finish, make_teachers, pretrain_on_own_copies, start, train
+from small_runs import finish, make_teachers, pretrain_on_own_copies, start
+from troubled_runs import train_loud
 
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.label_store import LabelFolder
 from mert_hf.engine import devices
 from mert_hf.engine.labelling import make_labels
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.engine.trainer import Trainer
 from mert_hf.errors import InputError
 from mert_hf.files import open_atomically
 
@@ -47,22 +45,6 @@ def test_processes_with_other_files_are_refused_by_all(copies, tmp_path):
     found = json.loads((tmp_path / "run" / "tracks.json").read_text())
     assert len(found["tracks"]) == 6
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
-
-
-def train_loud(music, folder, told, accumulated):
-    """The second process hears one clip of samples far beyond all range in its third update."""
-    rank, take, loud = os.environ["RANK"], Trainer._take, []
-    logging.basicConfig(filename=told / f"said_{rank}.txt", level=logging.WARNING)
-
-    def take_loud(self, batch):
-        if rank == "1" and self.progress.step == 2 and not loud:
-            batch.waveforms[0] *= 1e18
-            loud.append(batch.tracks[0])
-        return take(self, batch)
-
-    Trainer._take = take_loud
-    train(music, folder, 0, False, {"max_steps": 4, "gradient_accumulation_steps": accumulated})
-    (told / f"loud_{rank}.json").write_text(json.dumps(loud))
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
