@@ -28,13 +28,14 @@ import torch
 from huggingface_hub import get_session
 from huggingface_hub.errors import HTTPError
 
+from .dataset_columns_mert import audio_columns, find_column, read_column
 from .errors_mert import InputError
 from .sampling_rates_mert import require_sampling_rate, resample
 
 # Longest wait for the next bytes of a URL, as in transformers.
 DOWNLOAD_TIMEOUT_S = 10.0
-# Samples beyond what integers of 32 bits reach are damage or another quantity. In float32 the squares that normalisations take
-# of them overflow from 1e18 on: features would be finite, and wrong.
+# Samples beyond what integers of 32 bits reach, scaled by nobody, are damage or another quantity. In float32 the squares that
+# normalisations take of them overflow from 1e18 on: features would be finite, and wrong.
 LOUDEST = 2.0**31
 # Bytes of a file's name, on Linux, macOS and Windows alike.
 LONGEST_NAME = 255
@@ -80,8 +81,12 @@ class Waveform:
         return mono if self.sampling_rate is None else resample(mono, self.sampling_rate, sampling_rate)
 
 
-def items_of(inputs: Any) -> Iterable | None:
+def items_of(inputs: Any, decode: bool = False) -> Iterable | None:
     """What a collection holds, in its order; None where `inputs` is one item.
+
+    Args:
+        inputs: what was handed over.
+        decode: whether columns of `datasets` are decoded by `datasets`; else they are files wherever they can be.
 
     Raises:
         InputError: it is nothing that could be audio, or a dataset without one column of audio.
@@ -96,10 +101,10 @@ def items_of(inputs: Any) -> Iterable | None:
         # of text or objects it holds paths, of numbers it is a waveform
         return list(inputs) if inputs.dtype.kind in "OSU" and inputs.ndim == 1 else None
     if hasattr(inputs, "column_names") and getattr(inputs, "features", None):
-        column = _only_column(
-            [name for name, kind in inputs.features.items() if type(kind).__name__ == "Audio"], inputs.features
-        )
-        return (row[column] for row in inputs.select_columns([column]))
+        return read_column(inputs, _only_column(audio_columns(inputs.features), inputs.features), decode)
+    column = find_column(inputs)
+    if column is not None:
+        return read_column(*column, decode)
     if hasattr(inputs, "iloc") and hasattr(inputs, "columns"):
         raise InputError("a table has many columns; give the one that holds the audio.")
     if isinstance(inputs, (set, frozenset)):

@@ -145,7 +145,7 @@ class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
 
 
 def _split_into_clips(audio) -> Iterable:
-    clips = items_of(audio)
+    clips = items_of(audio, decode=True)
     if clips is None:
         is_batch = isinstance(audio, (np.ndarray, torch.Tensor)) and audio.ndim > 1
         return list(audio) if is_batch else [audio]

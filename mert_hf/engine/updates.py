@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
 
+from mert_hf.audio_inputs_mert import LOUDEST
 from mert_hf.data.crops import AudioBatch
 from mert_hf.engine.pretrain_settings import TrainingSettings
 from mert_hf.engine.schedules import SCHEDULES
@@ -20,8 +21,6 @@ from mert_hf.ramps import cosine_ramp
 from mert_hf.seeding import Draws
 
 LOUDEST_NAMED = 3
-# No audio is louder: the largest samples are those of 32-bit integers that nobody has scaled.
-LOUDEST = 2.0**31
 
 
 @dataclass
