@@ -1,6 +1,7 @@
 """Audio files and bytes to mono waveforms: the package's face of the reader, which travels to the Hub with the pipeline."""
 
-from mert_hf.audio_reading_mert import (
+from mert_hf.common.errors import AudioError
+from mert_hf.models.audio_reading_mert import (
     AudioFile,
     AudioInfo,
     AudioSource,
@@ -9,7 +10,6 @@ from mert_hf.audio_reading_mert import (
     read_info,
     require_duration,
 )
-from mert_hf.errors import AudioError
 
 # What is audio by its name, whether or not it can be read here: a file of a format that cannot is listed as skipped with the
 # reader's reason, never passed over in silence.

@@ -5,8 +5,8 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 
-from mert_hf.command_line import run_tool
-from mert_hf.errors import InputError
+from mert_hf.common.command_line import run_tool
+from mert_hf.common.errors import InputError
 
 # Masked accuracy below which nothing is concluded; chance is 0.1 % with 1024 codes.
 CLEARLY_ABOVE_CHANCE = 0.01
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from mert_hf.convert import convert_fairseq_checkpoint
+    from mert_hf.conversion.fairseq import convert_fairseq_checkpoint
 
     model = convert_fairseq_checkpoint(arguments.checkpoint, arguments.output_dir, arguments.code_offset)
     parameters = sum(parameter.numel() for parameter in model.mert.parameters())
@@ -86,7 +86,7 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _import_labels(arguments: argparse.Namespace) -> None:
-    from mert_hf.data.fairseq_labels import import_labels
+    from mert_hf.conversion.fairseq_labels import import_labels
 
     corpus = import_labels(
         arguments.manifest,
@@ -105,16 +105,16 @@ def _import_labels(arguments: argparse.Namespace) -> None:
 
 
 def _convert_deezer(arguments: argparse.Namespace) -> None:
-    from mert_hf.convert_deezer import convert_deezer_checkpoint
+    from mert_hf.conversion.deezer import convert_deezer_checkpoint
 
     model = convert_deezer_checkpoint(arguments.checkpoint, arguments.output_dir)
     print(f"{arguments.output_dir}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters")
 
 
 def _report_code_offset(arguments: argparse.Namespace) -> None:
-    from mert_hf.convert import measure_code_offset
-    from mert_hf.loading import loading
-    from mert_hf.modeling_mert import MERTForPreTraining
+    from mert_hf.conversion.fairseq import measure_code_offset
+    from mert_hf.encoding.loading import loading
+    from mert_hf.models.modeling_mert import MERTForPreTraining
     from mert_hf.teachers import CodecTeacher
 
     with loading(arguments.model, arguments.model):
@@ -135,7 +135,7 @@ def _report_code_offset(arguments: argparse.Namespace) -> None:
 
 
 def _export_onnx(arguments: argparse.Namespace) -> None:
-    from mert_hf.export import export_onnx, load_for_export
+    from mert_hf.conversion.onnx import export_onnx, load_for_export
 
     model, extractor = load_for_export(arguments.model)
     export_onnx(model, extractor, arguments.file, arguments.all_layers)
@@ -144,15 +144,15 @@ def _export_onnx(arguments: argparse.Namespace) -> None:
 
 
 def _export_checkpoint(arguments: argparse.Namespace) -> None:
-    from mert_hf.engine.checkpoint_export import export_checkpoint
+    from mert_hf.pretraining.checkpoint_export import export_checkpoint
 
     checkpoint = export_checkpoint(arguments.run_folder, arguments.output_dir, arguments.step)
     print(f"{arguments.output_dir}: the model of {checkpoint}")
 
 
 def _report_window_differences(arguments: argparse.Namespace) -> None:
-    from mert_hf.encoder import MusicEncoder
-    from mert_hf.window_report import window_differences
+    from mert_hf.encoding.encoder import MusicEncoder
+    from mert_hf.encoding.window_report import window_differences
 
     encoder = MusicEncoder(arguments.model)
     print("layer  difference of frames  cosine of means")

@@ -12,17 +12,17 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from mert_hf.configuration_mert import MERTConfig
-from mert_hf.configuration_multiview import MultiViewConfig
-from mert_hf.feature_extraction_mert import MERTFeatureExtractor
-from mert_hf.modeling_mert import (
+from mert_hf.models.configuration_mert import MERTConfig
+from mert_hf.models.configuration_multiview import MultiViewConfig
+from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.models.modeling_mert import (
     MERTForAudioFrameClassification,
     MERTForPreTraining,
     MERTForSequenceClassification,
     MERTModel,
 )
-from mert_hf.modeling_multiview import MultiViewModel
-from mert_hf.pipeline_mert import MERTFeatureExtractionPipeline
+from mert_hf.models.modeling_multiview import MultiViewModel
+from mert_hf.models.pipeline_mert import MERTFeatureExtractionPipeline
 
 
 class FeatureExtraction(FeatureExtractionPipeline):

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from small_runs import MODEL
-from sounds import make_tones
+from support.small_runs import MODEL
+from support.sounds import make_tones
 
 from mert_hf import MERTConfig
 

@@ -13,33 +13,33 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mert_hf.probing.results import PACKAGES
+from mert_hf.probing.report.results import PACKAGES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mert_hf"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-HUB_MODULES = sorted([*PACKAGE.glob("*_mert.py"), *PACKAGE.glob("*_multiview.py")])
+HUB_MODULES = sorted(PACKAGE.glob("models/*_*.py"))
 SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 
 # where a heavy or optional package may be imported; everywhere else it may not
 HOMES = {
     "nnAudio": ("teachers/cqt.py",),
     "sklearn": ("teachers/kmeans.py", "probing/", "finetuning/"),
-    "matplotlib": ("engine/plots.py", "probing/plots.py", "comparison/plots.py"),
-    "accelerate": ("engine/", "comparison/bench.py"),
+    "matplotlib": ("pretraining/plots.py", "probing/report/plots.py", "comparison/plots.py"),
+    "accelerate": ("engine/", "pretraining/", "comparison/bench.py"),
     "datasets": (
         "data/corpus.py",
         "data/streaming.py",
         "tasks/sources.py",
         "probing/metrics/module.py",
     ),
-    "soundfile": ("soundfile_decoders_mert.py", "data/synthetic/corpus.py", "data/synthetic/tasks.py"),
-    "av": ("ffmpeg_decoders_mert.py",),
-    "soxr": ("sampling_rates_mert.py",),
+    "soundfile": ("models/soundfile_decoders_mert.py", "synthetic/corpus.py", "synthetic/labelled_corpus.py"),
+    "av": ("models/ffmpeg_decoders_mert.py",),
+    "soxr": ("models/sampling_rates_mert.py",),
     "evaluate": ("probing/",),
     "mir_eval": (),  # tests compare with it
     "peft": ("finetuning/",),
-    "onnxscript": ("export.py",),
+    "onnxscript": ("conversion/onnx.py",),
 }
 # of these, the ones that must not even be loaded by `import mert_hf`
 NEVER_EAGER = (

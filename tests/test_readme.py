@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 
 import mert_hf
+from mert_hf.common.settings import flatten, read_settings
 from mert_hf.comparison.table import markdown_table as comparison_table
-from mert_hf.engine.initial_weights import build_config
-from mert_hf.engine.plan import keep_global_batch, plan_run
-from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.settings import flatten, read_settings
+from mert_hf.encoding.layer_guide import LAYER_GUIDE
 from mert_hf.finetuning.settings import FinetuneSettings
-from mert_hf.layer_guide import LAYER_GUIDE
 from mert_hf.objectives import MULTIVIEW_OBJECTIVES
-from mert_hf.probing.results import markdown_table
+from mert_hf.pretraining.initial_weights import build_config
+from mert_hf.pretraining.plan import keep_global_batch, plan_run
+from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.probing.report.results import markdown_table
 from mert_hf.tasks import tasks_of
 from mert_hf.tasks.table import tasks_table
 

@@ -16,21 +16,21 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import parse_flag_from_env
 from huggingface_hub import constants
 
-from mert_hf.command_line import run_tool
+from mert_hf.common.command_line import run_tool
+from mert_hf.common.errors import InputError, TrainingFailedError
+from mert_hf.common.files import to_json, write_atomically
+from mert_hf.common.threads import share_cores
 from mert_hf.comparison.bench import Bench, judge_cell, train_cell
 from mert_hf.comparison.cells import Cell, Music, cell_names, read_cells
 from mert_hf.comparison.plots import plot_comparison
 from mert_hf.comparison.table import compile_results, describe_cell, describe_failure, markdown_table
-from mert_hf.data.synthetic import write_corpus
 from mert_hf.engine.trainer import Interrupted
-from mert_hf.errors import InputError, TrainingFailedError
-from mert_hf.files import to_json, write_atomically
-from mert_hf.probing.encoders import LogMel
-from mert_hf.probing.features import Extraction
+from mert_hf.probing.features.encoders import LogMel
+from mert_hf.probing.features.extraction import Extraction
 from mert_hf.probing.runner import Judging
 from mert_hf.probing.suite import load_suite
+from mert_hf.synthetic import write_corpus
 from mert_hf.tasks import SUITES, TASKS
-from mert_hf.threads import share_cores
 
 CELLS = Path(__file__).parent / "cells"
 SUITE = "synthetic"

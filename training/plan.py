@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from mert_hf import MERTForPreTraining
-from mert_hf.command_line import run_tool
-from mert_hf.engine.initial_weights import build_config
-from mert_hf.engine.plan import keep_global_batch, plan_run
-from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.settings import read_settings
-from mert_hf.errors import InputError
+from mert_hf.common.command_line import run_tool
+from mert_hf.common.errors import InputError
+from mert_hf.common.settings import read_settings
+from mert_hf.pretraining.initial_weights import build_config
+from mert_hf.pretraining.plan import keep_global_batch, plan_run
+from mert_hf.pretraining.settings import PretrainSettings
 
 RECIPES = Path(__file__).parent / "recipes"
 

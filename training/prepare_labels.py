@@ -15,20 +15,20 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from mert_hf.command_line import run_tool
+from mert_hf.common.command_line import run_tool
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import to_json, write_atomically
+from mert_hf.common.settings import parse_command_line, write_settings
 from mert_hf.data.crops import RandomCrops
 from mert_hf.data.label_store import LabelFolder, LabelStore
 from mert_hf.data.labelled_crops import LabelledCrops
 from mert_hf.data.source import CorpusClips
-from mert_hf.engine.code_teachers import fit_or_load_teacher
-from mert_hf.engine.initial_weights import build_config
-from mert_hf.engine.labelling import AlignedCrops, compare_crops, make_labels
-from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.pretraining import open_corpus
 from mert_hf.engine.run_lock import RunLock
-from mert_hf.engine.settings import parse_command_line, write_settings
-from mert_hf.errors import InputError
-from mert_hf.files import to_json, write_atomically
+from mert_hf.pretraining.code_teachers import fit_or_load_teacher
+from mert_hf.pretraining.initial_weights import build_config
+from mert_hf.pretraining.labelling import AlignedCrops, compare_crops, make_labels
+from mert_hf.pretraining.pretraining import open_corpus
+from mert_hf.pretraining.settings import PretrainSettings
 
 logger = logging.getLogger("mert_hf.prepare_labels")
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from mert_hf.command_line import run_tool
-from mert_hf.engine.jobs import make_job
-from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.publication import plan_publication
-from mert_hf.engine.run import pretrain
+from mert_hf.common.command_line import run_tool
+from mert_hf.common.settings import parse_command_line
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.engine.settings import parse_command_line
+from mert_hf.pretraining.jobs import make_job
+from mert_hf.pretraining.publication import plan_publication
+from mert_hf.pretraining.run import pretrain
+from mert_hf.pretraining.settings import PretrainSettings
 
 RECIPES = Path(__file__).parent / "recipes"
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"

@@ -17,17 +17,17 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from huggingface_hub import constants
 
-from mert_hf.command_line import run_tool
-from mert_hf.data.synthetic.benchmark import RENDERERS
-from mert_hf.errors import InputError
-from mert_hf.probing.encoders import LogMel, load_encoder
-from mert_hf.probing.features import Extraction
-from mert_hf.probing.results import markdown_table, versions
+from mert_hf.common.command_line import run_tool
+from mert_hf.common.errors import InputError
+from mert_hf.common.threads import share_cores
+from mert_hf.probing.features.encoders import LogMel, load_encoder
+from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.report.results import markdown_table, versions
 from mert_hf.probing.runner import Judging
 from mert_hf.probing.suite import RESULTS, TABLE, load_suite, make_jobs, run_jobs, suited, write_report
+from mert_hf.synthetic.benchmark import RENDERERS
 from mert_hf.tasks import SUITES, TASKS, tasks_of
 from mert_hf.tasks.synthetic import with_renderer
-from mert_hf.threads import share_cores
 
 # the random weights of the untrained encoder
 UNTRAINED_SEED = 0

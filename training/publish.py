@@ -12,10 +12,10 @@ from pathlib import Path
 from transformers.utils.logging import disable_progress_bar
 
 import mert_hf  # noqa: F401, makes transformers know MERT
-from mert_hf.command_line import run_tool
-from mert_hf.hub import require_repo_id, require_write_access, upload
-from mert_hf.model_card import find_facts
-from mert_hf.staging import stage
+from mert_hf.common.command_line import run_tool
+from mert_hf.publishing.hub import require_repo_id, require_write_access, upload
+from mert_hf.publishing.model_card import find_facts
+from mert_hf.publishing.staging import stage
 
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 

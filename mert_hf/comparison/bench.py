@@ -9,18 +9,18 @@ from typing import Any
 
 from accelerate import PartialState
 
+from mert_hf.common.errors import TrainingFailedError
+from mert_hf.common.files import write_atomically
+from mert_hf.common.reading import read_json, to_dataclass
 from mert_hf.comparison.cells import Cell
-from mert_hf.engine.jobs import make_job
-from mert_hf.engine.run import pretrain
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.errors import TrainingFailedError
-from mert_hf.files import write_atomically
-from mert_hf.probing.encoders import Encoder, load_encoder
-from mert_hf.probing.features import Extraction
-from mert_hf.probing.results import result_rows
+from mert_hf.pretraining.jobs import make_job
+from mert_hf.pretraining.run import pretrain
+from mert_hf.probing.features.encoders import Encoder, load_encoder
+from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.report.results import result_rows
 from mert_hf.probing.runner import Judging
 from mert_hf.probing.suite import make_jobs, run_jobs, suits
-from mert_hf.reading import read_json, to_dataclass
 from mert_hf.tasks.base import TaskData
 
 JUDGED = "judged"

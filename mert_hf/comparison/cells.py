@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mert_hf.engine.jobs import make_job
-from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.settings import read_settings, recipe_names, suggest
-from mert_hf.errors import InputError
-from mert_hf.files import write_atomically
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import write_atomically
+from mert_hf.common.reading import read_json
+from mert_hf.common.settings import read_settings, recipe_names, suggest
 from mert_hf.objectives import OBJECTIVES
-from mert_hf.reading import read_json
+from mert_hf.pretraining.jobs import make_job
+from mert_hf.pretraining.settings import PretrainSettings
 
 # A file whose name begins so is a base of cells, and none itself.
 BASE_MARK = "_"

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mert_hf.common.settings import flatten
 from mert_hf.comparison.cells import Cell
-from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.settings import flatten
-from mert_hf.probing.results import number, versions
+from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.probing.report.results import number, versions
 
 # settings that name places of the machine
 NOT_TOLD = ("output_dir", "data.folder")

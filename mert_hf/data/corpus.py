@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from mert_hf.audio import AUDIO_EXTENSIONS, AudioSource, read_audio
+from mert_hf.common.errors import FULL_DISK, InputError
+from mert_hf.common.files import write_atomically
+from mert_hf.common.reading import read_json_lines
+from mert_hf.common.seeding import generator
 from mert_hf.data.tracks import Track, check_all, check_track, read_index, write_index
-from mert_hf.errors import FULL_DISK, InputError
-from mert_hf.files import write_atomically
-from mert_hf.reading import read_json_lines
-from mert_hf.seeding import generator
 
 # Bytes at the beginning, in the middle and at the end of a file that tell it from others.
 DIGEST_BYTES = 16384

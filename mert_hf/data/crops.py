@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mert_hf.audio import AudioError
+from mert_hf.common.seeding import generator
 from mert_hf.data.corpus import Corpus
-from mert_hf.seeding import generator
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import digest_json, write_atomically
+from mert_hf.common.reading import parse_json, read_json, read_json_lines, to_dataclass
 from mert_hf.data.corpus import Corpus
-from mert_hf.errors import InputError
-from mert_hf.files import digest_json, write_atomically
-from mert_hf.reading import parse_json, read_json, read_json_lines, to_dataclass
 
 logger = logging.getLogger(__name__)
 

@@ -7,6 +7,8 @@ import zlib
 import numpy as np
 import torch
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import write_atomically
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.label_files import (
     MAKE_ANEW,
@@ -19,8 +21,6 @@ from mert_hf.data.label_files import (
     require_codes,
     to_line,
 )
-from mert_hf.errors import InputError
-from mert_hf.files import write_atomically
 
 
 class LabelWriter:

@@ -1,9 +1,9 @@
 """Random crops whose labels are read from a store, in step with the audio."""
 
+from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.crops import LabelledCrop, RandomCrops, UnreadableCrop
 from mert_hf.data.label_store import LabelStore, label_span
-from mert_hf.errors import InputError
 
 
 class LabelledCrops(RandomCrops):

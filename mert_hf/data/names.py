@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 
 
 def one_spelling(text: str) -> str:

@@ -3,9 +3,9 @@
 import torch
 
 from mert_hf.audio import AudioError
+from mert_hf.common.seeding import generator
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.crops import RandomCrops, UnreadableCrop
-from mert_hf.seeding import generator
 
 
 class PairedCrops(RandomCrops):

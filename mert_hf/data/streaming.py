@@ -15,10 +15,10 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mert_hf.audio import AudioError, read_audio, read_info, require_duration
+from mert_hf.common.errors import InputError
+from mert_hf.common.seeding import generator
 from mert_hf.data.crops import AudioBatch, UnreadableCrop, begin_reader, collate
 from mert_hf.data.source import BatchRange, ClipSource
-from mert_hf.errors import InputError
-from mert_hf.seeding import generator
 
 # A share of left-out tracks means nothing before so many were read.
 FEWEST_KNOWN = 100

@@ -12,10 +12,10 @@ from typing import Any
 from tqdm import tqdm
 
 from mert_hf.audio import AudioError, AudioSource, check_audio, read_info, require_duration
-from mert_hf.errors import InputError
-from mert_hf.files import write_atomically
-from mert_hf.reading import read_json, to_dataclass
-from mert_hf.threads import count_cores
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import write_atomically
+from mert_hf.common.reading import read_json, to_dataclass
+from mert_hf.common.threads import count_cores
 
 logger = logging.getLogger(__name__)
 

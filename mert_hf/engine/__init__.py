@@ -1,1 +1,1 @@
-"""The training engine: settings, the loop on Accelerate, checkpoints, metrics."""
+"""The loop: trainer, updates, schedules, checkpoints, metrics, run folder."""

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from mert_hf.errors import InputError
-from mert_hf.files import to_json, write_atomically
-from mert_hf.reading import read_json_lines
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import to_json, write_atomically
+from mert_hf.common.reading import read_json_lines
 
 
 class Averages:

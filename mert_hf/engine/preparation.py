@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 
+from mert_hf.common.errors import InputError
 from mert_hf.engine.ranks import EXIT_HUNG, leave
-from mert_hf.errors import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from mert_hf.errors import InputError
-from mert_hf.reading import read_json
+from mert_hf.common.errors import InputError
+from mert_hf.common.reading import read_json
 
 logger = logging.getLogger(__name__)
 

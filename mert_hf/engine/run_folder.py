@@ -15,14 +15,14 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import move_flushed
+from mert_hf.common.reading import read_json, read_yaml
+from mert_hf.common.settings import flatten, write_settings
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_lock import RunLock
 from mert_hf.engine.sealed import find_damage, is_sealed, seal
-from mert_hf.engine.settings import flatten, write_settings
 from mert_hf.engine.sharded import require_plain_shards
-from mert_hf.errors import InputError
-from mert_hf.files import move_flushed
-from mert_hf.reading import read_json, read_yaml
 
 logger = logging.getLogger(__name__)
 

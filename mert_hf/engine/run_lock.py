@@ -10,8 +10,8 @@ import weakref
 from pathlib import Path
 from typing import NamedTuple
 
-from mert_hf.errors import InputError
-from mert_hf.reading import parse_json
+from mert_hf.common.errors import InputError
+from mert_hf.common.reading import parse_json
 
 try:
     import fcntl

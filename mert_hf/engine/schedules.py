@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mert_hf.ramps import cosine_ramp
+from mert_hf.common.ramps import cosine_ramp
 
 # fairseq's `tri_stage` as in data2vec's `base_librispeech.yaml`: share of the updates in the fall, and the rate at both ends.
 TRI_STAGE_FALL = 0.07

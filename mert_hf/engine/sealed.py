@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from mert_hf.errors import InputError
-from mert_hf.files import digest_file, digest_folder, to_json
-from mert_hf.reading import read_json
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import digest_file, digest_folder, to_json
+from mert_hf.common.reading import read_json
 
 SEAL = "digests.json"
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 
 # What the index of shards is made of; nothing else is ever called.
 INDEX_NAMES = (

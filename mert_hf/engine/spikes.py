@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from mert_hf.reading import to_dataclass
+from mert_hf.common.reading import to_dataclass
 
 
 @dataclass

@@ -10,15 +10,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
 
-from mert_hf.audio_inputs_mert import LOUDEST
+from mert_hf.common.errors import InputError, TrainingFailedError
+from mert_hf.common.ramps import cosine_ramp
+from mert_hf.common.seeding import Draws
 from mert_hf.data.crops import AudioBatch
-from mert_hf.engine.pretrain_settings import TrainingSettings
 from mert_hf.engine.schedules import SCHEDULES
 from mert_hf.engine.spikes import SpikeGuard
-from mert_hf.errors import InputError, TrainingFailedError
+from mert_hf.models.audio_inputs_mert import LOUDEST
 from mert_hf.objectives import Counts, Objective, ObjectiveOutput
-from mert_hf.ramps import cosine_ramp
-from mert_hf.seeding import Draws
+from mert_hf.pretraining.settings import TrainingSettings
 
 LOUDEST_NAMED = 3
 

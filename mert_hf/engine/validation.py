@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.seeding import Draws
 from mert_hf.data.crops import AudioBatch
 from mert_hf.data.source import BatchRange, ClipSource
 from mert_hf.engine.updates import Updater, name_loudest_clips
-from mert_hf.errors import InputError
-from mert_hf.seeding import Draws
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from mert_hf.common.seeding import generator
 from mert_hf.data.corpus import Corpus
-from mert_hf.feature_extraction_mert import MERTFeatureExtractor
-from mert_hf.seeding import generator
+from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
 
 
 class TrainingClips(Dataset):

@@ -93,7 +93,7 @@ def _report_imbalance(labels: Labels, splits: dict[str, list[int]]) -> None:
 
 
 def _render(settings: FinetuneSettings, folder: Path, sampling_rate: int) -> Path:
-    from mert_hf.data.synthetic.tasks import write_labelled_corpus
+    from mert_hf.synthetic.labelled_corpus import write_labelled_corpus
 
     data = settings.data
     audio = folder / f"synthetic_{data.synthetic}"

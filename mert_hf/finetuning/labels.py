@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.settings import suggest
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.names import Names
-from mert_hf.engine.settings import suggest
-from mert_hf.errors import InputError
 from mert_hf.finetuning.layout import label_of_track, read_split_folders
 from mert_hf.finetuning.tables import FILE_NAME, TABLES, cell_text, find_table, read_table
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 
 # The names that `datasets` knows the splits by (its DEFAULT_SPLITS), and these with "set" or "split" behind them.
 SPLIT_FOLDERS = {

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoFeatureExtractor, EvalPrediction, Trainer, TrainingArguments, set_seed
 
-from mert_hf.configuration_mert import MERTConfig
-from mert_hf.errors import InputError
-from mert_hf.feature_extraction_mert import MERTFeatureExtractor
-from mert_hf.files import fill_folder, to_json, write_atomically
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import fill_folder, to_json, write_atomically
+from mert_hf.common.redaction import name_only
+from mert_hf.common.seeding import seed_torch
+from mert_hf.encoding.licences import note_licence
+from mert_hf.encoding.loading import loading
 from mert_hf.finetuning.clips import Collator, EvaluationClips, TrainingClips
 from mert_hf.finetuning.labelled_corpus import LabelledCorpus, open_labelled_corpus
 from mert_hf.finetuning.run_folder import FinetuneFolder
 from mert_hf.finetuning.scores import MONITOR, chance_scores, probabilities, score_tracks
 from mert_hf.finetuning.settings import FinetuneSettings
 from mert_hf.finetuning.trainer import FinetuneTrainer
-from mert_hf.licences import note_licence
-from mert_hf.loading import loading
-from mert_hf.modeling_mert import MERTForSequenceClassification
-from mert_hf.redaction import name_only
-from mert_hf.seeding import seed_torch
+from mert_hf.models.configuration_mert import MERTConfig
+from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.models.modeling_mert import MERTForSequenceClassification
 
 logger = logging.getLogger(__name__)
 

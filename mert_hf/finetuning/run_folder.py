@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import move_flushed, to_json, write_atomically
+from mert_hf.common.reading import read_json
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.sealed import find_damage, seal
-from mert_hf.errors import InputError
-from mert_hf.files import move_flushed, to_json, write_atomically
-from mert_hf.reading import read_json
 
 STATE = "trainer_state.json"
 # Checkpoints that are kept: the two newest, so that there is one before the newest, and the best one of each of them.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mert_hf.engine.settings import check_values, require, section, setting
+from mert_hf.common.settings import check_values, require, section, setting
 
 
 @dataclass

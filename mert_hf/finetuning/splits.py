@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mert_hf.audio import AudioSource
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
+from mert_hf.common.seeding import generator
 from mert_hf.finetuning.tables import cell_text
-from mert_hf.seeding import generator
 
 SPLITS = ("train", "validation", "test")
 

@@ -7,9 +7,9 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.reading import parse_json
 from mert_hf.data.names import one_spelling
-from mert_hf.errors import InputError
-from mert_hf.reading import parse_json
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 # Kinds that a table may be of which is meant to be read; `datasets` reads the first beside the two above.

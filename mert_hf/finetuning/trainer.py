@@ -4,8 +4,8 @@ from pathlib import Path
 
 from transformers import Trainer, TrainerCallback
 
+from mert_hf.common.errors import InputError
 from mert_hf.engine.sealed import find_damage
-from mert_hf.errors import InputError
 from mert_hf.finetuning.run_folder import STATE, FinetuneFolder
 
 

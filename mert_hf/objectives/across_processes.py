@@ -12,7 +12,7 @@ import torch.distributed as distributed
 import torch.nn as nn
 from torch.distributed.nn.functional import all_gather, all_reduce
 
-from mert_hf.code_head_mert import at_least_float32
+from mert_hf.models.code_head_mert import at_least_float32
 
 
 def world_size() -> int:

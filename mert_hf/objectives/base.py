@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 import torch.nn as nn
 
-from mert_hf.seeding import Draws
+from mert_hf.common.seeding import Draws
 
 # What an objective computes its loss of: tensors by name.
 Batch = dict[str, torch.Tensor | None]

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from mert_hf.common.ramps import cosine_ramp
 from mert_hf.objectives.across_processes import in_float32
 from mert_hf.objectives.heads import Head
 from mert_hf.objectives.health import Sign
 from mert_hf.objectives.moving_average import MovingAverage
 from mert_hf.objectives.multiview import MultiView
-from mert_hf.ramps import cosine_ramp
 
 # How long the record of used prototypes remembers: about 100 updates.
 USAGE_MOMENTUM = 0.99

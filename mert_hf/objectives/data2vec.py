@@ -10,15 +10,15 @@ import torch.nn as nn
 import torch.nn.functional as F
 from transformers import Data2VecAudioModel
 
-from mert_hf.code_head_mert import at_least_float32
-from mert_hf.errors import InputError, TrainingFailedError
-from mert_hf.masking import SpanMasking
+from mert_hf.common.errors import InputError, TrainingFailedError
+from mert_hf.common.ramps import linear_ramp
+from mert_hf.common.seeding import Draws
+from mert_hf.models.code_head_mert import at_least_float32
 from mert_hf.objectives.across_processes import add_up
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign
+from mert_hf.objectives.masking import SpanMasking
 from mert_hf.objectives.moving_average import MovingAverage
-from mert_hf.ramps import linear_ramp
-from mert_hf.seeding import Draws
 
 # Deviations below which a run is stopped, and the updates before that is judged (fairseq: min_target_var, min_pred_var).
 MIN_TARGET_STD = 0.1

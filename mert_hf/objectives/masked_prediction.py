@@ -3,15 +3,15 @@
 import torch
 import torch.nn as nn
 
-from mert_hf.code_head_mert import IGNORED_LABEL
+from mert_hf.common.errors import InputError
+from mert_hf.common.seeding import Draws
 from mert_hf.data.label_store import LabelStore
-from mert_hf.errors import InputError
-from mert_hf.masking import SpanMasking
-from mert_hf.mixture import NoiseMixture, mix_in
-from mert_hf.modeling_mert import MERTForPreTraining
+from mert_hf.models.code_head_mert import IGNORED_LABEL
+from mert_hf.models.modeling_mert import MERTForPreTraining
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign
-from mert_hf.seeding import Draws
+from mert_hf.objectives.masking import SpanMasking
+from mert_hf.objectives.mixture import NoiseMixture, mix_in
 
 # Rows that a converted fairseq checkpoint may have behind the codes: its dictionary's special symbols.
 FAIRSEQ_SPECIALS = 4

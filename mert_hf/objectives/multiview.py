@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 import torch.nn as nn
 
-from mert_hf.code_head_mert import at_least_float32
-from mert_hf.errors import InputError
-from mert_hf.modeling_mert import MERTModel
-from mert_hf.modeling_multiview import MultiViewModel
+from mert_hf.common.errors import InputError
+from mert_hf.common.seeding import Draws
+from mert_hf.models.code_head_mert import at_least_float32
+from mert_hf.models.modeling_mert import MERTModel
+from mert_hf.models.modeling_multiview import MultiViewModel
 from mert_hf.objectives.across_processes import gather, normalise_globally
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign, measure_rank, measure_spread
-from mert_hf.seeding import Draws
 
 # Updates between two looks at the signs of collapse: the effective rank costs an eigenvalue decomposition.
 HEALTH_EVERY = 10

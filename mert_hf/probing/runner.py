@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mert_hf.errors import InputError
-from mert_hf.probing.baselines import Predictions
-from mert_hf.probing.benches import BeatBench, Bench, beat_scores, make_bench
-from mert_hf.probing.encoders import Encoder
-from mert_hf.probing.features import Extraction
-from mert_hf.probing.intervals import bootstrap_intervals, draw_share, resampled
+from mert_hf.common.errors import InputError
+from mert_hf.probing.features.encoders import Encoder
+from mert_hf.probing.features.extraction import Extraction
 from mert_hf.probing.metrics.separation import median_over_tracks
-from mert_hf.probing.probe_training import train_probes
-from mert_hf.probing.probes import WEIGHTED_SUM, ProbeShape
-from mert_hf.probing.readout import EQUAL_SHARES, Readout, Scorer
-from mert_hf.probing.separation import separate_tracks, train_separation_probe
+from mert_hf.probing.probes.bank import WEIGHTED_SUM, ProbeShape
+from mert_hf.probing.probes.baselines import Predictions
+from mert_hf.probing.probes.benches import BeatBench, Bench, beat_scores, make_bench
+from mert_hf.probing.probes.probe_training import train_probes
+from mert_hf.probing.probes.readout import EQUAL_SHARES, Readout, Scorer
+from mert_hf.probing.probes.separation import separate_tracks, train_separation_probe
+from mert_hf.probing.report.intervals import bootstrap_intervals, draw_share, resampled
 from mert_hf.tasks.base import Task, TaskData
 from mert_hf.tasks.sources import digest
 

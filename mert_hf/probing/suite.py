@@ -11,17 +11,17 @@ from typing import Any
 from tqdm import tqdm
 
 from mert_hf import __version__
-from mert_hf.errors import InputError
-from mert_hf.files import digest_json, write_atomically
-from mert_hf.probing.baselines import Predictions, baselines_of
-from mert_hf.probing.benches import FRAME_KINDS, make_bench, readable
-from mert_hf.probing.encoders import Encoder, FrozenModel, LogMel
-from mert_hf.probing.features import Dtype, Extraction
-from mert_hf.probing.plots import plot_beats, plot_confusion, plot_layer_heat_map, plot_limited_data
-from mert_hf.probing.results import averages, markdown_table, result_rows, versions
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import digest_json, write_atomically
+from mert_hf.common.reading import read_json
+from mert_hf.common.redaction import name_only
+from mert_hf.probing.features.encoders import Encoder, FrozenModel, LogMel
+from mert_hf.probing.features.extraction import Dtype, Extraction
+from mert_hf.probing.probes.baselines import Predictions, baselines_of
+from mert_hf.probing.probes.benches import FRAME_KINDS, make_bench, readable
+from mert_hf.probing.report.plots import plot_beats, plot_confusion, plot_layer_heat_map, plot_limited_data
+from mert_hf.probing.report.results import averages, markdown_table, result_rows, versions
 from mert_hf.probing.runner import Judging, judge, judge_baseline, require_suitable
-from mert_hf.reading import read_json
-from mert_hf.redaction import name_only
 from mert_hf.tasks.base import Task, TaskData
 from mert_hf.tasks.sources import digest
 

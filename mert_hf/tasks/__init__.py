@@ -3,7 +3,7 @@
 A new dataset is a file with its [`Task`], a line here, and a tiny copy of its layout in `tests/task_layouts.py`.
 """
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.tasks.base import Task, TaskData
 from mert_hf.tasks.emomusic import EMOMUSIC
 from mert_hf.tasks.examples import Example

@@ -17,7 +17,7 @@ from typing import Literal, Protocol, Self
 
 import numpy as np
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.published import published_values
 

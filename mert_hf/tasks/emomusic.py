@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.tasks.base import Task, Windows
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import MARBLE

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mert_hf.audio import AudioError, AudioSource, read_audio, read_info
-from mert_hf.sampling_rates_mert import resample
+from mert_hf.models.sampling_rates_mert import resample
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mert_hf.errors import InputError
-from mert_hf.reading import read_text
+from mert_hf.common.errors import InputError
+from mert_hf.common.reading import read_text
 from mert_hf.tasks.base import KEYS, Task, Windows
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import MARBLE

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.tasks.base import SPLITS, Check, Loaded, Task, Windows
 from mert_hf.tasks.examples import Cell, Example
 from mert_hf.tasks.protocols import MARBLE

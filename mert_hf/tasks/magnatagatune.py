@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from mert_hf.common.errors import InputError
 from mert_hf.data.names import FilesBelow
-from mert_hf.errors import InputError
 from mert_hf.tasks.base import Task
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS, MARBLE

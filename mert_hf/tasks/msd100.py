@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.tasks.base import Task
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS

@@ -7,7 +7,7 @@ Folder `musdb18`, as MUSDB18-HQ is distributed: `train/` (100 songs) and `test/`
 from dataclasses import replace
 from pathlib import Path
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.tasks.base import Task, Windows
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import MARBLE

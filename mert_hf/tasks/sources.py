@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.tasks.base import SPLITS, Check, Loaded
 from mert_hf.tasks.examples import Cell, Example
 

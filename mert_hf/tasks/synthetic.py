@@ -1,4 +1,4 @@
-"""A benchmark without downloads: music rendered by the package, with exact labels (`mert_hf.data.synthetic.benchmark`).
+"""A benchmark without downloads: music rendered by the package, with exact labels (`mert_hf.synthetic.benchmark`).
 
 Training, validation and test differ in progressions, patterns, timbres and tunings, and from what the quickstart trains on.
 Nothing was published on these tasks; a trained model is compared with the same model at random weights and with baselines.
@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from huggingface_hub import constants
 
-from mert_hf.data.synthetic.benchmark import (
+from mert_hf.common.errors import InputError
+from mert_hf.synthetic.benchmark import (
     HIGHEST_PITCH,
     LOWEST_PITCH,
     SIZES,
@@ -21,10 +22,9 @@ from mert_hf.data.synthetic.benchmark import (
     benchmark_version,
     write_benchmark,
 )
-from mert_hf.data.synthetic.instruments import DRUMS, INSTRUMENTS
-from mert_hf.data.synthetic.labels import PieceLabels
-from mert_hf.data.synthetic.theory import PITCH_CLASS_NAMES
-from mert_hf.errors import InputError
+from mert_hf.synthetic.score.instruments import DRUMS, INSTRUMENTS
+from mert_hf.synthetic.score.labels import PieceLabels
+from mert_hf.synthetic.score.theory import PITCH_CLASS_NAMES
 from mert_hf.tasks.base import KEYS, SPLITS, Check, Loaded, Task, Windows
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import MARBLE

@@ -6,8 +6,8 @@ import os
 import torch
 import torch.nn as nn
 
-from mert_hf.errors import InputError
-from mert_hf.loading import as_folder, loading
+from mert_hf.common.errors import InputError
+from mert_hf.encoding.loading import as_folder, loading
 from mert_hf.teachers.base import CodeTeacher
 
 # Audio before and behind a piece of a track that is too long to be coded at once.

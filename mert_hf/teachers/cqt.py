@@ -3,8 +3,8 @@
 import torch
 import torch.nn as nn
 
-from mert_hf.errors import InputError
-from mert_hf.spectra_mert import ConstantQSpectrum
+from mert_hf.common.errors import InputError
+from mert_hf.models.spectra_mert import ConstantQSpectrum
 
 BACKENDS = ("torch", "nnaudio")
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 import torch.nn as nn
 
-from mert_hf.errors import InputError
-from mert_hf.loading import loading
-from mert_hf.normalisation import normalise_clips
-from mert_hf.spectra_mert import Chromagram, LogMelSpectrum
+from mert_hf.common.errors import InputError
+from mert_hf.encoding.loading import loading
+from mert_hf.encoding.normalisation import normalise_clips
+from mert_hf.models.spectra_mert import Chromagram, LogMelSpectrum
 
 # Longest stretch of a track whose spectra are computed at once.
 SPECTRA_PIECE_S = 30.0

@@ -12,10 +12,10 @@ import torch.nn as nn
 from safetensors import safe_open
 from safetensors.torch import save
 
-from mert_hf.errors import InputError
-from mert_hf.files import digest_json, write_atomically
-from mert_hf.loading import telling
-from mert_hf.reading import read_json, to_dataclass
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import digest_json, write_atomically
+from mert_hf.common.reading import read_json, to_dataclass
+from mert_hf.encoding.loading import telling
 from mert_hf.teachers.base import CodeTeacher
 from mert_hf.teachers.features import FRAME_FEATURES, make_feature
 

@@ -17,8 +17,8 @@ import soundfile
 import torch
 
 from mert_hf import MERTConfig, MERTFeatureExtractor, MERTModel
-from mert_hf.data.synthetic import generate_piece
-from mert_hf.encoder import MusicEncoder
+from mert_hf.encoding.encoder import MusicEncoder
+from mert_hf.synthetic import generate_piece
 
 
 def peak_gb() -> float:

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from mert_hf import MERTConfig
-from mert_hf.code_head_mert import MERTCodeHead
-from mert_hf.data.synthetic import generate_piece
+from mert_hf.models.code_head_mert import MERTCodeHead
+from mert_hf.synthetic import generate_piece
 from mert_hf.teachers import CQTTeacher
 
 

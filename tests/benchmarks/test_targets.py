@@ -2,11 +2,11 @@
 
 import torch
 from benchmarks.benchmark_targets import exact_constant_q, expanded_code_loss
-from small_runs import MODEL
-from sounds import make_tones
+from support.small_runs import MODEL
+from support.sounds import make_tones
 
 from mert_hf import MERTConfig
-from mert_hf.code_head_mert import MERTCodeHead
+from mert_hf.models.code_head_mert import MERTCodeHead
 from mert_hf.teachers import CQTTeacher
 
 

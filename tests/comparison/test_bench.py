@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_runs import ENCODER, finish, start, train_cells
+from support.small_runs import ENCODER, finish, start, train_cells
 
-from mert_hf.data.synthetic import write_corpus
+from mert_hf.synthetic import write_corpus
 
 CELLS = Path(__file__).parents[2] / "training" / "cells"
 

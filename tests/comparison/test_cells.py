@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.settings import flatten, read_settings
 from mert_hf.comparison.cells import Music, cell_names, cut_to_budget, read_cells
-from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.settings import flatten, read_settings
-from mert_hf.errors import InputError
 from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES
+from mert_hf.pretraining.settings import PretrainSettings
 
 CELLS = Path(__file__).parents[2] / "training" / "cells"
 BUDGET_S = 10_000

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import soundfile
 from datasets import Audio, Dataset
-from sounds import make_tones
+from support.sounds import make_tones
 
 from mert_hf.audio import read_audio
+from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import open_dataset, open_folder
-from mert_hf.errors import InputError
 
 
 def spoil(folder):

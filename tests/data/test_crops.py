@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sounds import make_tones
+from support.sounds import make_tones
 
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.crops import BatchNumbers, RandomCrops, UnreadableCrop, collate, load_batches

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from sounds import make_tones
+from support.sounds import make_tones
 
-import mert_hf.engine.labelling as labelling
+import mert_hf.pretraining.labelling as labelling
+from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.crops import UnreadableCrop
 from mert_hf.data.label_files import LabelFolder, LabelHeader
 from mert_hf.data.label_store import LabelStore, LabelWriter
 from mert_hf.data.labelled_crops import LabelledCrops
-from mert_hf.errors import InputError
 from mert_hf.teachers import ResidualKMeansTeacher
 
 HEADER = LabelHeader("codes", {}, None, True, 24000, 75.0, [1024, 16], "music", complete=True)

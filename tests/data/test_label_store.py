@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sounds import make_tones
+from support.sounds import make_tones
 
+from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.crops import BatchNumbers, LabelledCrop, UnreadableCrop, load_batches
 from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, LabelWriter, label_span, read_rows
 from mert_hf.data.labelled_crops import LabelledCrops
-from mert_hf.errors import InputError
 
 SIZES = [1024, 16]
 HEADER = LabelHeader("counted frames", {}, None, True, 24000, 75.0, SIZES, "music", complete=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from mert_hf.common.errors import InputError
 from mert_hf.data.names import FilesBelow, Names, one_spelling
-from mert_hf.errors import InputError
 
 ONE, TWO = "caf\u00e9.wav", "cafe\u0301.wav"
 

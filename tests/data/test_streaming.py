@@ -13,12 +13,12 @@ import soundfile
 import torch
 from datasets import IterableDataset
 from safetensors.torch import load_file
-from small_runs import finish, start, train
-from sounds import make_tones
+from support.small_runs import finish, start, train
+from support.sounds import make_tones
 
+from mert_hf.common.errors import InputError
 from mert_hf.data.source import BatchRange
 from mert_hf.data.streaming import Position, StreamClips, open_stream
-from mert_hf.errors import InputError
 
 
 def encoded(duration_s: float, seed: int) -> bytes:

@@ -6,10 +6,10 @@ import shutil
 import pytest
 import torch
 
+from mert_hf.common.errors import InputError
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.errors import InputError
+from mert_hf.pretraining.settings import PretrainSettings
 
 
 def weights(trainer):

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from small_runs import finish, make_objective, save_global_gradient, start
-from sounds import make_tones
+from support.small_runs import finish, make_objective, save_global_gradient, start
+from support.sounds import make_tones
 
-from mert_hf.seeding import Draws
+from mert_hf.common.seeding import Draws
 
 
 def prepare_clips() -> dict:

@@ -6,9 +6,9 @@ import time
 
 import pytest
 import soundfile
-from small_runs import finish, start
-from sounds import make_tones
-from troubled_runs import prepare, train_and_tell
+from support.small_runs import finish, start
+from support.sounds import make_tones
+from support.troubled_runs import prepare, train_and_tell
 
 from mert_hf.engine.metrics import read_metrics
 

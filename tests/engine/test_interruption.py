@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 import soundfile
 from safetensors.torch import load_file
-from small_runs import finish, start, train
-from sounds import make_tones
-from troubled_runs import train_held
+from support.small_runs import finish, start, train
+from support.sounds import make_tones
+from support.troubled_runs import train_held
 
+from mert_hf.common.errors import InputError
 from mert_hf.engine import run_lock
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.run_lock import RunLock
-from mert_hf.errors import InputError
 
 STEPS = 14
 
@@ -279,7 +279,7 @@ def test_the_lock_of_another_machine_is_taken_over_when_it_was_silent_for_long(t
 
 
 def test_a_run_claims_its_folder_and_gives_it_back(tmp_path):
-    from mert_hf.engine.pretrain_settings import PretrainSettings
+    from mert_hf.pretraining.settings import PretrainSettings
 
     with RunFolder(tmp_path / "run").hold() as run:
         run.claim(PretrainSettings(), resume=False)

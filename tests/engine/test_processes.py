@@ -7,16 +7,16 @@ import socket
 import pytest
 from accelerate import Accelerator
 from safetensors.torch import load_file
-from small_runs import finish, make_teachers, pretrain_on_own_copies, start
-from troubled_runs import train_loud
+from support.small_runs import finish, make_teachers, pretrain_on_own_copies, start
+from support.troubled_runs import train_loud
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import open_atomically
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.label_store import LabelFolder
-from mert_hf.engine import devices
-from mert_hf.engine.labelling import make_labels
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.errors import InputError
-from mert_hf.files import open_atomically
+from mert_hf.pretraining import devices
+from mert_hf.pretraining.labelling import make_labels
 
 
 @pytest.fixture

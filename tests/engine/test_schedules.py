@@ -2,11 +2,11 @@ import math
 
 import pytest
 
-from mert_hf.engine.pretrain_settings import TrainingSettings
+from mert_hf.common.errors import InputError
+from mert_hf.common.ramps import cosine_ramp, linear_ramp
 from mert_hf.engine.schedules import SCHEDULES
 from mert_hf.engine.updates import Updater
-from mert_hf.errors import InputError
-from mert_hf.ramps import cosine_ramp, linear_ramp
+from mert_hf.pretraining.settings import TrainingSettings
 
 
 def rates(name, warmup, updates, steps):

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.distributed.checkpoint as shards
 
+from mert_hf.common.errors import InputError
 from mert_hf.engine.sharded import require_plain_shards
-from mert_hf.errors import InputError
 
 
 class Runs:

@@ -6,10 +6,10 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import finish, make_objective, start, train
+from support.small_runs import finish, make_objective, start, train
 
-from mert_hf.data.synthetic import write_corpus
 from mert_hf.engine.metrics import read_metrics
+from mert_hf.synthetic import write_corpus
 
 # all processes must run the same layers
 MODEL = {"layerdrop": 0.0}

@@ -7,21 +7,21 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
-from multiview_runs import make_multiview
-from sounds import make_tones
+from support.multiview_runs import make_multiview
+from support.sounds import make_tones
 from transformers.models.hubert.modeling_hubert import HubertEncoderStableLayerNorm
 
+from mert_hf.common.errors import TrainingFailedError
 from mert_hf.data.crops import AudioBatch
-from mert_hf.engine import devices
-from mert_hf.engine.initial_weights import build_config
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.engine.pretrain_settings import PretrainSettings, TeacherSettings, TrainingSettings
-from mert_hf.engine.pretraining import build_mert
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.updates import Updater
-from mert_hf.errors import TrainingFailedError
-from mert_hf.modeling_mert import MERTDeepNormEncoderLayer
+from mert_hf.models.modeling_mert import MERTDeepNormEncoderLayer
 from mert_hf.objectives import MULTIVIEW_OBJECTIVES
+from mert_hf.pretraining import devices
+from mert_hf.pretraining.initial_weights import build_config
+from mert_hf.pretraining.pretraining import build_mert
+from mert_hf.pretraining.settings import PretrainSettings, TeacherSettings, TrainingSettings
 
 TINY = dict(
     hidden_size=32,

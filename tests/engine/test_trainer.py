@@ -5,12 +5,12 @@ import signal
 import pytest
 import torch
 
+from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import open_folder
 from mert_hf.engine.metrics import MetricsFile, read_metrics
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.schedules import linear_warmup_decay
 from mert_hf.engine.trainer import Interrupted, Trainer
-from mert_hf.errors import InputError
 
 
 def weights(trainer):
@@ -234,7 +234,7 @@ def test_learning_rate_rises_and_falls_in_straight_lines():
 
 
 def test_a_run_is_not_overwritten_nor_continued_with_other_settings(tmp_path):
-    from mert_hf.engine.pretrain_settings import PretrainSettings
+    from mert_hf.pretraining.settings import PretrainSettings
 
     run, settings = RunFolder(tmp_path / "run"), PretrainSettings()
     run.claim(settings, resume=False)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from mert_hf import MERTForPreTraining
+from mert_hf.common.seeding import Draws
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.engine.pretrain_settings import CQTSettings
-from mert_hf.engine.report import draw_report, write_failure, write_results
 from mert_hf.objectives import masked_prediction
 from mert_hf.objectives.masked_prediction import perplexity
-from mert_hf.seeding import Draws
+from mert_hf.pretraining.report import draw_report, write_failure, write_results
+from mert_hf.pretraining.settings import CQTSettings
 
 
 def test_validation_is_the_objective_on_held_out_clips_worked_out_by_hand(make_trainer):

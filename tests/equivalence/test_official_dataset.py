@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mert_hf.data.fairseq_labels import import_labels
+from mert_hf.conversion.fairseq_labels import import_labels
 from mert_hf.data.label_store import LabelStore, label_span
 
 GOLDEN = Path(__file__).parent / "golden" / "fairseq_dataset"

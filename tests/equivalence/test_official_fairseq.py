@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from mert_hf import MERTForPreTraining
-from mert_hf.convert import _rename, convert_fairseq_checkpoint
+from mert_hf.conversion.fairseq import _rename, convert_fairseq_checkpoint
 from mert_hf.teachers import CQTTeacher
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mert_hf.mixture import Excerpt, NoiseMixture, mix_in
-from mert_hf.seeding import generator
+from mert_hf.common.seeding import generator
+from mert_hf.objectives.mixture import Excerpt, NoiseMixture, mix_in
 
 GOLDEN = Path(__file__).parent / "golden" / "fairseq_noise_mix"
 META = json.loads((GOLDEN / "meta.json").read_text())

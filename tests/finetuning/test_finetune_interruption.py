@@ -12,13 +12,13 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
-from small_runs import finetune_small, finish, start
-from sounds import make_tones
+from support.small_runs import finetune_small, finish, start
+from support.sounds import make_tones
 
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import fill_folder
 from mert_hf.engine.sealed import find_damage
-from mert_hf.errors import InputError
-from mert_hf.files import fill_folder
 from mert_hf.finetuning.run_folder import FinetuneFolder
 
 EPOCHS = 5
@@ -27,7 +27,7 @@ EPOCHS = 5
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
     """A base of random weights (with dropout), and six tracks of each of two labels."""
-    from small_runs import MODEL
+    from support.small_runs import MODEL
 
     from mert_hf import MERTConfig
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from sounds import make_tones
+from support.sounds import make_tones
 
+from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import Corpus, open_folder
 from mert_hf.data.tracks import Track
-from mert_hf.errors import InputError
 from mert_hf.finetuning.labels import make_labels, read_folder_rows
 from mert_hf.finetuning.splits import group_tracks, read_split
 

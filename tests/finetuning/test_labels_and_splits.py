@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import soundfile
-from sounds import make_tones
+from support.sounds import make_tones
 
+from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import open_folder
-from mert_hf.errors import InputError
 from mert_hf.finetuning.clips import EvaluationClips, TrainingClips
 from mert_hf.finetuning.labels import make_labels, read_folder_rows
 from mert_hf.finetuning.scores import chance_scores, probabilities, score_tracks

@@ -4,15 +4,15 @@ import logging
 import pytest
 import torch
 import torch.nn.functional as F
-from multiview_runs import DATA2VEC, NO_DROPOUT, make_data2vec
-from sounds import make_tones
+from support.multiview_runs import DATA2VEC, NO_DROPOUT, make_data2vec
+from support.sounds import make_tones
 from transformers import AutoFeatureExtractor, AutoModel, Data2VecAudioConfig, Data2VecAudioModel, Wav2Vec2FeatureExtractor
 
-from mert_hf.errors import InputError
-from mert_hf.masking import SpanMasking
+from mert_hf.common.errors import InputError
+from mert_hf.common.seeding import Draws
 from mert_hf.objectives import Data2Vec
 from mert_hf.objectives.data2vec import make_targets, measure_deviation, regression_errors
-from mert_hf.seeding import Draws
+from mert_hf.objectives.masking import SpanMasking
 
 
 def make_clips(count: int = 3) -> torch.Tensor:

@@ -1,13 +1,13 @@
 import pytest
 import torch
-from sounds import make_tones
+from support.sounds import make_tones
 
 from mert_hf import MERTForPreTraining
-from mert_hf.errors import InputError
-from mert_hf.masking import SpanMasking, draw_span_mask
-from mert_hf.mixture import NoiseMixture, mix_in
+from mert_hf.common.errors import InputError
+from mert_hf.common.seeding import Draws, generator
 from mert_hf.objectives import MaskedPrediction
-from mert_hf.seeding import Draws, generator
+from mert_hf.objectives.masking import SpanMasking, draw_span_mask
+from mert_hf.objectives.mixture import NoiseMixture, mix_in
 from mert_hf.teachers import CQTTeacher, ResidualKMeansTeacher
 
 

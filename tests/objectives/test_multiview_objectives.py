@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from multiview_runs import make_data2vec, make_multiview, save_gradients
-from small_runs import finish, start
-from sounds import make_tones
+from support.multiview_runs import make_data2vec, make_multiview, save_gradients
+from support.small_runs import finish, start
+from support.sounds import make_tones
 from transformers import AutoModel
 
 from mert_hf import MultiViewConfig, MultiViewModel
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
+from mert_hf.common.seeding import Draws
 from mert_hf.objectives import MULTIVIEW_OBJECTIVES
 from mert_hf.objectives.contrastive import nt_xent
 from mert_hf.objectives.heads import Head
-from mert_hf.seeding import Draws
 
 NAMES = sorted(MULTIVIEW_OBJECTIVES)
 WITH_TEACHER = ("byol", "clustering")

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from task_layouts import BUILDERS
+from support.task_layouts import BUILDERS
 
 from mert_hf.probing import runner
-from mert_hf.probing.baselines import baselines_of
-from mert_hf.probing.encoders import LogMel
-from mert_hf.probing.features import Extraction
-from mert_hf.probing.results import markdown_table, result_rows
+from mert_hf.probing.features.encoders import LogMel
+from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.probes.baselines import baselines_of
+from mert_hf.probing.report.results import markdown_table, result_rows
 from mert_hf.probing.runner import Judging, judge, judge_baseline
 from mert_hf.tasks import TASKS, tasks_of
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from probing_tasks import RATE, beat_task, clicks, make_task, pitch_task
+from support.probing_tasks import RATE, beat_task, clicks, make_task, pitch_task
 
-from mert_hf.data.synthetic import generate_piece
-from mert_hf.errors import InputError
-from mert_hf.probing.baselines import (
+from mert_hf.common.errors import InputError
+from mert_hf.probing.metrics import METRICS
+from mert_hf.probing.probes.baselines import (
     baselines_of,
     estimate_key,
     estimate_tempo,
@@ -12,8 +12,8 @@ from mert_hf.probing.baselines import (
     majority,
     onset_beats,
 )
-from mert_hf.probing.metrics import METRICS
-from mert_hf.probing.onsets import onset_activation
+from mert_hf.probing.probes.onsets import onset_activation
+from mert_hf.synthetic import generate_piece
 from mert_hf.tasks.base import KEYS
 from mert_hf.tasks.examples import Example, Waveform
 

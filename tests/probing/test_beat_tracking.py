@@ -2,12 +2,12 @@ import time
 
 import numpy as np
 import pytest
-from sounds import make_tones
+from support.sounds import make_tones
 
-from mert_hf.errors import InputError
-from mert_hf.probing.beat_tracking import BeatTracker
+from mert_hf.common.errors import InputError
 from mert_hf.probing.metrics import METRICS
-from mert_hf.probing.onsets import onset_activation
+from mert_hf.probing.probes.beat_tracking import BeatTracker
+from mert_hf.probing.probes.onsets import onset_activation
 
 
 def beats_of(tempi_bpm, beats_each, start_s=0.3):

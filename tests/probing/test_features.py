@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from probing_tasks import RATE, make_task, pitch_task, tone
+from support.probing_tasks import RATE, make_task, pitch_task, tone
 from transformers import (
     Data2VecAudioConfig,
     Data2VecAudioModel,
@@ -18,11 +18,11 @@ from transformers import (
 )
 
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
-from mert_hf.errors import InputError
-from mert_hf.probing import features as features_module
-from mert_hf.probing.cache import FeatureCache, Window
-from mert_hf.probing.encoders import FrozenModel, LogMel, load_encoder
-from mert_hf.probing.features import Extraction, cut_windows, extract_features
+from mert_hf.common.errors import InputError
+from mert_hf.probing.features import extraction as features_module
+from mert_hf.probing.features.cache import FeatureCache, Window
+from mert_hf.probing.features.encoders import FrozenModel, LogMel, load_encoder
+from mert_hf.probing.features.extraction import Extraction, cut_windows, extract_features
 from mert_hf.tasks.base import Windows
 from mert_hf.tasks.examples import Example, Waveform
 
@@ -289,7 +289,7 @@ def test_windows_are_cut_as_the_task_says():
 
 def test_memory_maps_give_the_same_rows_in_any_order(encoder, tmp_path, monkeypatch):
     monkeypatch.setitem(features_module.EXAMPLES_PER_SHARD, "windows", 3)
-    monkeypatch.setattr("mert_hf.probing.cache.MEMORY_BYTES", 0)
+    monkeypatch.setattr("mert_hf.probing.features.cache.MEMORY_BYTES", 0)
     data = pitch_task((10, 2, 2)).load()
     mapped = extract_features(encoder, data, "train", "windows", Extraction(tmp_path))
     assert len(mapped.shards) == 4 and isinstance(mapped.shards[0], np.memmap)

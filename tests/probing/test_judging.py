@@ -4,21 +4,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from probing_tasks import QUICK, RATE, beat_task, make_task, pitch_task, tone
 from sklearn.metrics import accuracy_score
+from support.probing_tasks import QUICK, RATE, beat_task, make_task, pitch_task, tone
 
 from mert_hf.audio import AudioError
-from mert_hf.errors import InputError
-from mert_hf.probing import features
-from mert_hf.probing.baselines import majority
-from mert_hf.probing.benches import BeatBench, LabelBench
-from mert_hf.probing.cache import Features, Window
-from mert_hf.probing.encoders import LogMel
-from mert_hf.probing.features import Extraction
-from mert_hf.probing.intervals import bootstrap_intervals, draw_share, resampled
-from mert_hf.probing.plots import circle_of_fifths
-from mert_hf.probing.readout import Readout, Scorer, beat_targets
-from mert_hf.probing.results import averages, markdown_table, number, result_rows
+from mert_hf.common.errors import InputError
+from mert_hf.probing.features import extraction as features
+from mert_hf.probing.features.cache import Features, Window
+from mert_hf.probing.features.encoders import LogMel
+from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.probes.baselines import majority
+from mert_hf.probing.probes.benches import BeatBench, LabelBench
+from mert_hf.probing.probes.readout import Readout, Scorer, beat_targets
+from mert_hf.probing.report.intervals import bootstrap_intervals, draw_share, resampled
+from mert_hf.probing.report.plots import circle_of_fifths
+from mert_hf.probing.report.results import averages, markdown_table, number, result_rows
 from mert_hf.probing.runner import Judging, judge, judge_baseline
 from mert_hf.probing.suite import make_jobs, run_jobs
 from mert_hf.tasks import TASKS

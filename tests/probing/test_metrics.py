@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.probing.metrics import METRICS, load_metric
 from mert_hf.probing.metrics.beats import count_matches
 from mert_hf.probing.metrics.key import KEY_SCORES

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
-from probing_tasks import QUICK
+from support.probing_tasks import QUICK
 
-from mert_hf.errors import InputError
-from mert_hf.probing import probe_training
-from mert_hf.probing.cache import Features, Window
-from mert_hf.probing.probe_training import Feed, read_probes, train_probes
-from mert_hf.probing.probes import AdamPerProbe, ProbeBank, ProbeShape
+from mert_hf.common.errors import InputError
+from mert_hf.probing.features.cache import Features, Window
+from mert_hf.probing.probes import probe_training
+from mert_hf.probing.probes.bank import AdamPerProbe, ProbeBank, ProbeShape
+from mert_hf.probing.probes.probe_training import Feed, read_probes, train_probes
 
 DEVICE = torch.device("cpu")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mert_hf.audio import read_audio
-from mert_hf.probing.beat_tracking import BeatTracker
 from mert_hf.probing.metrics import METRICS
-from mert_hf.probing.onsets import onset_activation
+from mert_hf.probing.probes.beat_tracking import BeatTracker
+from mert_hf.probing.probes.onsets import onset_activation
 
 MUSIC = Path(os.environ.get("MERT_HF_MUSIC") or Path(__file__).parents[3] / "shared" / "music")
 

@@ -6,8 +6,8 @@ import soundfile
 import torch
 
 from mert_hf import MERTModel
-from mert_hf.errors import InputError
-from mert_hf.probing.separation import SeparationProbe, score_separation, separate_song, train_separation_probe
+from mert_hf.common.errors import InputError
+from mert_hf.probing.probes.separation import SeparationProbe, score_separation, separate_song, train_separation_probe
 from mert_hf.tasks import TASKS
 from mert_hf.tasks.base import Windows
 

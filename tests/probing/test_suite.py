@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from probing_tasks import RATE, Memory, pitch_task
-from task_layouts import BUILDERS
+from support.probing_tasks import RATE, Memory, pitch_task
+from support.task_layouts import BUILDERS
 
-from mert_hf.errors import InputError
-from mert_hf.probing.baselines import baselines_of
-from mert_hf.probing.encoders import LogMel
-from mert_hf.probing.features import Extraction
+from mert_hf.common.errors import InputError
+from mert_hf.probing.features.encoders import LogMel
+from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.probes.baselines import baselines_of
 from mert_hf.probing.runner import Judging, judge, judge_baseline
 from mert_hf.probing.suite import load_suite, make_jobs
 from mert_hf.tasks import TASKS

@@ -3,10 +3,10 @@
 import numpy as np
 import soundfile
 from fuzzing import HOSTILE, damage_bytes
-from sounds import encode_by_ffmpeg, make_tones
+from support.sounds import encode_by_ffmpeg, make_tones
 
 from mert_hf.audio import check_audio, read_audio, read_info
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 
 DOCUMENTED = (InputError,)
 # name -> codec of FFmpeg; None where libsndfile writes it

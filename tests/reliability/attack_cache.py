@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from fuzzing import damage_bytes, damage_values
 
-from mert_hf.errors import InputError
-from mert_hf.probing.cache import FeatureCache, Window
+from mert_hf.common.errors import InputError
+from mert_hf.probing.features.cache import FeatureCache, Window
 
 DOCUMENTED = (InputError,)
 KEY = {"model": "small", "level": "windows"}

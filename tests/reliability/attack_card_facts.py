@@ -7,8 +7,8 @@ import yaml
 from fuzzing import damage_bytes, damage_values
 
 from mert_hf import MERTConfig
-from mert_hf.errors import InputError
-from mert_hf.model_card import inherit_base, read_facts, read_results, write_card
+from mert_hf.common.errors import InputError
+from mert_hf.publishing.model_card import inherit_base, read_facts, read_results, write_card
 
 DOCUMENTED = (InputError,)
 

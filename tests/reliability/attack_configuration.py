@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 from fuzzing import damage_bytes, damage_values
-from small_runs import MODEL
+from support.small_runs import MODEL
 from transformers import AutoConfig
 
 from mert_hf import MERTConfig, MERTForPreTraining
-from mert_hf.configuration_multiview import MultiViewConfig
-from mert_hf.loading import loading
-from mert_hf.modeling_multiview import MultiViewModel
+from mert_hf.encoding.loading import loading
+from mert_hf.models.configuration_multiview import MultiViewConfig
+from mert_hf.models.modeling_multiview import MultiViewModel
 
 # OSError of a file that transformers cannot read as JSON
 DOCUMENTED = (ValueError, OSError)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from fuzzing import HOSTILE, damage_bytes, damage_values
 
-from mert_hf.convert import convert_fairseq_checkpoint
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
+from mert_hf.conversion.fairseq import convert_fairseq_checkpoint
 
 DOCUMENTED = (InputError,)
 CHECKPOINT = Path(__file__).parent.parent / "equivalence" / "golden" / "fairseq_95m_like" / "checkpoint.pt"

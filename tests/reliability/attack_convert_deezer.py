@@ -10,8 +10,8 @@ from attack_convert import absurd_tensor
 from fuzzing import damage_bytes, damage_values
 
 from mert_hf import MultiViewConfig, MultiViewModel
-from mert_hf.convert_deezer import convert_deezer_checkpoint
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
+from mert_hf.conversion.deezer import convert_deezer_checkpoint
 
 DOCUMENTED = (InputError,)
 PREFIX = "module.backbone."

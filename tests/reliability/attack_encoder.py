@@ -2,11 +2,11 @@
 
 import torch
 from audio_attacks import draw_item, draw_rate, hostile, prepare_files
-from small_runs import MODEL
+from support.small_runs import MODEL
 
 from mert_hf import MERTConfig, MERTFeatureExtractor, MERTModel
-from mert_hf.encoder import MusicEncoder
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
+from mert_hf.encoding.encoder import MusicEncoder
 
 DOCUMENTED = (InputError,)
 

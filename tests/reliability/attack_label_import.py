@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from fuzzing import HOSTILE, damage_bytes
 
-from mert_hf.data.fairseq_labels import import_labels
+from mert_hf.common.errors import InputError
+from mert_hf.conversion.fairseq_labels import import_labels
 from mert_hf.data.label_store import LabelStore
-from mert_hf.errors import InputError
 
 DOCUMENTED = (InputError,)
 FRAMES = {"a.wav": 150, "album/b.flac": 75}

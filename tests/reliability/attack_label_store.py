@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from fuzzing import damage_bytes, damage_values
 
+from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, LabelWriter
 from mert_hf.data.tracks import Track
-from mert_hf.errors import InputError
 
 DOCUMENTED = (InputError,)
 TRACKS = {"a.wav": 300, "album/b.flac": 225, "é.mp3": 75}

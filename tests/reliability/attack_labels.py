@@ -6,10 +6,10 @@ import json
 import numpy as np
 import soundfile
 from fuzzing import HOSTILE, damage_bytes, damage_values
-from sounds import make_tones
+from support.sounds import make_tones
 
+from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import open_folder
-from mert_hf.errors import InputError
 from mert_hf.finetuning.labels import make_labels, read_folder_rows
 from mert_hf.finetuning.splits import group_tracks, read_split, split_tracks
 

@@ -2,7 +2,7 @@
 
 import torch
 from audio_attacks import draw_item, hostile, prepare_files
-from small_runs import MODEL
+from support.small_runs import MODEL
 from transformers import pipeline
 
 from mert_hf import MERTConfig, MERTFeatureExtractor, MERTModel

@@ -6,12 +6,12 @@ from pathlib import Path
 import yaml
 from fuzzing import HOSTILE, damage_bytes, damage_values
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.settings import flatten, parse_command_line, read_settings, write_settings
 from mert_hf.comparison.cells import Music, read_cells
-from mert_hf.engine.jobs import make_job
-from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.settings import flatten, parse_command_line, read_settings, write_settings
-from mert_hf.errors import InputError
 from mert_hf.finetuning.settings import FinetuneSettings
+from mert_hf.pretraining.jobs import make_job
+from mert_hf.pretraining.settings import PretrainSettings
 from mert_hf.probing.suite import load_suite
 
 DOCUMENTED = (InputError,)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 from fuzzing import damage_bytes, damage_values
-from small_runs import make_objective, make_settings
-from sounds import make_tones
+from support.small_runs import make_objective, make_settings
+from support.sounds import make_tones
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 
 DOCUMENTED = (InputError,)
 
@@ -32,10 +32,10 @@ def prepare(folder: Path):
     from mert_hf.data.corpus import open_folder
     from mert_hf.data.crops import RandomCrops
     from mert_hf.data.source import CorpusClips
-    from mert_hf.engine.checkpoint_export import export_checkpoint
     from mert_hf.engine.metrics import read_metrics
     from mert_hf.engine.run_folder import RunFolder
     from mert_hf.engine.trainer import Trainer
+    from mert_hf.pretraining.checkpoint_export import export_checkpoint
 
     music, whole, struck = folder / "music", folder / "whole", folder / "struck"
     music.mkdir()

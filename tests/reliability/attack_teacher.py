@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from fuzzing import damage_bytes, damage_values
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.teachers import KMeansTeacher, ParallelKMeansTeacher
 
 DOCUMENTED = (InputError,)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mert_hf.data.synthetic import benchmark
-from mert_hf.data.synthetic.benchmark import make_score
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
+from mert_hf.synthetic import benchmark
+from mert_hf.synthetic.benchmark import make_score
 from mert_hf.tasks import tasks_of
 from mert_hf.tasks.base import SPLITS, Check
 from mert_hf.tasks.synthetic import CHORD, PITCH, SYNTHETIC, TAGS, TEMPO, piece_tags, with_renderer

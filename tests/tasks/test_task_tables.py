@@ -1,9 +1,9 @@
 """Tables of datasets: rows that contradict each other, names in another spelling, and lines that other programs would cut."""
 
 import pytest
-from task_layouts import BUILDERS, MP3, put
+from support.task_layouts import BUILDERS, MP3, put
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.tasks import TASKS
 
 ONE, TWO = "caf\u00e9", "cafe\u0301"  # two spellings of one word

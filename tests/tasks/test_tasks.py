@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 from sklearn.model_selection import GroupShuffleSplit
-from sounds import make_tones
-from task_layouts import BUILDERS, MP3, SIZES, WAV, artist_word, cell, put, put_table
+from support.sounds import make_tones
+from support.task_layouts import BUILDERS, MP3, SIZES, WAV, artist_word, cell, put, put_table
 
 from mert_hf.audio import AudioError
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.tasks import SUITES, TASKS, tasks_of
 from mert_hf.tasks.base import KEYS, SPLITS, Check, Windows
 from mert_hf.tasks.examples import Cell, Example, Waveform

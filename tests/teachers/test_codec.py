@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sounds import make_tones
+from support.sounds import make_tones
 from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, HubertConfig, HubertModel
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.teachers import CodecTeacher
 
 SMALL_ENCODEC = {"num_filters": 2, "hidden_size": 16, "codebook_dim": 16, "num_lstm_layers": 1}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from sounds import make_tones
+from support.sounds import make_tones
 
 from mert_hf.teachers import CQTTeacher
 

@@ -4,12 +4,12 @@ import torch
 from safetensors.torch import save_file
 from scipy.fft import dct
 from scipy.signal import savgol_filter
-from sounds import make_tones
+from support.sounds import make_tones
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from mert_hf import MERTConfig, MERTFeatureExtractor, MERTForPreTraining
-from mert_hf.errors import InputError
-from mert_hf.spectra_mert import LogMelSpectrum
+from mert_hf.common.errors import InputError
+from mert_hf.models.spectra_mert import LogMelSpectrum
 from mert_hf.teachers import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
 from mert_hf.teachers.features import HiddenStatesFeature, MFCCFeature
 

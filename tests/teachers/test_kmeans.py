@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sounds import make_tones
+from support.sounds import make_tones
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.teachers import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
 from mert_hf.teachers.kmeans import _join, nearest_centroid
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
-from mert_hf.data.synthetic import benchmark
 from mert_hf.probing import runner
+from mert_hf.synthetic import benchmark
 from mert_hf.tasks import TASKS
 
 SCRIPTS = Path(__file__).parents[2] / "training"

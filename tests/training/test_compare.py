@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from small_runs import ENCODER
+from support.small_runs import ENCODER
 from transformers import AutoModel
 
-from mert_hf.data.synthetic import write_corpus
+from mert_hf.synthetic import write_corpus
 
 CELLS = Path(__file__).parents[2] / "training" / "cells"
 TEACHER = {"codebook_sizes": [8], "fit_s": 20}

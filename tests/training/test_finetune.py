@@ -10,13 +10,13 @@ import pytest
 import soundfile
 import torch
 from accelerate.state import AcceleratorState
-from sounds import make_tones
+from support.sounds import make_tones
 from transformers import AutoModelForAudioClassification, pipeline
 
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining, MERTForSequenceClassification
-from mert_hf.data.synthetic.tasks import write_labelled_corpus
-from mert_hf.errors import InputError
-from mert_hf.model_card import CardFacts, write_card
+from mert_hf.common.errors import InputError
+from mert_hf.publishing.model_card import CardFacts, write_card
+from mert_hf.synthetic.labelled_corpus import write_labelled_corpus
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "training" / "finetune.py"
@@ -236,7 +236,7 @@ def test_a_base_in_half_precision_with_a_head_of_other_labels_gives_its_encoder(
 
 
 def test_synthetic_labelled_music(tmp_path):
-    from mert_hf.data.synthetic import generate_piece
+    from mert_hf.synthetic import generate_piece
 
     write_labelled_corpus(tmp_path / "solo", "instrument", 12, 2.0, seed=5)
     rows = (tmp_path / "solo" / "metadata.csv").read_text().splitlines()

@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from multiview_runs import DATA2VEC
 from safetensors.torch import load_file
-from small_runs import ENCODER
+from support.multiview_runs import DATA2VEC
+from support.small_runs import ENCODER
 from transformers import AutoFeatureExtractor, AutoModel, Data2VecAudioModel
 
 from mert_hf import MERTModel, MultiViewModel
-from mert_hf.data.synthetic import write_corpus
-from mert_hf.engine.checkpoint_export import export_checkpoint
-from mert_hf.engine.jobs import JOBS, make_job
+from mert_hf.common.errors import InputError
+from mert_hf.common.settings import read_settings, recipe_names
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.engine.settings import read_settings, recipe_names
-from mert_hf.engine.sources import open_sources
-from mert_hf.errors import InputError
 from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES, Contrastive
+from mert_hf.pretraining.checkpoint_export import export_checkpoint
+from mert_hf.pretraining.jobs import JOBS, make_job
+from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.sources import open_sources
+from mert_hf.synthetic import write_corpus
 
 SCRIPT = Path(__file__).parents[2] / "training" / "pretrain.py"
 RECIPES = SCRIPT.parent / "recipes"
@@ -149,7 +149,7 @@ def test_tracks_are_fewer_than_a_batch_when_those_of_all_processes_are_more(musi
     sources = open_sources(settings, job.sampling_rate, run)
     job.prepare(sources, run, torch.device("cpu"))
     assert "fewer than a batch" not in caplog.text
-    monkeypatch.setattr("mert_hf.engine.jobs.multiview.world_size", lambda: 2)
+    monkeypatch.setattr("mert_hf.pretraining.jobs.multiview.world_size", lambda: 2)
     job.prepare(sources, run, torch.device("cpu"))
     assert "The 5 tracks to train on are fewer than a batch of 6 pairs" in caplog.text
 

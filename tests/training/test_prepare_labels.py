@@ -14,20 +14,20 @@ import pytest
 import soundfile
 import torch
 from accelerate.state import AcceleratorState
-from sounds import make_tones
+from support.sounds import make_tones
 from transformers import EncodecConfig, EncodecModel
 
+from mert_hf.common.settings import read_settings
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.label_store import LabelStore
 from mert_hf.data.source import BatchRange
-from mert_hf.engine.checkpoint_export import export_checkpoint
-from mert_hf.engine.jobs import make_job
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.engine.pretrain_settings import PretrainSettings
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.run_lock import RunLock
-from mert_hf.engine.settings import read_settings
-from mert_hf.engine.sources import open_sources
+from mert_hf.pretraining.checkpoint_export import export_checkpoint
+from mert_hf.pretraining.jobs import make_job
+from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.sources import open_sources
 from mert_hf.teachers import KMeansTeacher
 
 TRAINING = Path(__file__).parents[2] / "training"

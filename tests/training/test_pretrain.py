@@ -17,15 +17,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
-from sounds import make_tones
+from support.sounds import make_tones
 from transformers import AutoFeatureExtractor, AutoModel, AutoModelForPreTraining, pipeline
 
 from mert_hf import MERTForPreTraining, MERTModel
 from mert_hf.cli import main
-from mert_hf.engine.checkpoint_export import export_checkpoint
+from mert_hf.common.errors import InputError
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.sealed import seal
-from mert_hf.errors import InputError
+from mert_hf.pretraining.checkpoint_export import export_checkpoint
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "training" / "pretrain.py"
@@ -269,9 +269,9 @@ def test_a_finished_run_is_not_overwritten(monkeypatch, trained):
 def test_a_dataset_on_the_disk_can_be_the_corpus(music_folder, tmp_path):
     from datasets import Audio, Dataset
 
-    from mert_hf.engine.pretrain_settings import DataSettings, PretrainSettings
-    from mert_hf.engine.pretraining import open_corpus
     from mert_hf.engine.run_folder import RunFolder
+    from mert_hf.pretraining.pretraining import open_corpus
+    from mert_hf.pretraining.settings import DataSettings, PretrainSettings
 
     files = sorted(str(file) for file in music_folder.glob("*.*"))
     Dataset.from_dict({"song": files}).cast_column("song", Audio()).save_to_disk(tmp_path / "data")

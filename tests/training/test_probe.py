@@ -4,7 +4,7 @@ import json
 
 import pytest
 from PIL import Image
-from task_layouts import BUILDERS
+from support.task_layouts import BUILDERS
 
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.tasks import TASKS
@@ -80,7 +80,7 @@ def test_mistakes_are_told_in_a_line(run, arguments, message):
 
 
 def test_a_package_that_is_missing_is_named_before_the_work(run, monkeypatch, tmp_path):
-    monkeypatch.setattr("mert_hf.probing.results.PACKAGES", ("torch", "package-that-is-missing"))
+    monkeypatch.setattr("mert_hf.probing.report.results.PACKAGES", ("torch", "package-that-is-missing"))
     with pytest.raises(SystemExit) as stopped:
         run("--suite", "synthetic", "--model", "nowhere/at-all", "--output", tmp_path)
     assert str(stopped.value) == 'error: judging needs package-that-is-missing: pip install "mert_hf[train]"'

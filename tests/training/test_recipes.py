@@ -9,12 +9,12 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
-from small_runs import MODEL
+from support.small_runs import MODEL
 
 from mert_hf import MERTConfig, MERTModel
-from mert_hf.engine.initial_weights import build_config
-from mert_hf.engine.pretrain_settings import PretrainSettings
-from mert_hf.engine.settings import read_settings, recipe_names
+from mert_hf.common.settings import read_settings, recipe_names
+from mert_hf.pretraining.initial_weights import build_config
+from mert_hf.pretraining.settings import PretrainSettings
 
 TRAINING = Path(__file__).parents[2] / "training"
 RECIPES = TRAINING / "recipes"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.probing.metrics.accuracy import accuracy
 from mert_hf.probing.metrics.beats import beat_f1
 from mert_hf.probing.metrics.key import refined_key_accuracy

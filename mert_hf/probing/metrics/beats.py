@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.probing.metrics.scores import Scores, finite, same_length
 
 # The tables of MERT and music2vec speak of 20 ms; the code behind them (MARBLE, v1 and v2) uses 70 ms, mir_eval's default.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.probing.metrics.accuracy import class_indices
 from mert_hf.probing.metrics.scores import Scores
 

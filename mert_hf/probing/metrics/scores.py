@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 
 
 @dataclass(frozen=True)

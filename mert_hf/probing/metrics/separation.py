@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mert_hf.errors import InputError
+from mert_hf.common.errors import InputError
 from mert_hf.probing.metrics.scores import Scores, finite, same_length
 
 # beyond what float32 audio can tell apart

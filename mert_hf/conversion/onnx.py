@@ -1,0 +1,109 @@
+"""MERT as an ONNX file, for runtimes without Python or torch."""
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForAudioFrameClassification,
+    Wav2Vec2FeatureExtractor,
+)
+
+from mert_hf.common.errors import InputError
+from mert_hf.encoding.loading import loading
+from mert_hf.encoding.normalisation import normalise_clips
+from mert_hf.models.configuration_mert import MERTConfig
+from mert_hf.models.modeling_mert import MERTForAudioFrameClassification, MERTForSequenceClassification, MERTPreTrainedModel
+from mert_hf.models.views_mert import view_of
+
+logger = logging.getLogger(__name__)
+
+# What a name in config.json's `architectures` is exported as; everything else as its encoder.
+CLASSIFIERS = {
+    MERTForSequenceClassification.__name__: AutoModelForAudioClassification,
+    MERTForAudioFrameClassification.__name__: AutoModelForAudioFrameClassification,
+}
+
+
+class _Exported(torch.nn.Module):
+    """From the waveforms that a feature extractor is given to the tensors of the model's output that a runtime is given."""
+
+    def __init__(self, model: MERTPreTrainedModel, normalises: bool, all_layers: bool):
+        super().__init__()
+        self.model = model
+        self.normalises = normalises
+        self.all_layers = all_layers
+
+    def forward(self, input_values: torch.Tensor):
+        if self.normalises:
+            input_values = normalise_clips(input_values)
+        outputs = self.model(input_values, output_hidden_states=self.all_layers)
+        first = outputs.logits if hasattr(outputs, "logits") else outputs.last_hidden_state
+        return (first, torch.stack(outputs.hidden_states, dim=1)) if self.all_layers else first
+
+
+def load_for_export(name: str | os.PathLike) -> tuple[MERTPreTrainedModel, Wav2Vec2FeatureExtractor]:
+    """The model of a folder or repository (a classifier with its head, anything else as the encoder alone), and its extractor.
+
+    Raises:
+        InputError: one of them cannot be loaded, or the model is no MERT.
+    """
+    with loading(str(name), name):
+        config = AutoConfig.from_pretrained(name)
+        if not isinstance(config, MERTConfig):
+            raise InputError(f"{name} is a {config.model_type!r} model; MERT models can be exported.")
+        architecture = (config.architectures or [""])[0]
+        model = CLASSIFIERS.get(architecture, AutoModel).from_pretrained(name, dtype=torch.float32)
+        return model, AutoFeatureExtractor.from_pretrained(name)
+
+
+def export_onnx(
+    model: MERTPreTrainedModel,
+    feature_extractor: Wav2Vec2FeatureExtractor,
+    file: str | os.PathLike,
+    all_layers: bool = False,
+) -> None:
+    """Write a model as ONNX, for batches of any size and clips of any length of at least one frame.
+
+    The file's input is `input_values` (batch, samples) float32, mono, at `config.sample_rate`, as a feature extractor is given
+    them: where it says `do_normalize`, the file itself scales every clip to zero mean and unit variance. Clips of one batch
+    have one length: there is no attention mask, since a runtime can run clips of other lengths one by one. Its first output is
+    `last_hidden_state` (batch, frames, hidden), or `logits` of a model with a classifier.
+
+    Args:
+        model: an encoder or a classifier, in float32.
+        feature_extractor: of the model.
+        file: where to write, ending in `.onnx`; weights beyond 2 GB, ONNX's limit, go to a file beside it.
+        all_layers: whether the second output is `hidden_states` (batch, layers + 1, frames, hidden).
+
+    Raises:
+        InputError: another ending, or the packages of the extra `onnx` are missing.
+    """
+    file = Path(file)
+    if file.suffix != ".onnx":
+        raise InputError(f"{file} must end in .onnx.")
+    try:
+        import onnxscript  # noqa: F401 (torch's exporter needs it, and says so less clearly)
+    except ImportError:
+        raise InputError('the export needs onnx and onnxscript: pip install "mert_hf[onnx]"') from None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    exported = _Exported(view_of(model, model.device), feature_extractor.do_normalize, all_layers).eval()
+    first = "logits" if hasattr(model, "classifier") else "last_hidden_state"
+    with torch.no_grad():
+        # two clips of half a second: sizes of 1 would be taken for fixed
+        program = torch.onnx.export(
+            exported,
+            (torch.randn(2, model.config.sample_rate // 2),),
+            dynamo=True,
+            dynamic_shapes={"input_values": {0: "batch", 1: "samples"}},
+            input_names=["input_values"],
+            output_names=[first, *(["hidden_states"] if all_layers else [])],
+            verbose=False,
+        )
+    program.save(file)
+    logger.info("Wrote %s", file)

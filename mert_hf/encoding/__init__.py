@@ -1,0 +1,1 @@
+"""Frozen models as encoders of music: load or refuse, windows, layers, pooling."""

@@ -1,0 +1,348 @@
+"""Embeddings of music: paths or arrays in, one vector each out."""
+
+import os
+import reprlib
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn as nn
+from tqdm import tqdm
+from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
+
+from mert_hf.audio import AudioFile, read_info
+from mert_hf.common.errors import InputError
+from mert_hf.encoding.chosen_layers import ChosenLayers, Layers
+from mert_hf.encoding.licences import note_licence
+from mert_hf.encoding.loading import loading
+from mert_hf.encoding.pooling import POOLS, AllFrames
+from mert_hf.models.audio_inputs_mert import EncodedAudio, items_of, read_item, require_samples
+from mert_hf.models.configuration_mert import MERTConfig
+from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.models.sampling_rates_mert import require_sampling_rate
+from mert_hf.models.views_mert import base_of, view_of
+from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, check_window, plan_windows
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A file, read piece by piece, or a waveform."""
+
+    name: str
+    num_samples: int
+    source: Any
+    sampling_rate: int
+
+
+class _Reader:
+    """Reads windows of clips. The last file stays open: the next window mostly lies in it, and is decoded on from there."""
+
+    def __init__(self):
+        self._clip, self._file = None, None
+
+    def read(self, clip: _Clip, window: Window) -> np.ndarray:
+        """(samples,) of one window."""
+        if isinstance(clip.source, np.ndarray):
+            return clip.source[window.start : window.stop]
+        try:
+            if clip is not self._clip:
+                self.close()
+                self._clip, self._file = clip, AudioFile(clip.source)
+            return require_samples(self._file.read(clip.sampling_rate, window.start, window.stop - window.start))
+        except InputError as error:
+            raise InputError(str(error) if clip.name in str(error) else f"{clip.name}: {error}") from None
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            self._clip, self._file = None, self._file.close()
+
+
+class MusicEncoder:
+    """Turns music into vectors, with MERT or any other HuBERT-like model of transformers (wav2vec2, data2vec-audio, WavLM).
+
+    Many threads may use one encoder at once.
+
+    Args:
+        model: a folder, a repository of the Hub, or a loaded model: also one with a head, with adapters of PEFT, or compiled by
+            torch (uncompiled here). A loaded model is left as it is, wherever it lies, whatever its type, and in `train()` as
+            well. Every call of `encode` computes with the weights that it has then: who trains it between two calls hears it,
+            and may not do so during one. Where `device` or `dtype` differ from the model's, every call copies the layers it
+            needs.
+        feature_extractor: of a loaded model; read from the same place otherwise.
+        device: such as "cpu", "cuda", "mps"; the fastest there is by default.
+        dtype: of the computation, such as torch.bfloat16 or "bfloat16"; results are float32 whatever it is.
+
+    Raises:
+        InputError: the model cannot be loaded, lacks weights, or does not hear raw audio through convolutions; the rates of
+            model and feature extractor differ.
+
+    Example:
+        ```python
+        encoder = MusicEncoder("m-a-p/MERT-v1-95M")
+        embeddings = encoder.encode(["one.mp3", "two.flac"])  # (2, 768)
+        similarity = embeddings @ embeddings.T
+        ```
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | nn.Module,
+        feature_extractor=None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | str = torch.float32,
+    ):
+        self.dtype = _dtype(dtype)
+        self.device = _device(device)
+        if isinstance(model, nn.Module):
+            if feature_extractor is None:
+                raise InputError("a loaded model needs its feature extractor: MusicEncoder(model, feature_extractor).")
+            self.model = base_of(model, type(model).__name__)
+            _require_convolutions(self.model, type(model).__name__)
+        else:
+            self.model, feature_extractor = _load(model, feature_extractor, self.dtype)
+            self.model.to(self.device).eval()
+        config = self.model.config
+        self.feature_extractor = feature_extractor
+        self.sampling_rate = require_sampling_rate(
+            getattr(feature_extractor, "sampling_rate", None), "the feature extractor's sampling_rate"
+        )
+        made_for = getattr(config, "sample_rate", self.sampling_rate)
+        if made_for != self.sampling_rate:
+            raise InputError(
+                f"the model was made for {made_for} Hz, its feature extractor says {self.sampling_rate} Hz; mend it."
+            )
+        self.grid = FrameGrid.of_convolutions(config.conv_kernel, config.conv_stride, self.sampling_rate)
+        # what a clip's padding does to its features: nothing in MERT; where the first convolution is normalised over time,
+        # as in HuBERT base and wav2vec2 base, it changes all of them
+        self._may_pad = getattr(config, "padding_invariant", False) or getattr(config, "feat_extract_norm", None) == "layer"
+
+    @property
+    def num_layers(self) -> int:
+        """The deepest layer that can be asked for."""
+        return len(self.model.encoder.layers)
+
+    def encode(
+        self,
+        inputs,
+        layers: Layers = 7,
+        pool: str | None = "mean",
+        batch_size: int = 8,
+        normalize: bool = True,
+        *,
+        sampling_rate: int | None = None,
+        window_s: float | None = DEFAULT_WINDOW_S,
+        overlap_s: float = DEFAULT_OVERLAP_S,
+        output_dir: str | os.PathLike | None = None,
+        progress: bool = True,
+    ) -> np.ndarray | list[np.ndarray]:
+        """Encode one piece of music or a list of them, of any lengths and rates.
+
+        Files are read window by window, so the memory needed does not grow with their length.
+
+        Args:
+            inputs: one or several of: paths or URLs of audio files, their bytes, open files, dicts `{"array": waveform,
+                "sampling_rate": rate}` (mono, or channels first), mono waveforms (samples,) at `sampling_rate`, or what a row
+                of `datasets` holds. Several are a list, a tuple, a generator, an array of paths, a column, or a dataset with
+                one column of audio; see `audio_inputs_mert.py`. All are resampled to the model's rate. Waveforms, and what is
+                decoded from rows or fetched, are in memory all at once: give large datasets in parts.
+            layers: which layer, from 0 (input of the first layer) to `num_layers`; a list of several; "all"; or a dict of
+                layer to weight, whose weighted sum is returned (weights are used as given). See
+                [`mert_hf.encoding.layer_guide.LAYER_GUIDE`].
+            pool: "mean" over the clip; "mean_std", mean and standard deviation one behind the other (2 * hidden); "second",
+                the mean of each second; None, every frame.
+            batch_size: windows at a time. On a CPU, where larger batches gain nothing, a batch also ends at one window's
+                length of audio.
+            normalize: scale every vector to length 1, so that a product of two is their cosine.
+            sampling_rate: of waveforms that do not bring their own, in Hz.
+            window_s, overlap_s: longer clips pass in windows; see [`plan_windows`]. None: as a whole.
+            output_dir: folder for the frames of `pool=None`, written as they come: one `.npy` an input, mapped into memory in
+                the result. For long audio and many layers.
+            progress: show a progress bar.
+
+        Returns:
+            float32 (n, hidden) for one layer or weights, (n, layers, hidden) for several; without the first axis for a
+            single input. With "second" or None a list of n arrays (seconds or frames, hidden), or (layers, seconds or frames,
+            hidden).
+
+        Raises:
+            InputError: an empty list, a layer or pooling that does not exist, audio that cannot be read or is too short for a
+                frame, a waveform without a rate, a rate that is none, features that are not finite.
+        """
+        self._check_options(pool, batch_size, sampling_rate, window_s, overlap_s, output_dir)
+        chosen = ChosenLayers(layers, self.num_layers, normalize)
+        items = items_of(inputs)
+        clips = [self._open(item, number, sampling_rate) for number, item in enumerate([inputs] if items is None else items)]
+        if not clips:
+            raise InputError("got an empty list; give one path or waveform, or several.")
+        plans = [plan_windows(clip.num_samples, self.grid, window_s, overlap_s) for clip in clips]
+        results: list[Any] = [None] * len(clips)
+        batches = self._batches(clips, plans, batch_size, window_s)
+        bar = tqdm(total=sum(map(len, plans)), desc="Encoding", unit="window", disable=not progress)
+        # of its own for every call: another one may want other layers at the same time
+        model = view_of(self.model, self.device, self.dtype, max(chosen.layers))
+        with bar, closing(_Reader()) as reader:
+            pools: dict[int, Any] = {}
+            try:
+                for batch in batches:
+                    waveforms = [reader.read(clips[number], window) for number, window in batch]
+                    states = self._run(model, waveforms, sorted({clips[number].name for number, _ in batch}), chosen)
+                    for (number, window), frames in zip(batch, states, strict=True):
+                        if number not in pools:
+                            pools[number] = self._new_pool(pool, clips[number], number, chosen, output_dir)
+                        pools[number].add(window.keep(frames))
+                        if window.stop == clips[number].num_samples:
+                            results[number] = chosen.finish(pools.pop(number).result(), done=pool is None)
+                    bar.update(len(batch))
+            finally:
+                for unfinished in pools.values():
+                    if isinstance(unfinished, AllFrames):
+                        unfinished.discard()
+        if items is None:
+            return results[0]
+        return np.stack(results) if pool in ("mean", "mean_std") else results
+
+    def _check_options(self, pool, batch_size, sampling_rate, window_s, overlap_s, output_dir) -> None:
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise InputError(f"batch_size={reprlib.repr(batch_size)} must be a whole number, 1 or more.")
+        if pool is not None and not (isinstance(pool, str) and pool in POOLS):
+            raise InputError(f"pool={reprlib.repr(pool)} is unknown; there are {', '.join(map(repr, POOLS))} and None.")
+        if output_dir is not None and pool is not None:
+            raise InputError(f"output_dir is for pool=None, whose frames can be large; with pool={pool!r} leave it out.")
+        if sampling_rate is not None:
+            require_sampling_rate(sampling_rate)
+        try:
+            check_window(window_s, overlap_s, self.grid)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        if output_dir is not None:
+            try:
+                Path(output_dir).mkdir(parents=True, exist_ok=True)
+            except (OSError, TypeError, ValueError) as error:  # ValueError of a name that no file can have
+                raise InputError(f"output_dir={reprlib.repr(output_dir)} cannot be written: {error}.") from None
+
+    def _open(self, item, number: int, sampling_rate: int | None) -> _Clip:
+        rate, name = self.sampling_rate, f"inputs[{number}]"
+        try:
+            audio = read_item(item)
+            if isinstance(audio, EncodedAudio):
+                name = audio.source if isinstance(audio.source, str) else name
+                clip = _Clip(name, read_info(audio.source).resampled_length(rate), audio.source, rate)
+            else:
+                if audio.sampling_rate is None and sampling_rate is None:
+                    raise InputError(
+                        "a waveform alone does not tell its rate; pass sampling_rate, or {'array': ..., 'sampling_rate': ...}."
+                    )
+                waveform = replace(audio, sampling_rate=audio.sampling_rate or sampling_rate).to_mono(rate)
+                clip = _Clip(name, len(waveform), waveform, rate)
+        except InputError as error:
+            raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
+        if self.grid.count_frames(clip.num_samples) == 0:
+            raise InputError(
+                f"{name} is too short: {clip.num_samples} samples at {rate} Hz, one frame needs {self.grid.receptive_samples}."
+            )
+        return clip
+
+    def _batches(self, clips, plans, batch_size: int, window_s: float | None) -> Iterator[list[tuple[int, Window]]]:
+        """Windows in the order of their clips' lengths, the longest first; a clip's windows follow one another."""
+        most = (DEFAULT_WINDOW_S if window_s is None else window_s) * self.sampling_rate
+        most *= 1 if self.device.type == "cpu" else batch_size
+        batch: list[tuple[int, Window]] = []
+        longest = 0
+        for number in sorted(range(len(clips)), key=lambda index: -clips[index].num_samples):
+            for window in plans[number]:
+                length = window.stop - window.start
+                fits = len(batch) < batch_size and (len(batch) + 1) * max(longest, length) <= most
+                if batch and not (fits and (self._may_pad or length == longest)):
+                    yield batch
+                    batch, longest = [], 0
+                batch.append((number, window))
+                longest = max(longest, length)
+        yield batch
+
+    @torch.inference_mode()
+    def _run(self, model, waveforms: list[np.ndarray], names: list[str], chosen: ChosenLayers) -> list[np.ndarray]:
+        """The chosen layers of each waveform, (layers, frames, hidden); frames of padding included."""
+        extracted = self.feature_extractor(
+            waveforms, sampling_rate=self.sampling_rate, padding=True, return_attention_mask=True, return_tensors="pt"
+        )
+        values, mask = extracted["input_values"], extracted["attention_mask"]
+        outputs = model(
+            values.to(self.device, self.dtype),
+            attention_mask=None if mask.all() else mask.to(self.device),
+            output_hidden_states=True,
+        )
+        states = torch.stack([outputs.hidden_states[layer] for layer in chosen.layers], dim=1).float().cpu().numpy()
+        if states.shape[2] != self.grid.count_frames(values.shape[1]):
+            raise InputError(
+                f"{type(model).__name__} makes {states.shape[2]} frames where its convolutions make"
+                f" {self.grid.count_frames(values.shape[1])}; models that shorten them further are not supported."
+            )
+        if not np.isfinite(states).all():
+            raise InputError(
+                f"{', '.join(names)}: the model's features are not finite in {self.dtype}; give MusicEncoder(...,"
+                " dtype=torch.float32), and see that the weights are finite."
+            )
+        return [chosen.weigh(frames) for frames in states]
+
+    def _new_pool(self, pool: str | None, clip: _Clip, number: int, chosen: ChosenLayers, output_dir):
+        num_frames = self.grid.count_frames(clip.num_samples)
+        if pool is not None:
+            return POOLS[pool](self.grid, num_frames)
+        file = None
+        if output_dir is not None:
+            stem = "" if isinstance(clip.source, (np.ndarray, bytes)) else f"_{Path(clip.name).stem}"
+            file = Path(output_dir) / f"{number:05d}{stem}.npy"
+        return AllFrames(self.grid, num_frames, file, finish=chosen.finish)
+
+
+def _dtype(dtype: torch.dtype | str) -> torch.dtype:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if found not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+        raise InputError(f"dtype={reprlib.repr(dtype)} is no floating-point type of torch; give float32, bfloat16 or float16.")
+    return found
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    """The one that is named, or the fastest there is."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise InputError(f'device={reprlib.repr(device)} is none that torch knows; give "cpu", "cuda" or "mps".') from None
+
+
+def _require_convolutions(model: PreTrainedModel, name: str) -> None:
+    config = model.config
+    if (
+        not hasattr(getattr(model, "encoder", None), "layers")
+        or not getattr(config, "conv_stride", None)
+        or not getattr(config, "conv_kernel", None)
+    ):
+        raise InputError(
+            f"{name} is a {config.model_type!r} model; MusicEncoder takes those that hear raw audio through convolutions, such"
+            " as MERT, HuBERT, wav2vec2, data2vec-audio and WavLM."
+        )
+
+
+def _load(name, feature_extractor, dtype: torch.dtype):
+    with loading(str(name), name):
+        model, loaded = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True)
+        _require_convolutions(model, name)
+        if feature_extractor is None:
+            feature_extractor = AutoFeatureExtractor.from_pretrained(name)
+    # the mask embedding hides frames in pre-training; some checkpoints leave it out
+    missing = sorted(key for key in loaded["missing_keys"] if not key.endswith("masked_spec_embed"))
+    if missing:
+        raise InputError(f"{name} lacks weights of {type(model).__name__}: {', '.join(missing[:3])} ({len(missing)} in all).")
+    if isinstance(model.config, MERTConfig) and not isinstance(feature_extractor, MERTFeatureExtractor):
+        # published repositories name Wav2Vec2FeatureExtractor: the same settings, without the checks
+        feature_extractor = MERTFeatureExtractor.from_dict(feature_extractor.to_dict())
+    note_licence(name)
+    return model, feature_extractor

@@ -1,0 +1,665 @@
+"""MERT (arXiv 2306.00107): the encoder and its pre-training heads, in transformers' conventions."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from transformers import HubertModel, HubertPreTrainedModel
+from transformers import initialization as init
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput, TokenClassifierOutput
+from transformers.modeling_utils import AttentionInterface
+from transformers.models.hubert.modeling_hubert import (
+    HubertEncoder,
+    HubertEncoderLayer,
+    HubertEncoderStableLayerNorm,
+    HubertFeatureEncoder,
+    HubertFeatureProjection,
+    HubertGroupNormConvLayer,
+)
+from transformers.utils.generic import ModelOutput, can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .code_head_mert import IGNORED_LABEL, MERTCodeHead, at_least_float32
+from .configuration_mert import MERTConfig
+from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
+from .model_inputs_mert import require_tensor, require_waveforms
+from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
+from .spectra_mert import ConstantQSpectrum
+
+
+def relaxed_attention_forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
+    """Attention for training in float16, chosen with `attn_implementation="relaxed"` (MERT, section 4.3).
+
+    softmax(q k / sqrt(d)) = softmax(c * ((q/c) k / sqrt(d))) for any c. Dividing the queries by c = `config.attention_relax`
+    before they meet the keys keeps their products within float16's range; multiplied again, and from there on to the weights,
+    the scores are in float32. The numbers are those of plain attention, whatever c is (-1: as 1) and for every mask: to be
+    added, or True where is looked, and zeros where nothing may be looked at. (The official code does not gain from it: it
+    divides after the product, and its training takes another path altogether.)
+    """
+    relax = module.config.attention_relax
+    relax = relax if relax > 0 else 1.0
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = at_least_float32(torch.matmul(query * (scaling / relax), key.transpose(2, 3))) * relax
+    sees_nothing = None
+    if attention_mask is not None:
+        if attention_mask.dtype == torch.bool:
+            scores = scores.masked_fill(~attention_mask, -math.inf)
+        else:
+            scores = scores + attention_mask
+        sees_nothing = (scores == -math.inf).all(-1, keepdim=True)
+        scores = scores.masked_fill(sees_nothing, 0.0)  # softmax would give NaN, and its gradient too
+    weights = F.softmax(scores, dim=-1).to(query.dtype)
+    weights = weights if sees_nothing is None else weights.masked_fill(sees_nothing, 0.0)
+    mixed = torch.matmul(F.dropout(weights, p=dropout, training=module.training), value)
+    return mixed.transpose(1, 2).contiguous(), weights
+
+
+AttentionInterface.register("relaxed", relaxed_attention_forward)
+AttentionMaskInterface.register("relaxed", eager_mask)
+
+
+@dataclass
+class MERTModelOutput(BaseModelOutput):
+    """Output of [`MERTModel`].
+
+    Attributes:
+        last_hidden_state: (batch, frames, hidden).
+        hidden_states: tuple of num_hidden_layers + 1 tensors (batch, frames, hidden), with `output_hidden_states=True`:
+            the input of the first layer, then the output of every layer.
+        attentions: tuple of (batch, heads, frames, frames), with `output_attentions=True`.
+        extract_features: (batch, frames, channels), output of the convolutions before they are normalised and projected.
+    """
+
+    extract_features: torch.FloatTensor | None = None
+
+
+@dataclass
+class MERTForPreTrainingOutput(ModelOutput):
+    """Output of [`MERTForPreTraining`]. All losses are means over the masked frames, unweighted but for `loss`.
+
+    With `loss_totals` they are this call's share of the means over a larger batch: the shares of all its parts add up to them.
+
+    Attributes:
+        loss: weighted sum of the three terms below; None without labels.
+        code_loss: sum over codebooks of the mean cross-entropy, in nats; None without `labels`.
+        cqt_loss: mean squared error of the constant-Q spectrum; None without `cqt_labels`.
+        feature_penalty: mean square of the convolutional features.
+        num_masked_frames: () int64, frames of the batch that were masked and not padding.
+        code_accuracy: (codebooks,) share of labelled masked frames whose most likely code is the label; NaN where a
+            codebook has no label; None without `labels`.
+        last_hidden_state, hidden_states, attentions: as in [`MERTModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    code_loss: torch.FloatTensor | None = None
+    cqt_loss: torch.FloatTensor | None = None
+    feature_penalty: torch.FloatTensor | None = None
+    num_masked_frames: torch.LongTensor | None = None
+    code_accuracy: torch.FloatTensor | None = None
+    last_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class MERTGroupNormConvLayer(HubertGroupNormConvLayer):
+    """The first convolution, whose normalisation over time can leave out padding."""
+
+    def forward(self, hidden_states: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """(batch, 1, samples) -> (batch, channels, frames); statistics over each clip's first `num_samples` (batch,) alone."""
+        hidden_states = self.conv(hidden_states)
+        if num_samples is None:
+            return self.activation(self.layer_norm(hidden_states))
+        frames = (num_samples - self.conv.kernel_size[0]) // self.conv.stride[0] + 1
+        return self.activation(_group_norm_over_valid(self.layer_norm, hidden_states, frames))
+
+
+class MERTFeatureEncoder(HubertFeatureEncoder):
+    """The convolutions from waveform to frames; padded clips give the frames they give alone."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.normalises_over_time = config.feat_extract_norm == "group"
+        if self.normalises_over_time:
+            self.conv_layers[0] = MERTGroupNormConvLayer(config, layer_id=0)
+
+    def forward(self, input_values: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """(batch, samples) -> (batch, channels, frames)."""
+        hidden_states = input_values.unsqueeze(1)
+        if self.gradient_checkpointing and self.training and self._requires_grad:
+            # reentrant checkpointing recomputes only what depends on an input that needs a gradient
+            hidden_states.requires_grad_(True)
+        first, *others = self.conv_layers
+        with_padding = self.normalises_over_time and num_samples is not None
+        hidden_states = first(hidden_states, num_samples=num_samples) if with_padding else first(hidden_states)
+        for layer in others:
+            hidden_states = layer(hidden_states)
+        return hidden_states
+
+
+class MERTDeepNormEncoderLayer(HubertEncoderLayer):
+    """A post-norm layer whose skip connections weigh more, so that deep models train (DeepNorm, arXiv 2203.00555).
+
+    Skips are multiplied by (2N)^1/4; the layers whose outputs are added to them start (8N)^1/4 times smaller, N layers in all.
+    """
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.skip_weight = (2 * config.num_hidden_layers) ** 0.25
+        feed_forward, attention = self.feed_forward, self.attention
+        for linear in (feed_forward.intermediate_dense, feed_forward.output_dense, attention.v_proj, attention.out_proj):
+            linear.initial_divisor = (8 * config.num_hidden_layers) ** 0.25
+
+    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs) -> torch.Tensor:
+        """(batch, frames, hidden) -> (batch, frames, hidden)."""
+        attended, _ = self.attention(hidden_states, attention_mask=attention_mask, **kwargs)
+        hidden_states = self.layer_norm(self.skip_weight * hidden_states + self.dropout(attended))
+        return self.final_layer_norm(self.skip_weight * hidden_states + self.feed_forward(hidden_states))
+
+
+class _ScaleGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a factor (fairseq `feature_grad_mult`)."""
+
+    @staticmethod
+    def forward(ctx, values, factor):
+        ctx.factor = factor
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.factor, None
+
+
+class MERTPreTrainedModel(HubertPreTrainedModel):
+    """Initialisation and configuration shared by all MERT models."""
+
+    config: MERTConfig
+    config_class = MERTConfig
+    base_model_prefix = "mert"
+    # a checkpoint holds its heads as well; that another model leaves them out is no news
+    _keys_to_ignore_on_load_unexpected = [r"^(code_head|cqt_head|layer_sum|projector|classifier|feature_extractor_cqt)\."]
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        # The initialisation of fairseq (hubert, wav2vec2): N(0, 0.02) inside the encoder, which is transformers' too, torch's
+        # own default for the projections around it, and a positional convolution scaled to its kernel. Decided at the modules
+        # that hold the weights: transformers passes over those of custom models that hold none.
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv1d) and hasattr(module, "parametrizations"):
+            _init_positional_convolution(module)
+        elif isinstance(module, nn.Linear) and hasattr(module, "initial_divisor"):
+            init.normal_(module.weight, 0.0, self.config.initializer_range / module.initial_divisor)
+        elif any(module is projection for projection in self._outer_projections()):
+            _init_linear_like_torch(module)
+        elif isinstance(module, MERTCodeHead):
+            init.uniform_(module.code_embeddings)
+            if module.log_temperatures is not None:
+                init.zeros_(module.log_temperatures)
+
+    def _outer_projections(self) -> tuple[nn.Linear, ...]:
+        """Linear layers of this model that stand around the encoder."""
+        return ()
+
+    def count_frames(self, num_samples: int) -> int:
+        """Number of frames the model makes of a clip of `num_samples` samples (120000 -> 374, 24000 -> 74)."""
+        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
+            num_samples = (num_samples - kernel) // stride + 1
+        return max(num_samples, 0)
+
+    def _get_feature_vector_attention_mask(self, feature_vector_length, attention_mask):
+        return super()._get_feature_vector_attention_mask(feature_vector_length, attention_mask.bool())
+
+
+class MERTModel(MERTPreTrainedModel, HubertModel):
+    """The MERT encoder: waveform in, one vector a frame out.
+
+    Example:
+        ```python
+        model = AutoModel.from_pretrained(folder)  # after `import mert_hf`
+        outputs = model(input_values, output_hidden_states=True)  # input_values: (batch, samples) at config.sample_rate
+        ```
+    """
+
+    def __init__(self, config: MERTConfig):
+        # HubertModel's own constructor is passed over: it would build and initialise the parts that differ here for nothing
+        super(HubertModel, self).__init__(config)
+        self.feature_extractor = MERTFeatureEncoder(config)
+        self.feature_projection = HubertFeatureProjection(config)
+        self.feature_extractor_cqt = None
+        if config.feature_extractor_cqt:
+            bins = config.feature_extractor_cqt_bins
+            self.feature_extractor_cqt = ConstantQSpectrum(config.sample_rate, config.hop_samples, bins, bins // 7)
+            width = config.conv_dim[-1] + bins
+            self.feature_projection.layer_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+            self.feature_projection.projection = nn.Linear(width, config.hidden_size)
+        self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_())
+        self.encoder = HubertEncoderStableLayerNorm(config) if config.do_stable_layer_norm else HubertEncoder(config)
+        if config.deepnorm:
+            layers = (MERTDeepNormEncoderLayer(config) for _ in range(config.num_hidden_layers))
+            self.encoder.layers = nn.ModuleList(layers)
+        self.post_init()
+
+    def _outer_projections(self):
+        return (self.feature_projection.projection,)
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        mask_time_indices: torch.Tensor | None = None,
+        **kwargs,
+    ) -> MERTModelOutput:
+        """Encode a batch of waveforms.
+
+        Args:
+            input_values: (batch, samples) float, mono, at `config.sample_rate`, nominally within [-1, 1].
+            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
+            mask_time_indices: (batch, frames) bool, frames to replace by the mask embedding. Left out, nothing is masked in
+                `eval()`; in `train()` SpecAugment masks as `config.mask_time_prob` says (as in HuBERT), drawn from numpy.
+
+        Returns:
+            [`MERTModelOutput`]; `output_hidden_states`, `output_attentions` and `return_dict` work as everywhere in
+            transformers.
+
+        Raises:
+            ValueError: waveforms that are none, of another shape or too short for one frame, a mask that does not fit them
+                or has padding elsewhere than on the right, or hidden states asked for while LayerDrop leaves layers out (in
+                `train()` with `config.layerdrop` above 0), when nobody could tell which layer a state belongs to.
+        """
+        self._require_inputs(input_values, attention_mask)
+        if self.training and self.config.layerdrop > 0 and kwargs.get("output_hidden_states"):
+            raise ValueError(
+                "hidden states cannot be told apart while LayerDrop leaves out layers"
+                f" (config.layerdrop={self.config.layerdrop}); call model.eval(), or set model.config.layerdrop = 0."
+            )
+        if attention_mask is not None:
+            attention_mask = attention_mask.bool()  # sums of half precision would be rounded
+        extract_features = self._extract_features(input_values, attention_mask)
+        num_frames = extract_features.shape[1]
+        features = extract_features
+        if self.feature_extractor_cqt is not None:
+            audible = input_values if attention_mask is None else input_values * attention_mask
+            spectrum = self.feature_extractor_cqt(audible)[:, :num_frames]
+            features = torch.cat([features, spectrum.to(features.dtype)], dim=-1)
+        if attention_mask is not None:
+            attention_mask = self._get_feature_vector_attention_mask(num_frames, attention_mask)
+        hidden_states = self.feature_projection(features)
+        hidden_states = self._mask_hidden_states(hidden_states, mask_time_indices, attention_mask)
+        encoded = self.encoder(hidden_states, attention_mask=attention_mask, **kwargs)
+        return MERTModelOutput(last_hidden_state=encoded.last_hidden_state, extract_features=extract_features)
+
+    def _require_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
+        require_waveforms(input_values, attention_mask)
+        shortest = input_values.shape[1]
+        if attention_mask is not None:
+            # padding that lies elsewhere, or a clip of padding alone, would change the features of what is there in silence
+            audible = (attention_mask != 0).sum(-1)
+            is_prefix = attention_mask == (torch.arange(shortest, device=attention_mask.device) < audible.unsqueeze(-1))
+            shortest, is_prefix = torch.stack([audible.min().long(), is_prefix.all().long()]).tolist()
+            if not is_prefix:
+                raise ValueError("attention_mask must be 1 for audio and 0 for padding, which lies on the right of every clip.")
+        if self.count_frames(shortest) == 0:
+            raise ValueError(f"clips of {shortest} samples are too short for one frame of this model.")
+
+    def _extract_features(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """(batch, samples) -> (batch, frames, channels), with the gradient that `feature_grad_mult` leaves."""
+        with_padding = attention_mask is not None and self.config.padding_invariant
+        num_samples = attention_mask.sum(-1).long() if with_padding else None
+        factor = self.config.feature_grad_mult
+        with torch.set_grad_enabled(torch.is_grad_enabled() and factor > 0):
+            features = self.feature_extractor(input_values, num_samples).transpose(1, 2)
+        return _ScaleGradient.apply(features, factor) if features.requires_grad and factor != 1 else features
+
+    def _mask_hidden_states(self, hidden_states, mask_time_indices=None, attention_mask=None):
+        if mask_time_indices is None:
+            return super()._mask_hidden_states(hidden_states, attention_mask=attention_mask)
+        expected = tuple(hidden_states.shape[:2])
+        if mask_time_indices.dtype != torch.bool or tuple(mask_time_indices.shape) != expected:
+            raise ValueError(
+                f"mask_time_indices must be a bool tensor of shape (batch, frames) = {expected}; got {mask_time_indices.dtype}"
+                f" of shape {tuple(mask_time_indices.shape)}. count_frames(samples) tells the number of frames."
+            )
+        return torch.where(mask_time_indices.unsqueeze(-1), self.masked_spec_embed.to(hidden_states.dtype), hidden_states)
+
+
+class MERTForPreTraining(MERTPreTrainedModel):
+    """MERT with the two heads of its pre-training: the teacher's codes and the constant-Q spectrum, on masked frames."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.mert = MERTModel(config)
+        self.code_head = MERTCodeHead(config)
+        self.cqt_head = nn.Linear(config.hidden_size, config.cqt_bins)
+        self.post_init()
+
+    def _outer_projections(self):
+        return (self.code_head.projection, self.cqt_head)
+
+    def _no_mask(self, input_values: torch.Tensor) -> torch.Tensor:
+        num_frames = self.count_frames(input_values.shape[-1])
+        return input_values.new_zeros((input_values.shape[0], num_frames), dtype=torch.bool)
+
+    def count_loss_items(
+        self,
+        mask_time_indices: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """What the terms of the loss are averaged over; arguments as in `forward`.
+
+        A batch that is computed in parts, one after the other or on several devices, has the loss and the gradient of the
+        whole if these numbers are added up over the parts and given to each call of `forward` as `loss_totals`.
+
+        Returns:
+            int64 tensors: `frames` () without padding, `masked_frames` (), and with labels `labels` (codebooks,), the masked
+            frames that have a label.
+        """
+        frame_mask = self._valid_frames(mask_time_indices, attention_mask)
+        masked = mask_time_indices & frame_mask
+        counts = {"frames": frame_mask.sum(), "masked_frames": masked.sum()}
+        if labels is not None:
+            counts["labels"] = (self._fit_labels(labels, masked.shape)[masked] != IGNORED_LABEL).sum(0)
+        return counts
+
+    def _valid_frames(self, mask_time_indices: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        if attention_mask is None:
+            return torch.ones_like(mask_time_indices)
+        return self._get_feature_vector_attention_mask(mask_time_indices.shape[1], attention_mask)
+
+    def _fit_labels(self, labels: torch.Tensor, frames_shape: torch.Size) -> torch.Tensor:
+        """(batch, codebooks, label frames) -> (batch, frames, codebooks)."""
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise ValueError(f"labels must be int64 codes; got {labels.dtype}.")
+        labels = labels.mT if labels.ndim == 3 else labels
+        return _fit_to_frames("labels", labels, frames_shape, len(self.config.codebook_sizes), "codebooks")
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        mask_time_indices: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        cqt_labels: torch.Tensor | None = None,
+        loss_totals: dict[str, torch.Tensor] | None = None,
+        **kwargs,
+    ) -> MERTForPreTrainingOutput:
+        """Encode a batch with some frames masked and compare the predictions on those frames with the teachers' targets.
+
+        loss = code_loss_weight * sum over codebooks of the mean cross-entropy + cqt_loss_weight * mean squared error of the
+        spectrum + feature_penalty_weight * mean square of the convolutional features (fairseq mert criterion; the weights
+        are fields of the configuration). Masks are never drawn here, so equal inputs give equal losses in `eval()`.
+
+        Args:
+            input_values: (batch, samples) float, mono, at `config.sample_rate`.
+            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right. Padding counts in no loss.
+            mask_time_indices: (batch, frames) bool, frames hidden from the encoder; required with labels.
+            labels: (batch, codebooks, frames) int64 codes, -100 is ignored. May be longer than the model's frames (the codec
+                makes one more), never shorter.
+            cqt_labels: (batch, frames, bins) float, magnitudes of the constant-Q spectrum; may be longer as well.
+            loss_totals: what the terms are averaged over where this call is a part of a larger batch: the sums of
+                [`count_loss_items`] over all its parts. By default the call is the whole batch.
+
+        Raises:
+            ValueError: labels without mask_time_indices, of another shape, too short, or outside their codebook.
+        """
+        require_waveforms(input_values, attention_mask)
+        for name, given in (("mask_time_indices", mask_time_indices), ("labels", labels), ("cqt_labels", cqt_labels)):
+            require_tensor(name, given)
+        if mask_time_indices is None:
+            if labels is not None or cqt_labels is not None:
+                raise ValueError(
+                    "labels are compared on masked frames only, so mask_time_indices is required with labels or cqt_labels;"
+                    " draw it with mert_hf.objectives.masking.draw_span_mask."
+                )
+            mask_time_indices = self._no_mask(input_values)
+        outputs = self.mert(input_values, attention_mask, mask_time_indices, **kwargs)
+        if loss_totals is None:
+            loss_totals = self.count_loss_items(mask_time_indices, labels, attention_mask)
+        frame_mask = self._valid_frames(mask_time_indices, attention_mask)
+        masked = mask_time_indices & frame_mask
+        frames = outputs.last_hidden_state[masked]
+
+        # float32: the sum of squares over a batch overflows half precision
+        squares = at_least_float32(outputs.extract_features).square().mean(-1)
+        feature_penalty = squares[frame_mask].sum() / loss_totals["frames"]
+        loss = code_loss = code_accuracy = cqt_loss = None
+        if labels is not None:
+            labels = self._fit_labels(labels, masked.shape)
+            code_loss, code_accuracy = self.code_head.loss(frames, labels[masked], loss_totals["labels"])
+        if cqt_labels is not None:
+            cqt_labels = _fit_to_frames("cqt_labels", cqt_labels, masked.shape, self.config.cqt_bins, "bins")
+            error = at_least_float32(self.cqt_head(frames)) - cqt_labels[masked]
+            cqt_loss = error.square().sum() / (loss_totals["masked_frames"] * self.config.cqt_bins).clamp(min=1)
+        predictions = ((self.config.code_loss_weight, code_loss), (self.config.cqt_loss_weight, cqt_loss))
+        terms = [weight * term for weight, term in predictions if term is not None]
+        if terms:
+            loss = sum(terms, self.config.feature_penalty_weight * feature_penalty)
+        return MERTForPreTrainingOutput(
+            loss=loss,
+            code_loss=code_loss,
+            cqt_loss=cqt_loss,
+            feature_penalty=feature_penalty,
+            num_masked_frames=masked.sum(),
+            code_accuracy=code_accuracy,
+            last_hidden_state=outputs.last_hidden_state,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+class MERTLayerSum(nn.Module):
+    """A learned weighted sum of all hidden states; it begins as their mean."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(config.num_hidden_layers + 1))
+
+    def forward(self, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """num_hidden_layers + 1 tensors (batch, frames, hidden) -> (batch, frames, hidden)."""
+        shares = self.weights.softmax(-1).to(hidden_states[0].dtype)
+        return sum(share * states for share, states in zip(shares, hidden_states, strict=True))
+
+
+class MERTClassifierBase(MERTPreTrainedModel):
+    """What the heads on labelled music share: the encoder, and which of its layers are read.
+
+    With `config.use_weighted_layer_sum` a learned weighted sum of all layers is read, otherwise the last. The sum needs
+    every layer, so LayerDrop is switched off with it (`mert.config.layerdrop` is 0).
+    """
+
+    # the loss is a mean over the batch; Trainer divides it over accumulated batches
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        if config.use_weighted_layer_sum and config.layerdrop > 0:
+            config = copy.deepcopy(config)  # whoever gave it may build other models from it
+            config.layerdrop = 0.0
+        self.mert = MERTModel(config)
+        self.layer_sum = MERTLayerSum(config) if config.use_weighted_layer_sum else None
+
+    def freeze_feature_encoder(self) -> None:
+        """Train everything but the convolutions."""
+        self.mert.feature_extractor._freeze_parameters()
+
+    def freeze_base_model(self) -> None:
+        """Train the head alone, and the weights of the layers."""
+        self.mert.requires_grad_(False)
+
+    def _encode(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None, kwargs: dict):
+        """What the head reads, (batch, frames, hidden), which frames are audio, (batch, frames) bool, and the outputs."""
+        wanted = kwargs.pop("output_hidden_states", None) or self.config.output_hidden_states
+        needed = wanted or self.layer_sum is not None
+        outputs = self.mert(input_values, attention_mask, output_hidden_states=needed, return_dict=True, **kwargs)
+        states = outputs.last_hidden_state if self.layer_sum is None else self.layer_sum(outputs.hidden_states)
+        if attention_mask is None:
+            audible = states.new_ones(states.shape[:2], dtype=torch.bool)
+        else:
+            audible = self._get_feature_vector_attention_mask(states.shape[1], attention_mask)
+        return states, audible, {"hidden_states": outputs.hidden_states if wanted else None, "attentions": outputs.attentions}
+
+
+class MERTForSequenceClassification(MERTClassifierBase):
+    """MERT with one decision a clip: genre, key, tags, valence; frames are projected, averaged over time and classified."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.projector = nn.Linear(config.hidden_size, config.classifier_proj_size)
+        self.classifier = nn.Linear(config.classifier_proj_size, config.num_labels)
+        self.post_init()
+
+    def _outer_projections(self):
+        return (self.projector, self.classifier)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        """Classify a batch of clips. Padding has no part in the mean.
+
+        Args:
+            input_values: (batch, samples) float, mono, at `config.sample_rate`.
+            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
+            labels: (batch,) int64 classes for `config.problem_type` "single_label_classification" (cross-entropy), (batch,
+                num_labels) float 0 or 1 for "multi_label_classification" (binary cross-entropy), (batch, num_labels) float
+                for "regression" (mean squared error). Left out, the type follows from the labels, as in transformers.
+
+        Returns:
+            `loss`; `logits` (batch, num_labels); `hidden_states` and `attentions` where they are asked for.
+        """
+        require_tensor("labels", labels)
+        states, audible, others = self._encode(input_values, attention_mask, kwargs)
+        weights = (audible / audible.sum(1, keepdim=True)).to(states.dtype).unsqueeze(1)
+        logits = self.classifier((weights @ self.projector(states)).squeeze(1))
+        loss = None if labels is None else _classification_loss(logits, labels, self.config)
+        return SequenceClassifierOutput(loss=loss, logits=logits, **others)
+
+
+class MERTForAudioFrameClassification(MERTClassifierBase):
+    """MERT with a decision for every frame: beats, pitches, chords."""
+
+    def __init__(self, config: MERTConfig):
+        super().__init__(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def _outer_projections(self):
+        return (self.classifier,)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> TokenClassifierOutput:
+        """Classify every frame of a batch of clips. Padding has no part in the loss.
+
+        Args:
+            input_values: (batch, samples) float, mono, at `config.sample_rate`.
+            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
+            labels: (batch, frames) int64 classes, -100 is ignored, for "single_label_classification"; (batch, frames,
+                num_labels) float for "multi_label_classification" and "regression". Longer ones are cut to the frames.
+
+        Returns:
+            `loss`; `logits` (batch, frames, num_labels); `hidden_states` and `attentions` where they are asked for.
+
+        Raises:
+            ValueError: labels of another shape, or shorter than the frames.
+        """
+        require_tensor("labels", labels)
+        states, audible, others = self._encode(input_values, attention_mask, kwargs)
+        logits = self.classifier(states)
+        loss = None
+        if labels is not None:
+            if labels.ndim < 2:
+                raise ValueError(
+                    f"labels must have the shape (batch, frames) or (batch, frames, num_labels); got {tuple(labels.shape)}."
+                )
+            width = 1 if labels.ndim == 2 else self.config.num_labels
+            labels = _fit_to_frames("labels", labels.reshape(*labels.shape[:2], -1), audible.shape, width, "labels a frame")
+            labels = labels.squeeze(-1) if width == 1 and not labels.is_floating_point() else labels
+            loss = _classification_loss(logits[audible], labels[audible], self.config)
+        return TokenClassifierOutput(loss=loss, logits=logits, **others)
+
+
+def _classification_loss(logits: torch.Tensor, labels: torch.Tensor, config: MERTConfig) -> torch.Tensor:
+    """(items, num_labels) and their labels -> the mean loss of `config.problem_type`, which is set where it is None."""
+    if config.problem_type is None:
+        kind = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
+        config.problem_type = "regression" if config.num_labels == 1 else kind
+    if config.problem_type == "single_label_classification":
+        if labels.is_floating_point() or labels.ndim != 1:
+            raise ValueError(
+                f"single labels are int64 classes, one an item; got {labels.dtype} of shape {tuple(labels.shape)}."
+            )
+        return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED_LABEL)
+    labels = labels.float().reshape(len(labels), -1)
+    if labels.shape != logits.shape:
+        raise ValueError(f"{config.problem_type} needs labels of shape {tuple(logits.shape)}; got {tuple(labels.shape)}.")
+    if config.problem_type == "regression":
+        return F.mse_loss(logits.float(), labels)
+    return F.binary_cross_entropy_with_logits(logits.float(), labels)
+
+
+def _fit_to_frames(name: str, labels: torch.Tensor, frames_shape: torch.Size, width: int, of: str) -> torch.Tensor:
+    """Cut (batch, label frames, width) to the model's frames, or say what does not fit."""
+    batch, num_frames = frames_shape
+    if labels.ndim != 3 or labels.shape[0] != batch or labels.shape[2] != width:
+        layout = "(batch, codebooks, frames)" if of == "codebooks" else "(batch, frames, bins)"
+        given = tuple(labels.mT.shape) if of == "codebooks" and labels.ndim == 3 else tuple(labels.shape)
+        raise ValueError(f"{name} must have the shape {layout} with batch {batch} and {width} {of}; got {given}.")
+    if labels.shape[1] < num_frames:
+        raise ValueError(
+            f"{name} has {labels.shape[1]} frames, fewer than the {num_frames} of the model; give labels of the whole clip"
+            " (longer ones are cut)."
+        )
+    return labels[:, :num_frames]
+
+
+def _group_norm_over_valid(norm: nn.GroupNorm, hidden_states: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+    """Normalise every channel over its first num_frames (batch,) frames; what lies behind them is padding."""
+    with torch.autocast(hidden_states.device.type, enabled=False):
+        values = hidden_states.float()
+        # clip by clip: one pass over what is valid, where a mask over the batch would take several over everything
+        clips = zip(values, num_frames.tolist(), strict=True)
+        moments = [torch.var_mean(clip[:, :frames], -1, correction=0) for clip, frames in clips]
+        variance, mean = (torch.stack(moment).unsqueeze(-1) for moment in zip(*moments, strict=True))
+        scale = norm.weight.float().unsqueeze(-1) * torch.rsqrt(variance + norm.eps)
+        shift = norm.bias.float().unsqueeze(-1) - mean * scale
+        return torch.addcmul(shift, values, scale).to(hidden_states.dtype)
+
+
+def _init_linear_like_torch(linear: nn.Linear) -> None:
+    """The default of `nn.Linear`, which fairseq keeps for the projections around the encoder."""
+    bound = 1 / math.sqrt(linear.in_features)
+    init.uniform_(linear.weight, -bound, bound)
+    init.uniform_(linear.bias, -bound, bound)
+
+
+def _init_positional_convolution(conv: nn.Conv1d) -> None:
+    """Fairseq's N(0, sqrt(4 / (kernel * hidden))), zero bias; the weight norm's magnitude is that of the drawn weight."""
+    init.zeros_(conv.bias)
+    magnitude, direction = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1
+    init.normal_(direction, 0.0, math.sqrt(4 / (conv.kernel_size[0] * conv.in_channels)))
+    init.copy_(magnitude, torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True))
+
+
+__all__ = [
+    "MERTForAudioFrameClassification",
+    "MERTForPreTraining",
+    "MERTForSequenceClassification",
+    "MERTModel",
+    "MERTPreTrainedModel",
+]

@@ -1,0 +1,1 @@
+"""A pre-training run: settings, sources, labels, what is trained, report, publication."""

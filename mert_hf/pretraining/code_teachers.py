@@ -1,0 +1,204 @@
+"""The acoustic teacher of a run: fitted, loaded, or replaced by the labels it made before."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mert_hf.common.errors import InputError
+from mert_hf.data.corpus import Corpus
+from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore
+from mert_hf.models.configuration_mert import MERTConfig
+from mert_hf.pretraining.settings import PretrainSettings, TeacherSettings
+from mert_hf.teachers import CODE_TEACHERS, CodecTeacher, CodeTeacher, KMeansTeacher
+from mert_hf.teachers.kmeans import DESCRIPTION_FILE
+
+logger = logging.getLogger(__name__)
+
+
+def fit_or_load_teacher(
+    settings: PretrainSettings,
+    config: MERTConfig,
+    clips: Iterable[torch.Tensor],
+    fitted_folder: Path,
+    device: torch.device | str = "cpu",
+) -> CodeTeacher:
+    """The acoustic teacher: a codec, or k-means codebooks that are given, were fitted before here, or are fitted now.
+
+    Args:
+        clips: waveforms (samples,) to fit on, read only where a teacher is fitted.
+        fitted_folder: where a fitted teacher is saved, or was before. Where codes are made on the fly although there are
+            labels (`teacher.online`), the teacher that made those is saved here instead of fitting another.
+        device: where a model whose hidden states are coded runs while it is fitted.
+
+    Raises:
+        InputError: a folder without a teacher, or settings no teacher can be made of.
+    """
+    teacher = settings.teacher
+    folder = Path(teacher.folder).expanduser() if teacher.folder is not None else fitted_folder
+    of_labels = LabelFolder(settings.data.labels).teacher if settings.data.labels is not None and teacher.online else folder
+    try:
+        if teacher.kind == "codec":
+            codec = CodecTeacher.from_pretrained(teacher.folder, len(teacher.codebook_sizes))
+            _require_same_codebooks(codec, teacher)
+            return codec
+        fitted_before = [place for place in (folder, of_labels) if (place / DESCRIPTION_FILE).is_file()]
+        if teacher.folder is not None:
+            loaded = KMeansTeacher.from_pretrained(folder)
+            _require_same_codebooks(loaded, teacher)
+            return loaded
+        if fitted_before:
+            loaded = KMeansTeacher.from_pretrained(fitted_before[0])
+            _require_same_settings(loaded, teacher, fitted_before[0])
+            if fitted_before[0] != folder:
+                loaded.save_pretrained(folder)  # the run goes on with it, whatever becomes of the labels
+            return loaded
+        fitted = CODE_TEACHERS[teacher.kind](
+            teacher.codebook_sizes, teacher.features, teacher.feature_options, config.sample_rate, config.hop_samples
+        ).to(device)
+        logger.info("Fitting %s: %s", fitted.description, " + ".join(map(str, fitted.codebook_sizes)))
+        frames = int(teacher.fit_s * fitted.frame_rate)
+        fitted.fit(clips, settings.training.seed, max_frames=frames)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"teacher: {error}") from None
+    fitted.save_pretrained(folder)
+    return fitted
+
+
+def _require_same_codebooks(found: CodeTeacher, wanted: TeacherSettings) -> None:
+    if found.codebook_sizes != list(wanted.codebook_sizes):
+        raise InputError(
+            f"{wanted.folder or 'the fitted teacher'} holds codebooks of {found.codebook_sizes} codes,"
+            f" teacher.codebook_sizes says {list(wanted.codebook_sizes)}; make them equal."
+        )
+
+
+def _require_same_settings(found: CodeTeacher, wanted: TeacherSettings, folder: Path) -> None:
+    _require_same_codebooks(found, wanted)
+    if found.settings() != describe(wanted):
+        raise InputError(f"{folder} was fitted with other settings: {found.settings()}; remove it to fit another.")
+
+
+def open_labels(settings: PretrainSettings, config: MERTConfig) -> LabelStore | None:
+    """The labels to train on; None where the teacher is asked on the fly (no `data.labels`, or `teacher.online`).
+
+    Raises:
+        InputError: none there, or labels of another rate or teacher.
+    """
+    if settings.data.labels is None or settings.teacher.online:
+        return None
+    return _open_store(settings.data.labels, settings.teacher, config)
+
+
+def open_validation_labels(settings: PretrainSettings, config: MERTConfig, labels: LabelStore | None) -> LabelStore | None:
+    """The labels of `validation.folder`; None where that is not given, or the teacher is asked on the fly.
+
+    Args:
+        labels: what `open_labels` gave.
+
+    Raises:
+        InputError: as in `open_labels`; also where `labels` are of another teacher, or where these are missing.
+    """
+    validation = settings.validation
+    if labels is None or validation.folder is None:
+        return None
+    if validation.labels is None:
+        fitted = LabelFolder(labels.folder).teacher
+        teacher = f" --teacher.folder {fitted}" if fitted.is_dir() else ""
+        raise InputError(
+            "validation.folder needs labels as data.folder does; make them by training/prepare_labels.py with --data.folder"
+            f" {validation.folder} --data.labels OTHER_FOLDER{teacher}, and give them as --validation.labels OTHER_FOLDER."
+        )
+    store = _open_store(validation.labels, settings.teacher, config)
+    fingerprints = [labels.header.fingerprint, store.header.fingerprint]
+    if None not in fingerprints and fingerprints[0] != fingerprints[1]:
+        raise InputError(
+            f"the labels in {store.folder} and those in {labels.folder} were made by two teachers of the same settings; make"
+            " them by one, which is given as --teacher.folder."
+        )
+    return store
+
+
+def _open_store(folder: str, teacher: TeacherSettings, config: MERTConfig) -> LabelStore:
+    labels = LabelStore(folder)
+    given, wanted = (labels.sampling_rate, labels.frame_rate), (config.sample_rate, config.frame_rate)
+    if given != wanted:
+        raise InputError(
+            f"the labels in {labels.folder} are of audio at {given[0]} Hz, {given[1]:g} a second; the model works at"
+            f" {wanted[0]} Hz and {wanted[1]:g} frames per second. Make labels for this model in another data.labels."
+        )
+    require_same_teacher(labels.header, teacher, f"the labels in {labels.folder}")
+    return labels
+
+
+def keep_labelled(labels: LabelStore, corpus: Corpus, max_skipped: float, report: Path, writes: bool = True) -> Corpus:
+    """The tracks that have labels; the others are listed with the skipped ones, in `report` if this process `writes` it.
+
+    Raises:
+        InputError: labels of another corpus, or more than `max_skipped` of the tracks without.
+    """
+    labelled = labels.match(corpus)
+    if writes:
+        labelled.write_skipped(report)
+    labelled.require_usable(max_skipped, report)
+    missing = len(corpus.tracks) - len(labelled.tracks)
+    logger.info("Labels: %s, %s", labels.description, labels.folder)
+    if missing:
+        logger.warning(
+            "%d tracks without fitting labels are left out; the reasons are listed in %s. The labels were made for %s",
+            *(missing, report, labels.made_for(corpus)),
+        )
+    return labelled
+
+
+def require_same_teacher(header: LabelHeader, teacher: TeacherSettings, what: str) -> None:
+    """Refuse labels that the teacher of these settings would not have made.
+
+    A teacher that is given by its folder or name is compared by its weights, wherever it lies, all others by their settings. Of
+    imported labels only the codebooks are known.
+
+    Raises:
+        InputError: they were made by another teacher, or a codec of another name cannot be loaded.
+    """
+    found = header.settings or {"codebook_sizes": header.codebook_sizes}
+    wanted = describe(teacher) if header.settings else {"codebook_sizes": list(teacher.codebook_sizes)}
+    given = None
+    if header.settings and teacher.folder is not None:
+        if teacher.kind != "codec":
+            given = KMeansTeacher.from_pretrained(Path(teacher.folder).expanduser())
+            wanted = given.settings()
+        elif {**found, "folder": teacher.folder} == wanted:
+            given = _load_codec_of_labels(teacher, found["folder"])
+            found = wanted
+    changed = [
+        f"teacher.{name} ({found.get(name)!r} -> {wanted.get(name)!r})"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name)
+    ]
+    if changed:
+        raise InputError(
+            f"{what} were made by another teacher: {', '.join(changed)}. Give the settings they were made with, or make others"
+            " in another data.labels."
+        )
+    if given is not None and given.fingerprint() != header.fingerprint:
+        raise InputError(f"{what} were made by another teacher than {teacher.folder}, with the same settings.")
+
+
+def _load_codec_of_labels(teacher: TeacherSettings, name: str) -> CodecTeacher | None:
+    """The codec, to be compared with the one of `name`; None where it is not at hand and has the same name."""
+    try:
+        return CodecTeacher.from_pretrained(teacher.folder, len(teacher.codebook_sizes))
+    except InputError as error:
+        if teacher.folder != name:
+            raise
+        logger.warning("That the labels were made by this codec is taken from its name alone: %s", error)
+        return None
+
+
+def describe(teacher: TeacherSettings) -> dict[str, Any]:
+    """What [`CodeTeacher.settings`] says of the teacher of these settings."""
+    names = ("folder",) if teacher.kind == "codec" else ("features", "feature_options")
+    described = {"kind": teacher.kind, "codebook_sizes": list(teacher.codebook_sizes)}
+    return described | {name: getattr(teacher, name) for name in names}

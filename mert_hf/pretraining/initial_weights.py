@@ -1,0 +1,137 @@
+"""The weights a run begins with: fresh ones, or those of a trained model, with the heads it has or new ones."""
+
+import logging
+from dataclasses import fields
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from mert_hf.common.errors import InputError
+from mert_hf.common.seeding import seed_torch
+from mert_hf.common.settings import suggest
+from mert_hf.encoding.loading import loading
+from mert_hf.models.configuration_mert import MERTConfig
+from mert_hf.models.remote_code_mert import CODE_FIELDS
+from mert_hf.pretraining.settings import InitSettings, PretrainSettings
+
+logger = logging.getLogger(__name__)
+
+
+def build_config(settings: PretrainSettings) -> MERTConfig:
+    """The model's configuration: `settings.model` over that of `init.model`, or over MERT-v1-95M's.
+
+    Codebooks and bins follow from the teachers, unless they are those of heads to go on with.
+
+    Raises:
+        InputError: a field MERTConfig does not have, a value it does not take, or a model that cannot be read.
+    """
+    heads: dict[str, Any] = {"codebook_sizes": settings.teacher.codebook_sizes, "cqt_bins": settings.cqt.bins}
+    given = read_config(MERTConfig, settings.init)
+    if given is None:
+        given = heads
+    elif settings.init.new_heads:
+        given |= {**heads, "code_offset": 0}
+    return make_config(MERTConfig, settings.model, given)
+
+
+def read_config(config_class: type[PreTrainedConfig], init: InitSettings) -> dict[str, Any] | None:
+    """Fields of the configuration of `init.model`; None where a run begins with fresh weights.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if init.model is None:
+        return None
+    with loading(f"init.model={init.model!r}", init.model):
+        given = config_class.from_pretrained(init.model, revision=init.revision).to_dict()
+    return {name: value for name, value in given.items() if name not in CODE_FIELDS}
+
+
+def make_config(config_class: type[PreTrainedConfig], model: dict[str, Any], given: dict[str, Any]) -> PreTrainedConfig:
+    """A configuration of the fields `model` over those that are `given`.
+
+    Raises:
+        InputError: a field there is not, or a value that is not taken.
+    """
+    known = sorted(field.name for field in fields(config_class) if not field.name.startswith("_"))
+    for name in model:
+        if name not in known:
+            raise InputError(f"model.{name} is no field of {config_class.__name__}" + suggest(name, known))
+    try:
+        return config_class(**{**given, **model})
+    except (StrictDataclassError, ValueError) as error:
+        raise InputError(f"model: {' '.join(str(error.__cause__ or error).split())}") from None
+
+
+def build_model(
+    model_class: type[PreTrainedModel], config: PreTrainedConfig, settings: PretrainSettings, heads: tuple[str, ...] = ()
+) -> PreTrainedModel:
+    """A model with the weights it begins with, in float32; what is drawn is a function of the run's seed.
+
+    Args:
+        model_class: of the model.
+        config: of it.
+        settings: of the run.
+        heads: beginnings of names of tensors that `init.model` may lack, where `init.new_heads` agrees to draw them anew.
+
+    Raises:
+        InputError: `init.model` cannot be loaded, does not fit `config`, or lacks tensors that nobody agreed to draw anew; or
+            the model does not have `training.attention`.
+    """
+    training, init = settings.training, settings.init
+    seed_torch(training.seed, "weights")
+    attention = {"attn_implementation": training.attention} if model_class._supports_sdpa else {}
+    try:
+        if init.model is None:
+            model = model_class._from_config(config, **attention)
+        else:
+            model = _load(model_class, config, init, heads, attention)
+    except (ImportError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"training.attention={training.attention}: {' '.join(str(error).split())}") from None
+    if training.gradient_checkpointing:
+        # the reentrant form cannot be told which weights LayerDrop left without a gradient
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def _load(
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    init: InitSettings,
+    heads: tuple[str, ...],
+    attention: dict[str, str],
+) -> PreTrainedModel:
+    with loading(f"init.model={init.model!r}", init.model):
+        model, report = model_class.from_pretrained(
+            init.model,
+            revision=init.revision,
+            config=config,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are reported, and judged below
+            output_loading_info=True,
+            **attention,
+        )
+    new = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
+    foreign = [name for name in new if not name.startswith(heads)]
+    if foreign:
+        raise InputError(
+            f"init.model={init.model!r} does not hold the encoder that model.* describes: {_list(foreign)} would be random."
+            " Leave out the model.* that change the size of the encoder."
+        )
+    if new and not init.new_heads:
+        raise InputError(
+            f"init.model={init.model!r} holds no heads that fit: {_list(new)} would be drawn anew. Agree with --init.new_heads"
+            " true, or give a folder that has them, such as one that mert-hf convert made of a fairseq checkpoint."
+        )
+    if report["unexpected_keys"]:
+        logger.warning("Left out what the model has no place for: %s", _list(sorted(report["unexpected_keys"])))
+    logger.info("Starting from %s; drawn anew: %s", init.model, ", ".join(new) or "nothing")
+    return model
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

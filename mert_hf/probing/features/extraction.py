@@ -1,0 +1,217 @@
+"""Features of the examples of a task: every window once through the frozen model, all layers in one pass, kept on the disk."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mert_hf import __version__
+from mert_hf.audio import AudioError
+from mert_hf.common.errors import InputError
+from mert_hf.probing.features.cache import FeatureCache, Features, Window
+from mert_hf.probing.features.encoders import Encoder
+from mert_hf.tasks.base import TaskData, Windows
+from mert_hf.tasks.examples import Example
+
+logger = logging.getLogger(__name__)
+
+# Raised whenever the same audio and model give other features than before.
+FEATURES_VERSION = 1
+# a clip of 30 s has 45 MB of frames of a 95M model in float16, 115 MB of a 330M model
+EXAMPLES_PER_SHARD = {"windows": 64, "frames": 4}
+READERS = 2
+# damaged files that do not stop a run: one of so many examples, none in a smaller split than the second number (ours)
+EXAMPLES_PER_DAMAGED, LEAST_EXAMPLES = 1000, 100
+
+Level = Literal["windows", "frames"]
+Dtype = Literal["float16", "float32"]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How features are made and kept.
+
+    Attributes:
+        folder: of the cache.
+        dtype: on the disk; float16 halves the room.
+        batch_s: seconds of audio that go through the model at once.
+        rank, world_size: of this process; processes take turns at shards.
+        barrier: waits for all processes.
+    """
+
+    folder: Path
+    dtype: Dtype = "float16"
+    batch_s: float = 60.0
+    rank: int = 0
+    world_size: int = 1
+    barrier: Callable[[], None] = lambda: None
+
+
+def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level, extraction: Extraction) -> Features:
+    """Features of a split: from the cache where they are there, made and written where not.
+
+    Args:
+        encoder: of the features.
+        data: of the task. Training windows that start anywhere are cut from the features of the whole windows.
+        split: of the data.
+        level: one row a window (pooled over time), or one a frame.
+        extraction: where and how.
+
+    Returns:
+        A few examples whose audio cannot be read may be without any window, at the level "windows" (`most_damaged`).
+
+    Raises:
+        InputError: more audio than that cannot be read, features are NaN or do not fit the dtype, the disk is full.
+    """
+    windows = windows_of(data, split)
+    examples = data.splits[split]
+    size = EXAMPLES_PER_SHARD[level]
+    key = {
+        "features_version": FEATURES_VERSION,
+        "package": __version__,
+        "model": encoder.fingerprint,
+        "dataset": data.fingerprint,
+        "split": split,
+        "windows": asdict(windows),
+        "sampling_rate": encoder.sampling_rate,
+        "level": level,
+        "dtype": extraction.dtype,
+        "examples_per_shard": size,
+    }
+    cache = FeatureCache(extraction.folder, key)
+    starts = range(0, len(examples), size)
+    missing = [shard for shard in range(len(starts)) if not cache.has(shard)]
+    # by number, not by what is missing: that changes while others write
+    mine = [shard for shard in missing if shard % extraction.world_size == extraction.rank]
+    title = f"{data.task.title}, {split}: features of {encoder.title}"
+    allowed = most_damaged(len(examples)) if level == "windows" else 0
+    for shard in tqdm(mine, desc=title, unit="shard", disable=not mine):
+        chosen = range(starts[shard], min(starts[shard] + size, len(examples)))
+        batch = [examples[place] for place in chosen]
+        found, rows = _embed_examples(encoder, batch, windows, level, extraction, allowed)
+        if shard == mine[0]:
+            cache.require_room(rows.nbytes / len(batch) * size * len(missing), f"{title} need about")
+        cache.write(shard, [example.name for example in batch], found, rows)
+    extraction.barrier()
+    names = [[examples[place].name for place in range(start, min(start + size, len(examples)))] for start in starts]
+    features = cache.read(names)
+    damaged = [examples[place].name for place, found in enumerate(features.windows) if not found]
+    if len(damaged) > allowed:
+        raise InputError(
+            f"{len(damaged)} of {len(examples)} clips of the {split} split of {data.task.name} cannot be read, such as"
+            f" {', '.join(damaged[:3])}; at most {allowed} are left out. Mend the dataset."
+        )
+    return features
+
+
+def most_damaged(examples: int) -> int:
+    """How many unreadable clips of a split are left out and named in place of stopping the run."""
+    return -(-examples // EXAMPLES_PER_DAMAGED) if examples >= LEAST_EXAMPLES else 0
+
+
+def windows_of(data: TaskData, split: str) -> Windows:
+    """The windows a split is heard in."""
+    task = data.task
+    if split == "train" and task.train_windows is not None and not task.random_train_windows:
+        return task.train_windows
+    return task.windows
+
+
+def cut_windows(waveform: NDArray[np.float32], windows: Windows, sampling_rate: int) -> list[tuple[float, NDArray[np.float32]]]:
+    """Start in seconds and samples of every window of an example's audio.
+
+    Quiet windows are left out where the task says so; if all are quiet, the loudest stays.
+    """
+    spans = windows.spans(len(waveform) / sampling_rate)
+    cut = [(start, waveform[round(start * sampling_rate) : round(end * sampling_rate)]) for start, end in spans]
+    if windows.least_rms:
+        loudness = [float(np.sqrt(np.mean(samples**2))) for _, samples in cut]
+        heard = waveform if windows.heard_s is None else waveform[: round(windows.heard_s * sampling_rate)]
+        least = windows.least_rms * float(np.sqrt(np.mean(heard**2)))
+        cut = [pair for pair, rms in zip(cut, loudness, strict=True) if rms >= least] or [cut[int(np.argmax(loudness))]]
+        if windows.most is not None and len(cut) > windows.most:
+            cut = [cut[place * len(cut) // windows.most] for place in range(windows.most)]
+    if windows.standardise:
+        cut = [(start, (samples - samples.mean()) / (samples.std() + 1e-7)) for start, samples in cut]
+    return cut
+
+
+def _embed_examples(
+    encoder: Encoder, examples: Sequence[Example], windows: Windows, level: Level, extraction: Extraction, allowed: int
+) -> tuple[list[list[Window]], NDArray]:
+    """Windows of every example, none of up to `allowed` that cannot be read; (rows, layers, hidden) of all of them in order."""
+
+    def read(example: Example) -> list[tuple[float, NDArray]] | AudioError:
+        try:
+            return cut_windows(example.read(encoder.sampling_rate), windows, encoder.sampling_rate)
+        except AudioError as error:
+            return error
+
+    with ThreadPoolExecutor(READERS) as pool:
+        cut = list(pool.map(read, examples))
+    damaged = [found for found in cut if isinstance(found, AudioError)]
+    if len(damaged) > allowed:
+        raise damaged[0]
+    for error in damaged:
+        logger.warning("%s; left out", error)
+    cut = [[] if isinstance(found, AudioError) else found for found in cut]
+    flat = [(place, samples) for place, pairs in enumerate(cut) for _, samples in pairs]
+    parts: dict[int, NDArray] = {}
+    for batch in _batches([samples for _, samples in flat], extraction.batch_s * encoder.sampling_rate):
+        for place, features in zip(
+            batch, _embed_batch(encoder, [flat[place] for place in batch], examples, level), strict=True
+        ):
+            parts[place] = _fit(features, extraction.dtype, examples[flat[place][0]].name, encoder)
+    ordered = iter([parts[place] for place in range(len(flat))])
+    listed = [[Window(start, len(next(ordered))) for start, _ in pairs] for pairs in cut]
+    if not flat:
+        silence = [(0, np.zeros(encoder.sampling_rate, dtype=np.float32))]
+        return listed, _embed_batch(encoder, silence, examples, level)[0][:0].astype(extraction.dtype)
+    return listed, np.concatenate([parts[place] for place in range(len(flat))])
+
+
+def _batches(waveforms: Sequence[NDArray], most_samples: float) -> Iterator[list[int]]:
+    """Places of waveforms of equal length, so many at once that they do not exceed `most_samples`, but at least one."""
+    by_length: dict[int, list[int]] = {}
+    for place, waveform in enumerate(waveforms):
+        by_length.setdefault(len(waveform), []).append(place)
+    for length, places in by_length.items():
+        size = max(1, int(most_samples // length))
+        yield from (places[start : start + size] for start in range(0, len(places), size))
+
+
+@torch.no_grad()
+def _embed_batch(
+    encoder: Encoder, batch: list[tuple[int, NDArray]], examples: Sequence[Example], level: Level
+) -> list[NDArray]:
+    waveforms = torch.from_numpy(np.stack([samples for _, samples in batch]))
+    try:
+        features = encoder(waveforms)
+    except (RuntimeError, ValueError) as error:
+        name, seconds = examples[batch[0][0]].name, waveforms.shape[1] / encoder.sampling_rate
+        raise InputError(f"{encoder.title} fails on {name} ({seconds:.2f} s): {' '.join(str(error).split())}") from None
+    if level == "windows":
+        return list(encoder.pool(features)[:, None].cpu().numpy())
+    return list(features.transpose(1, 2).cpu().numpy())
+
+
+def _fit(features: NDArray, dtype: Dtype, name: str, encoder: Encoder) -> NDArray:
+    if not np.isfinite(features).all():
+        layer = int(np.flatnonzero(~np.isfinite(features).all(axis=(0, 2)))[0])
+        raise InputError(
+            f"{encoder.title} gives NaN or infinity for {name} in layer {encoder.layers[layer]}; is its checkpoint whole?"
+        )
+    with np.errstate(over="ignore"):
+        fitted = features.astype(dtype)
+    if not np.isfinite(fitted).all():
+        raise InputError(
+            f"features of {encoder.title} reach {np.abs(features).max():.3g}, more than {dtype} holds; use --dtype float32."
+        )
+    return fitted

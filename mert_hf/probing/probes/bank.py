@@ -1,0 +1,153 @@
+"""Probes: small heads on frozen features, one a layer and one on a learned weighted sum of layers, all trained together.
+
+Heads of all layers and learning rates are slices of the same tensors, so that a step of all of them is a few batched matrix
+products. No head sees another's gradient: every head has its own weights and its own step size, and the sum of all losses
+separates into theirs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from mert_hf.common.errors import InputError
+
+# name of the probe on the weighted sum, beside those of the layers
+WEIGHTED_SUM = "weighted sum"
+
+
+@dataclass(frozen=True)
+class ProbeShape:
+    """Sizes of a bank of probes.
+
+    Attributes:
+        layers, hidden_size: of the features.
+        outputs: numbers a probe gives.
+        rates: learning rates that are tried side by side.
+        head: "mlp" (linear, ReLU, dropout, linear) or "linear".
+        width, dropout, bias: of the head; dropout of a linear head applies to its input.
+        summed: places of the layers in the weighted sum; none leaves it out.
+    """
+
+    layers: int
+    hidden_size: int
+    outputs: int
+    rates: int = 1
+    head: str = "mlp"
+    width: int = 512
+    dropout: float = 0.2
+    bias: bool = True
+    summed: tuple[int, ...] = ()
+
+    @property
+    def heads(self) -> int:
+        """Probes a learning rate."""
+        return self.layers + bool(self.summed)
+
+
+class ProbeBank(nn.Module):
+    """All probes of a task.
+
+    Features are standardised by the mean and deviation of the training split, layer by layer: layers differ in scale, and no
+    learning rate would suit all of them.
+
+    Args:
+        shape: of the bank.
+        mean, deviation: (layers, hidden) of the training split.
+    """
+
+    def __init__(self, shape: ProbeShape, mean: torch.Tensor, deviation: torch.Tensor):
+        super().__init__()
+        if shape.head not in ("mlp", "linear"):
+            raise InputError(f"a probe is 'mlp' or 'linear', not {shape.head!r}.")
+        self.shape = shape
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", 1 / deviation.clamp(min=1e-6))
+        lead = (shape.rates, shape.heads)
+        sizes = [shape.hidden_size, shape.width, shape.outputs] if shape.head == "mlp" else [shape.hidden_size, shape.outputs]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for size, following in zip(sizes, sizes[1:], strict=False):
+            bound = size**-0.5  # as torch.nn.Linear is initialised
+            self.weights.append(nn.Parameter(torch.empty(*lead, size, following).uniform_(-bound, bound)))
+            if shape.bias:
+                self.biases.append(nn.Parameter(torch.empty(*lead, 1, following).uniform_(-bound, bound)))
+        # equal shares at first, as in s3prl; MARBLE draws them
+        self.layer_logits = nn.Parameter(torch.zeros(shape.rates, len(shape.summed)))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(batch, layers, hidden) -> (rates, heads, batch, outputs)."""
+        shape = self.shape
+        features = (features - self.mean) * self.scale
+        inputs = features.transpose(0, 1).expand(shape.rates, -1, -1, -1)
+        if shape.summed:
+            summed = torch.einsum("rl,blh->rbh", self.layer_logits.softmax(dim=-1), features[:, list(shape.summed)])
+            inputs = torch.cat([inputs, summed[:, None]], dim=1)
+        hidden = inputs.flatten(0, 1)
+        for number, weight in enumerate(self.weights):
+            if number or shape.head == "linear":
+                hidden = F.dropout(hidden, shape.dropout, self.training)
+            weight = weight.flatten(0, 1)
+            if shape.bias:
+                hidden = torch.baddbmm(self.biases[number].flatten(0, 1), hidden, weight)
+            else:
+                hidden = torch.bmm(hidden, weight)
+            if number + 1 < len(self.weights):
+                hidden = hidden.relu()
+        return hidden.unflatten(0, (shape.rates, shape.heads))
+
+    def layer_shares(self) -> torch.Tensor:
+        """(rates, summed layers) shares of the weighted sum."""
+        return self.layer_logits.detach().softmax(dim=-1)
+
+    def snapshot(self) -> list[torch.Tensor]:
+        """Copies of all weights."""
+        return [parameter.detach().clone() for parameter in self.parameters()]
+
+    @torch.no_grad()
+    def keep_better(self, kept: Sequence[torch.Tensor], better: torch.Tensor) -> None:
+        """Copy the weights of some probes into a snapshot; `better` (rates, heads) says whose."""
+        for name_parameter, copy in zip(self.named_parameters(), kept, strict=True):
+            name, parameter = name_parameter
+            # the shares belong to the last head
+            chosen = better[:, -1] if name == "layer_logits" else better
+            copy[chosen] = parameter[chosen]
+
+    @torch.no_grad()
+    def restore(self, kept: Sequence[torch.Tensor]) -> None:
+        """Put a snapshot back."""
+        for parameter, copy in zip(self.parameters(), kept, strict=True):
+            parameter.copy_(copy)
+
+
+class AdamPerProbe:
+    """Adam (Kingma and Ba, 2015) with a learning rate of its own for every probe; torch's has one a tensor.
+
+    Args:
+        bank: its parameters begin with the axes (rates, heads).
+        rates: (rates, heads) learning rates; may be changed between steps.
+        betas, epsilon: of Adam, torch's defaults.
+    """
+
+    def __init__(self, bank: ProbeBank, rates: torch.Tensor, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8):
+        self.rates = rates
+        self._bank, self._betas, self._epsilon = bank, betas, epsilon
+        self._steps = 0
+        self._moments = [(torch.zeros_like(parameter), torch.zeros_like(parameter)) for parameter in bank.parameters()]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move all weights by their gradients and forget those."""
+        self._steps += 1
+        first, second = self._betas
+        for (name, parameter), (mean, square) in zip(self._bank.named_parameters(), self._moments, strict=True):
+            if parameter.grad is None:
+                continue
+            mean.lerp_(parameter.grad, 1 - first)
+            square.mul_(second).addcmul_(parameter.grad, parameter.grad, value=1 - second)
+            rates = self.rates[:, -1] if name == "layer_logits" else self.rates
+            rates = rates.reshape(*rates.shape, *[1] * (parameter.ndim - rates.ndim))
+            scale = (square / (1 - second**self._steps)).sqrt_().add_(self._epsilon)
+            parameter.sub_(rates * (mean / (1 - first**self._steps)) / scale)
+            parameter.grad = None

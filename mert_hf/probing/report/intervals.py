@@ -1,0 +1,85 @@
+"""How sure a score is: bootstrap intervals, resampled halves, and training examples drawn for runs with little data.
+
+Drawing with replacement repeats examples, which raises average precision: its intervals lie to the right of their points.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mert_hf.common.errors import InputError
+from mert_hf.common.seeding import generator
+
+# a measure may have no meaning on a draw (no positive example of any class); so many in a row are too many
+MOST_REDRAWS = 100
+
+
+def bootstrap_intervals(
+    scores: Callable[[NDArray[np.int64]], Sequence[dict[str, float]]], examples: int, draws: int, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals over test examples (percentiles of draws with replacement).
+
+    Args:
+        scores: values of every seed on the given examples; their mean over seeds counts. An example is whatever is independent
+            of the others: of several windows of a file, or parts of a piece, the file or the piece.
+        examples: how many there are.
+        draws: how many resamplings.
+        seed: of the draws.
+
+    Raises:
+        InputError: a measure has no meaning on nearly all draws.
+    """
+    found = _resample(scores, lambda draw: draw.integers(examples, size=examples), draws, seed, "bootstrap")
+    return {name: tuple(np.percentile(values, (2.5, 97.5)).tolist()) for name, values in found.items()}
+
+
+def resampled(
+    scores: Callable[[NDArray[np.int64]], Sequence[dict[str, float]]], examples: int, draws: int, share: float, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation over draws of a share of the test examples without replacement (Deezer's protocol)."""
+    size = max(1, round(share * examples))
+    found = _resample(scores, lambda draw: draw.permutation(examples)[:size], draws, seed, "resamples")
+    return {name: (float(np.mean(values)), float(np.std(values))) for name, values in found.items()}
+
+
+def _resample(scores, pick, draws: int, seed: int, purpose: str) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    number = failures = 0
+    while number < draws:
+        try:
+            several = scores(pick(generator(seed, purpose, number, failures)))
+        except InputError:
+            failures += 1
+            if failures > MOST_REDRAWS:
+                raise
+            continue
+        number, failures = number + 1, 0
+        for name in several[0]:
+            found.setdefault(name, []).append(float(np.mean([values[name] for values in several])))
+    return found
+
+
+def draw_share(targets: NDArray, kind: str, share: float, seed: int, number: int) -> NDArray[np.int64]:
+    """Examples for a run with little data, stratified: classes (or thirds of a regression) keep their shares.
+
+    Args:
+        targets: of the training split, by example: class indices, or (examples, outputs). Multilabel ones are drawn plainly.
+        kind: of the task.
+        share: of the examples; at least two are drawn.
+        seed, number: of the draw.
+    """
+    draw = generator(seed, "limited data", number)
+    count = len(targets)
+    if kind in ("multiclass", "key"):
+        strata = targets
+    elif kind == "regression":
+        strata = np.searchsorted(np.quantile(targets[:, 0], (1 / 3, 2 / 3)), targets[:, 0])
+    else:
+        strata = np.zeros(count, dtype=np.int64)
+    # the n-th of a stratum of m stands at (n + chance) / m: the first k of all then hold every stratum in its share
+    places = np.empty(count)
+    for stratum in np.unique(strata):
+        members = draw.permutation(np.flatnonzero(strata == stratum))
+        places[members] = (np.arange(len(members)) + draw.random()) / len(members)
+    return np.sort(np.argsort(places, kind="stable")[: max(2, round(share * count))])

@@ -1,0 +1,257 @@
+"""The page of a published model: written by a template from facts that a person states and numbers that files hold."""
+
+import dataclasses
+import difflib
+import os
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import TemplateError
+from transformers import PreTrainedConfig
+
+from mert_hf.common.errors import InputError
+from mert_hf.common.reading import checker, parse_yaml, read_json, read_text, shown
+from mert_hf.common.redaction import name_only
+from mert_hf.encoding.licences import weights_licence
+
+# Pictures that a card shows where they lie beside the results, and what is written below them.
+PICTURES = {
+    "training_curves.png": "Losses and what else was watched over the updates",
+    "code_accuracy.png": "Masked accuracy of each codebook on held-out tracks, beside guessing",
+    "constant_q.png": "The constant-Q spectrum of a held-out clip, and what the model predicts of its hidden frames",
+    "code_usage.png": "How often each code occurs, and is predicted",
+    "layer_heat_map.png": "How well each layer serves each task",
+}
+
+
+@dataclass
+class CardFacts:
+    """What a person states of a checkpoint; numbers have no place here, they are read from files.
+
+    Attributes:
+        title: heading of the page.
+        summary: first paragraph.
+        license: identifier of the licence of the weights, as the Hub lists them (`cc-by-nc-4.0`).
+        license_note: why it is that one.
+        training_data: what the model heard, and where it comes from.
+        datasets: ids of datasets of the Hub it was trained on.
+        base_model: id of the repository the weights were made from.
+        recipe: recipe of `training/recipes` that makes the model.
+        objective: what was predicted, in a sentence.
+        papers: arXiv numbers.
+        tags: further tags of the page.
+        limits: what the model cannot do, one item a line.
+        ethics: bias of the data, copyright.
+    """
+
+    title: str = ""
+    summary: str = ""
+    license: str | None = None
+    license_note: str = ""
+    training_data: str = ""
+    datasets: list[str] = field(default_factory=list)
+    base_model: str | None = None
+    recipe: str | None = None
+    objective: str = ""
+    papers: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+    ethics: list[str] = field(default_factory=list)
+
+
+def read_facts(file: str | os.PathLike) -> CardFacts:
+    """Read a facts file.
+
+    Raises:
+        InputError: there is none, it is no YAML, or holds a key that facts do not have.
+    """
+    try:
+        stated = parse_yaml(read_text(file), str(file))
+    except InputError as error:
+        raise InputError(f"cannot read the facts of a model card (there is none, or it is no YAML): {error}") from None
+    if not isinstance(stated, dict):
+        raise InputError(f"{file} must hold keys such as title, license and training_data.")
+    known = typing.get_type_hints(CardFacts)
+    for key, value in stated.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            raise InputError(
+                f"{file}: unknown fact {shown(key)}"
+                + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
+            )
+        if not checker(known[key])(value)[0]:
+            raise InputError(f"{file}: {key} must be {'a list' if known[key] == list[str] else 'a text'}; got {shown(value)}.")
+    return CardFacts(**stated)
+
+
+def find_facts(cards: Path, card: str | None = None, license: str | None = None) -> CardFacts:
+    """The facts of a card that is named or given as a file; none at all is allowed, the card is then bare.
+
+    Args:
+        cards: folder that holds `<name>/facts.yaml`.
+        card: name or file.
+        license: goes before that of the facts.
+
+    Raises:
+        InputError: no such card, or no licence that can be published under.
+    """
+    facts = CardFacts()
+    if card is not None:
+        named = cards / card / "facts.yaml"
+        if not named.is_file() and not Path(card).is_file():
+            names = ", ".join(sorted(file.parent.name for file in cards.glob("*/facts.yaml")))
+            raise InputError(f"there is no card {card!r}; give one of {names}, or a YAML file.")
+        facts = read_facts(named if named.is_file() else card)
+    facts.license = license or facts.license
+    check_license(facts)
+    return facts
+
+
+def write_card(
+    template: str | os.PathLike,
+    facts: CardFacts,
+    config: PreTrainedConfig,
+    parameters: int,
+    repo_id: str,
+    results: dict[str, Any] | None = None,
+    evaluation: dict[str, Any] | None = None,
+    pictures: list[str] | tuple[str, ...] = (),
+) -> ModelCard:
+    """Fill the template.
+
+    Args:
+        template: Markdown with Jinja.
+        facts: of the checkpoint.
+        config: of the model, for its sizes.
+        parameters: how many the encoder has.
+        repo_id: where the model will live, `user/name`.
+        results: `results.json` of the training; numbers that are not there are left out of the page.
+        evaluation: `results.json` of a probing run.
+        pictures: names of the files of [`PICTURES`] that are uploaded along.
+
+    Raises:
+        InputError: no licence, or one that the licence of the original does not allow.
+    """
+    check_license(facts)
+    rows = (evaluation or {}).get("results", [])
+    try:
+        return _render(template, facts, config, parameters, repo_id, results or {}, rows, pictures)
+    # whatever a template, or the metadata of a card, makes of values that are none
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, TemplateError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            "no card can be written from results.json and evaluation.json, one of which is damaged, or from the facts:"
+            f" {type(error).__name__} {error}"
+        ) from None
+
+
+def _render(template, facts, config, parameters, repo_id, results, rows, pictures) -> ModelCard:
+    name = repo_id.rpartition("/")[2]
+    classifies = (config.architectures or [""])[0].endswith("ForSequenceClassification")
+    task = "audio-classification" if classifies else "feature-extraction"
+    data = ModelCardData(
+        license=facts.license,
+        library_name="transformers",
+        pipeline_tag=task,
+        tags=sorted({"music", "audio", config.model_type, *facts.tags, *(f"arxiv:{paper}" for paper in facts.papers)}),
+        datasets=facts.datasets or None,
+        base_model=facts.base_model,
+        model_name=name if rows else None,
+        eval_results=[_eval_result(row) for row in rows] or None,
+        ignore_metadata_errors=False,
+    )
+    return ModelCard.from_template(
+        data,
+        template_path=os.fspath(template),
+        facts=facts,
+        title=facts.title or name,
+        task=task,
+        config=config,
+        custom_code=bool(getattr(config, "auto_map", None)),
+        parameters=parameters,
+        repo_id=repo_id,
+        results=results,
+        evaluation=rows,
+        rivals=_rivals(rows),
+        pictures={picture: PICTURES[picture] for picture in pictures},
+    )
+
+
+def check_license(facts: CardFacts) -> None:
+    """Refuse weights without a licence, and a licence that the original's does not allow.
+
+    Raises:
+        InputError: with what to do.
+    """
+    if not facts.license:
+        raise InputError("no licence is stated for the weights; state one in the facts of the card, or with --license.")
+    if facts.base_model:
+        _check_allowed(facts.base_model, weights_licence(facts.base_model), facts.license)
+
+
+def inherit_base(facts: CardFacts, base: str | None, base_licence: str | None) -> CardFacts:
+    """The facts of what was trained from other weights: those are named on the page, and their licence holds on.
+
+    Args:
+        facts: as they were stated.
+        base: model that the training began with; None where it began with fresh weights.
+        base_licence: of that model, where it is known.
+
+    Raises:
+        InputError: a licence that the base's does not allow.
+    """
+    if base is None:
+        return facts
+    if not isinstance(base, str) or not isinstance(base_licence, str | None):
+        raise InputError("results.json is damaged: base and base_licence must be texts.")
+    _check_allowed(base, base_licence, facts.license)
+    # a folder's name has no slash
+    published = facts.base_model or (base if "/" in name_only(base) else None)
+    return dataclasses.replace(facts, base_model=published)
+
+
+def read_results(file: Path) -> dict[str, Any] | None:
+    """The results a file holds, None where there is no such file.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return read_json(file)
+    except InputError as error:
+        raise InputError(f"{file} is no JSON of results: {error}") from None
+
+
+def _check_allowed(base: str, base_licence: str | None, license: str | None) -> None:
+    if base_licence and "-nc" in base_licence.lower() and license != base_licence:
+        raise InputError(
+            f"the weights come from {base}, which is under {base_licence}; what is made of them cannot be published under"
+            f" {license}. State {base_licence}."
+        )
+
+
+def _eval_result(row: dict[str, Any]) -> EvalResult:
+    dataset = row["dataset"]
+    return EvalResult(
+        task_type="audio-classification",
+        task_name=row["title"],
+        dataset_type=dataset.get("id") or dataset["name"],
+        dataset_name=dataset["name"],
+        dataset_split=dataset.get("split"),
+        dataset_revision=dataset.get("revision"),
+        metric_type=row["metric"],
+        metric_name=row.get("metric_title"),
+        metric_value=row["value"],
+    )
+
+
+def _rivals(rows: list[dict[str, Any]]) -> list[str]:
+    """Baselines, then systems with a published number in any row, in the order in which they appear."""
+    named = [[system for row in rows for system in row.get(kind, {})] for kind in ("baselines", "published")]
+    return list(dict.fromkeys(named[0] + named[1]))

@@ -1,0 +1,123 @@
+"""Audio of the synthetic benchmark: single notes and short pieces in three splits made from separate vocabularies."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import write_atomically
+from mert_hf.common.reading import read_json
+from mert_hf.synthetic.corpus import GENERATOR_VERSION, encode_flac
+from mert_hf.synthetic.score.benchmark_vocabularies import VOCABULARIES
+from mert_hf.synthetic.score.chance import between
+from mert_hf.synthetic.score.composition import compose
+from mert_hf.synthetic.score.instruments import INSTRUMENT_TABLE, INSTRUMENTS
+from mert_hf.synthetic.score.labels import Note, PieceLabels, Score
+from mert_hf.synthetic.score.vocabulary import draw_either_side
+from mert_hf.synthetic.sound.fluidsynth import find_fluidsynth
+from mert_hf.synthetic.sound.render import render
+
+BENCHMARK_VERSION = 1
+"""Raised whenever an item of the benchmark is another than before."""
+
+SAMPLING_RATE = 24000
+NOTE_S, PIECE_S = 1.0, 10.0
+LOWEST_PITCH, HIGHEST_PITCH = 36, 84
+SIZES: Mapping[str, Mapping[str, int]] = {
+    "notes": {"train": 880, "validation": 220, "test": 440},
+    "pieces": {"train": 320, "validation": 80, "test": 160},
+}
+RENDERERS = ("builtin", "fluidsynth")
+
+# Seeds of the corpus are two numbers, these are four, and none ends in a zero (see `generate_piece`).
+_SEED = 230_600_107
+_DATASETS = {"notes": 1, "pieces": 2}
+_SPLITS = {"train": 1, "validation": 2, "test": 3}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One note or piece: its name, the file of its audio, and what is played."""
+
+    name: str
+    audio: Path
+    score: PieceLabels | Score
+
+
+def item_seed(dataset: str, split: str, index: int) -> list[int]:
+    """Seed of one item; no corpus of `write_corpus` has it."""
+    return [_SEED, _DATASETS[dataset], _SPLITS[split], index + 1]
+
+
+@cache
+def make_score(dataset: str, split: str, index: int) -> PieceLabels | Score:
+    """What is played in an item: a piece of ten seconds, or one note; instruments take turns."""
+    seed, vocabulary = item_seed(dataset, split, index), VOCABULARIES[split]
+    if dataset == "pieces":
+        return compose(seed, PIECE_S, vocabulary)
+    rng = np.random.default_rng(seed)
+    name = INSTRUMENTS[index % len(INSTRUMENTS)]
+    lowest = max(INSTRUMENT_TABLE[name].lowest, LOWEST_PITCH)
+    highest = min(INSTRUMENT_TABLE[name].highest, HIGHEST_PITCH)
+    onset_s = between(rng, 0.0, 0.15)
+    offset_s = onset_s + between(rng, 0.25, 0.75)
+    note = Note(onset_s, offset_s, int(rng.integers(lowest, highest + 1)), int(rng.integers(35, 115)), name)
+    return Score([note], [], round(draw_either_side(rng, vocabulary.tuning_cents), 2))
+
+
+def benchmark_items(folder: str | Path, dataset: str, split: str) -> list[Item]:
+    """The items of a split, whether or not their audio has been written."""
+    named = [f"{split}/{dataset}_{index:05d}" for index in range(SIZES[dataset][split])]
+    return [Item(name, Path(folder) / f"{name}.flac", make_score(dataset, split, index)) for index, name in enumerate(named)]
+
+
+def benchmark_version(renderer: str) -> str:
+    """What the audio depends on, for caches and results.
+
+    Raises:
+        InputError: there is no such renderer, or it is not installed.
+    """
+    version = f"generator {GENERATOR_VERSION}, benchmark {BENCHMARK_VERSION}"
+    if renderer not in RENDERERS:
+        raise InputError(f"renderer {renderer!r} is unknown; known renderers: {', '.join(RENDERERS)}.")
+    return version if renderer == "builtin" else f"{version}, soundfont {find_fluidsynth().fingerprint[:12]}"
+
+
+def write_benchmark(folder: str | Path, dataset: str, renderer: str = "builtin") -> None:
+    """Render what is missing of a dataset into a folder: `<split>/<dataset>_00000.flac` and so on, 16 bit at 24 kHz.
+
+    Every file is there completely or not at all, so an interrupted run goes on where it was.
+
+    Raises:
+        InputError: the renderer is unknown or not installed, or the folder holds a benchmark of another version.
+    """
+    folder = Path(folder)
+    _claim(folder, benchmark_version(renderer))
+    items = [
+        (split, index, item) for split in SIZES[dataset] for index, item in enumerate(benchmark_items(folder, dataset, split))
+    ]
+    missing = [place for place in items if not place[2].audio.exists()]
+    play: Callable = render if renderer == "builtin" else find_fluidsynth().render
+    duration_s = PIECE_S if dataset == "pieces" else NOTE_S
+    for split, index, item in tqdm(missing, desc=f"Rendering {dataset}", unit="clip", disable=not missing):
+        seed = np.random.SeedSequence(item_seed(dataset, split, index), spawn_key=(1_000_000,))
+        waveform = play(item.score, round(duration_s * SAMPLING_RATE), SAMPLING_RATE, seed, VOCABULARIES[split])
+        item.audio.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(item.audio, encode_flac(waveform, SAMPLING_RATE))
+
+
+def _claim(folder: Path, version: str) -> None:
+    note = folder / "benchmark.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = read_json(note).get("version", "an unknown version") if note.exists() else None
+    if found not in (None, version):
+        raise InputError(
+            f"{folder} holds a synthetic benchmark of {found}, not of {version}; choose another folder or delete it."
+        )
+    if found is None:
+        write_atomically(note, json.dumps({"version": version}) + "\n")

@@ -1,0 +1,124 @@
+"""A folder of synthetic pieces: audio as FLAC, labels as JSON."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mert_hf.common.errors import InputError
+from mert_hf.common.files import write_atomically
+from mert_hf.common.reading import read_json
+from mert_hf.synthetic.piece import SyntheticPiece, check_settings, generate_piece
+from mert_hf.synthetic.score.labels import PieceLabels
+
+SETTINGS_FILE = "corpus.json"
+GENERATOR_VERSION = 1
+"""Raised whenever the same seed gives another piece than before, so that no corpus mixes two generators."""
+
+_MOST_PIECES = 100_000
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(values, separators=(",", ":")) + "\n").encode())
+
+
+def piece_paths(folder: Path, index: int) -> tuple[Path, Path]:
+    """Return the paths of a piece's audio and of its labels."""
+    stem = f"piece_{index:05d}"
+    return folder / f"{stem}.flac", folder / f"{stem}.json"
+
+
+def read_labels(path: str | Path) -> PieceLabels:
+    """Read the labels of a piece of a corpus.
+
+    Raises:
+        InputError: If the file holds something else.
+    """
+    return PieceLabels.from_dict(read_json(path), str(path))
+
+
+def encode_flac(waveform: NDArray[np.float32], sampling_rate: int) -> bytes:
+    """Return a waveform (samples,) within -1 to 1 as a FLAC file of 16 bit."""
+    import soundfile
+
+    audio = io.BytesIO()
+    # libsndfile would cut the fraction off; rounding halves the error
+    samples = np.round(waveform.astype(np.float64) * 32768).astype(np.int16)
+    soundfile.write(audio, samples, sampling_rate, format="FLAC", subtype="PCM_16")
+    return audio.getvalue()
+
+
+def _write_piece(folder: Path, index: int, piece: SyntheticPiece) -> None:
+    """Write the audio, then the labels, whose presence marks the piece as complete."""
+    audio_path, labels_path = piece_paths(folder, index)
+    write_atomically(audio_path, encode_flac(piece.waveform, piece.sampling_rate))
+    _write_json(labels_path, piece.labels.to_dict())
+
+
+def claim_corpus(folder: Path, settings: dict[str, Any]) -> None:
+    """Note the corpus's settings in its folder, or compare them with those that are there.
+
+    Raises:
+        InputError: If the folder holds pieces made with other or unknown settings.
+    """
+    path = folder / SETTINGS_FILE
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        if any(folder.glob("piece_*")):
+            raise InputError(
+                f"{folder} holds pieces without the {SETTINGS_FILE} that tells their settings; choose another folder."
+            )
+        _write_json(path, settings)
+        return
+    found = read_json(path)
+    differing = [
+        f"{name} is {found.get(name)!r} there and {value!r} here"
+        for name, value in settings.items()
+        if found.get(name) != value
+    ]
+    if differing:
+        raise InputError(
+            f"{folder} holds a synthetic corpus of other settings: {'; '.join(differing)}. "
+            "Choose another folder, pass the settings it was made with, or delete it."
+        )
+
+
+def write_corpus(
+    folder: str | Path, num_pieces: int, duration_s: float = 30.0, seed: int = 0, sampling_rate: int = 24000
+) -> None:
+    """Write a corpus of synthetic pieces; pieces that are there already are kept.
+
+    Writes `piece_00000.flac` (16 bit), `piece_00000.json` (its `PieceLabels`), and so on, and `corpus.json` with the
+    settings. Piece k depends on the seed and on k only, so a corpus can be made longer by calling this again with more
+    pieces. Every file is complete or absent, whenever the writing is interrupted.
+
+    Args:
+        folder: Created if it does not exist.
+        num_pieces: Number of pieces, 1 to 100000.
+        duration_s: Length of each piece in seconds.
+        seed: From 0 to 2**32 - 1.
+        sampling_rate: In Hz.
+
+    Raises:
+        InputError: If an argument is out of its range, or the folder holds a corpus of other settings.
+    """
+    check_settings(duration_s, sampling_rate)
+    if not 1 <= num_pieces <= _MOST_PIECES:
+        raise InputError(f"num_pieces is {num_pieces!r}; pass a number from 1 to {_MOST_PIECES}.")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed!r}; pass an integer from 0 to 2**32 - 1.")
+    folder = Path(folder)
+    settings = {
+        "generator_version": GENERATOR_VERSION,
+        "duration_s": float(duration_s),
+        "seed": int(seed),
+        "sampling_rate": int(sampling_rate),
+    }
+    claim_corpus(folder, settings)
+    missing = [index for index in range(num_pieces) if not all(path.exists() for path in piece_paths(folder, index))]
+    for index in tqdm(missing, desc="Making music", unit="piece", disable=not missing):
+        _write_piece(folder, index, generate_piece([seed, index], duration_s, sampling_rate))

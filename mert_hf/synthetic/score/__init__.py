@@ -1,0 +1,1 @@
+"""What is played: theory, plan, composition, and its labels."""

@@ -1,0 +1,1 @@
+"""How it sounds: oscillators, timbres, drums, rendering; sampled instruments by way of MIDI."""

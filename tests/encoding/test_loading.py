@@ -1,0 +1,144 @@
+"""Models whose files are damaged, by everything that loads one: a line that says what, whoever reads it."""
+
+import json
+
+import pytest
+import torch
+from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+
+from mert_hf import MERTFeatureExtractor, MERTForPreTraining
+from mert_hf.cli import main
+from mert_hf.common.errors import InputError
+from mert_hf.conversion.onnx import load_for_export
+from mert_hf.encoding.encoder import MusicEncoder
+from mert_hf.encoding.loading import loading
+from mert_hf.finetuning import run as finetuning
+from mert_hf.finetuning.settings import FinetuneSettings, ModelSettings
+from mert_hf.pretraining.initial_weights import build_config
+from mert_hf.pretraining.pretraining import build_mert
+from mert_hf.pretraining.settings import InitSettings, PretrainSettings
+from mert_hf.probing.features.encoders import load_encoder
+from mert_hf.teachers.codec import CodecTeacher
+from mert_hf.teachers.features import HiddenStatesFeature
+
+
+def initial_weights(folder):
+    settings = PretrainSettings(init=InitSettings(folder, new_heads=True))
+    return build_mert(settings, build_config(settings))
+
+
+LOADERS = {
+    "encode": MusicEncoder,
+    "probe": load_encoder,
+    "probe_untrained": lambda folder: load_encoder(folder, random_seed=0),
+    "finetune_config": finetuning.read_sampling_rate,
+    "finetune": lambda folder: finetuning.build_model(FinetuneSettings(model=ModelSettings(base=folder)), ["a", "b"]),
+    "export": load_for_export,
+    "codec": CodecTeacher.from_pretrained,
+    "hidden_states": lambda folder: HiddenStatesFeature(24000, 320, folder, 1),
+    "init": initial_weights,
+}
+READ_NO_WEIGHTS = ("probe_untrained", "finetune_config")
+
+
+@pytest.fixture
+def folder(tiny_config, tmp_path):
+    MERTForPreTraining(tiny_config).save_pretrained(tmp_path)
+    MERTFeatureExtractor().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def cut_short(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+
+
+def empty_pickle(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"")
+
+
+def no_pickle(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"hello world" * 100)
+
+
+def other_sizes(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+
+
+def no_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+DAMAGED_WEIGHTS = (cut_short, empty_pickle, no_pickle, other_sizes)
+
+
+@pytest.mark.parametrize(
+    ("loader", "damage"),
+    [(loader, damage) for loader in LOADERS if loader not in READ_NO_WEIGHTS for damage in DAMAGED_WEIGHTS]
+    + [(loader, no_config) for loader in LOADERS],
+)
+def test_what_cannot_be_loaded_is_told_in_a_line(loader, damage, folder):
+    damage(folder)
+    with pytest.raises(InputError) as told:
+        LOADERS[loader](str(folder))
+    said = str(told.value)
+    assert str(folder) in said and "\n" not in said
+    if damage is other_sizes:
+        expected = "would be random" if loader == "init" else "weights have other shapes than its configuration describes"
+    else:
+        expected = "cannot be loaded: "
+    assert expected in said and not said.endswith(": ")
+
+
+def test_the_command_line_tells_it_too(folder):
+    cut_short(folder)
+    with pytest.raises(SystemExit, match="cannot be loaded: .*incomplete metadata, file not fully covered"):
+        main(["code-offset", str(folder), str(folder)])
+
+
+def test_mistakes_of_the_program_are_no_mistakes_of_the_user():
+    with pytest.raises(TypeError), loading("x", "user/x"):
+        len(1)
+    with pytest.raises(InputError, match="^as it is$"), loading("x", "user/x"):
+        raise InputError("as it is")
+
+
+def test_a_model_of_spectra_cannot_be_judged(tmp_path):
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_mel_bins=16)
+    ASTModel(ASTConfig(**sizes, max_length=32)).save_pretrained(tmp_path)
+    ASTFeatureExtractor(num_mel_bins=16, max_length=32).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="does not take a second of raw audio, so it cannot be judged here"):
+        load_encoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_what_is_no_model_is_told_before_it_is_tried(loader, folder, tmp_path):
+    run = tmp_path / "runs" / "quickstart"
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "config.json").write_text((folder / "config.json").read_text())
+    (tmp_path / "empty").mkdir()
+    named = tmp_path / "listed"
+    named.mkdir()
+    (named / "config.json").write_text("[1, 2]")
+    cases = [
+        (str(tmp_path / "empty"), "the folder holds no model: there is no config.json in it"),
+        (str(folder / "model.safetensors"), "it is a file; give the folder of a model"),
+        (str(named), "config.json is damaged: it holds list, not dict"),
+        ("x" * 4000, "cannot be loaded"),
+    ]
+    if not loader.startswith("probe"):  # which takes a run for its model
+        cases.append((str(run), f"did you mean {run / 'model'}?"))
+    for given, message in cases:
+        with pytest.raises(InputError) as told:
+            LOADERS[loader](given)
+        assert message in str(told.value) and "\n" not in str(told.value) and len(str(told.value)) < 2000
+
+
+@pytest.mark.parametrize("given", [None, "", 3, ["a"], b"x"])
+def test_what_is_no_name_at_all(given):
+    with pytest.raises(InputError, match=r"cannot be loaded: .* is no model; give a folder, or a repository such as"):
+        MusicEncoder(given)
