@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import soxr
 import torch
+import transformers
 from support.encoders import MODELS, SIZES
 from support.sounds import encode_by_ffmpeg, make_tones
 from transformers import BertConfig, BertModel, Wav2Vec2FeatureExtractor

@@ -30,7 +30,8 @@ TINY = dict(
     intermediate_size=64,
     conv_dim=[16] * 7,
     num_conv_pos_embeddings=16,
-    num_conv_pos_embedding_groups=4,
+    # of fewer than 16 channels a group, torch 2.14 on CPUs with AMX computes another convolution in bfloat16
+    num_conv_pos_embedding_groups=2,
 )
 
 
@@ -48,10 +49,7 @@ def test_bf16_trains_near_float32_with_weights_in_float32(make_trainer):
         assert {value.dtype for value in weights(trainer).values()} == {torch.float32}
     AcceleratorState._reset_state(reset_partial_state=True)
     assert losses["bf16"] != losses["no"]
-    assert losses["bf16"][0] == pytest.approx(losses["no"][0], rel=0.02)
-    # Adam's first updates hardly know more of a gradient than its sign, which rounding decides where it is small: how far
-    # later losses part differs from processor to processor
-    assert losses["bf16"] == pytest.approx(losses["no"], rel=0.25)
+    assert losses["bf16"] == pytest.approx(losses["no"], rel=0.01)
 
 
 def test_the_loss_scaler_leaves_out_updates_until_its_scale_fits(make_trainer, monkeypatch):
