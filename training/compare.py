@@ -84,7 +84,6 @@ def main() -> None:
         described.append(run_cell(cell, bench))
         if accelerator.is_main_process:  # after every cell, so that one can look while the others run
             write_report(compile_results(described, baselines, circumstances), arguments.output)
-    state.destroy_process_group()
     failed = [cell["name"] for cell in described if "failed" in cell]
     if failed and accelerator.is_main_process:
         raise InputError(f"{len(failed)} of {len(cells)} cells could not be trained: {', '.join(failed)}; why is said above.")

@@ -9,9 +9,7 @@ format, the metrics and a report with pictures end up in output_dir.
 
 from pathlib import Path
 
-from accelerate import PartialState
-
-from mert_hf.common.command_line import run_tool
+from mert_hf.common.command_line import leave_process_group, run_tool
 from mert_hf.common.settings import parse_command_line
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.pretraining.jobs import make_job
@@ -30,7 +28,7 @@ def main() -> None:
     publication = plan_publication(settings, CARDS)
     with RunFolder(settings.output_dir).hold() as run:
         results = pretrain(settings, job, run)
-        PartialState().destroy_process_group()
+        leave_process_group()  # nobody waits while this process publishes
         if results is None:  # not the process that writes
             return
         print_summary(results, run)

@@ -67,7 +67,6 @@ def main() -> None:
     if accelerator.is_main_process:
         results = write_report(jobs, model, arguments.model, arguments.suite, arguments.output)
         print(f"\n{markdown_table(results)}\n  {arguments.output / TABLE}\n  {arguments.output / RESULTS}")
-    accelerator.end_training()
 
 
 def parse_arguments() -> argparse.Namespace:

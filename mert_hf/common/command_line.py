@@ -39,6 +39,7 @@ def run_tool(
             if "\0" in argument:
                 raise InputError(f"{argument!r} holds a NUL, which no name can hold.")
         main()
+        leave_process_group()
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
@@ -48,6 +49,16 @@ def run_tool(
         if error.errno not in WRONG_PLACE or not _is_of_the_user(error.filename):
             raise
         sys.exit(f"error: {InputError(f'{error.filename} cannot be used: {error.strerror}; give another place, or mend it.')}")
+
+
+def leave_process_group() -> None:
+    """End what connects this process with others, if there is anything; safe to call again.
+
+    The threads of a group that Python ends with are killed now and then, with the exit code of an abort.
+    """
+    dist = sys.modules.get("torch.distributed")
+    if dist is not None and dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def hide_secrets_in_output() -> None:

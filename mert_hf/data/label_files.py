@@ -161,7 +161,7 @@ class LabelRow:
     duration_s: float
     stamp: tuple[int, int] = (0, 0)
     digest: str | None = None
-    made_at: float = field(default_factory=lambda: round(time.time(), 3))  # all of its digits count
+    made_at: float = field(default_factory=lambda: round(time.time(), 6))  # all of its digits count
     shard: str = ""
     checksum: str = ""
 

@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
+import torch
 
 import mert_hf
 from mert_hf import cli
@@ -79,3 +80,14 @@ def test_odd_places_given_to_the_command_end_in_a_line(tmp_path, arguments):
     with pytest.raises(SystemExit) as stopped:
         cli.main([argument.format(**places) for argument in arguments])
     assert str(stopped.value.code).startswith("error: ") and "\n" not in stopped.value.code
+
+
+def test_a_tool_leaves_its_process_group(tmp_path):
+    """Python kills the threads of a group that it ends with now and then, which aborts the process."""
+
+    def main():
+        torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+
+    run_tool(main)
+    assert not torch.distributed.is_initialized()
+    run_tool(lambda: None)
