@@ -25,7 +25,7 @@ SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 HOMES = {
     "nnAudio": ("teachers/cqt.py",),
     "sklearn": ("teachers/kmeans.py", "probing/", "finetuning/"),
-    "matplotlib": ("pretraining/plots.py", "probing/report/plots.py", "comparison/plots.py"),
+    "matplotlib": ("common/figures.py", "objectives/pictures.py", "probing/report/plots.py", "comparison/plots.py"),
     "accelerate": ("engine/", "pretraining/", "comparison/bench.py"),
     "datasets": (
         "data/corpus.py",

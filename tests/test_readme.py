@@ -5,15 +5,16 @@ import json
 import re
 from pathlib import Path
 
+from support.multiview_runs import MULTIVIEW
+
 import mert_hf
 from mert_hf.common.settings import flatten, read_settings
 from mert_hf.comparison.table import markdown_table as comparison_table
 from mert_hf.encoding.layer_guide import LAYER_GUIDE
 from mert_hf.finetuning.settings import FinetuneSettings
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES
-from mert_hf.pretraining.initial_weights import build_config
 from mert_hf.pretraining.plan import keep_global_batch, plan_run
 from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.setup import build_config
 from mert_hf.probing.report.results import markdown_table
 from mert_hf.tasks import tasks_of
 from mert_hf.tasks.table import tasks_table
@@ -83,7 +84,7 @@ def test_the_table_of_cells_is_that_of_the_results():
     assert len(cells) == 22 and not any("failed" in cell for cell in cells.values())
     pitch = {name: cell["values"]["synthetic_pitch/accuracy"]["value"] for name, cell in cells.items()}
     masked = [pitch[name] for name in cells if name.startswith(("mert", "musichubert"))]
-    views = [pitch[name] for name in MULTIVIEW_OBJECTIVES]
+    views = [pitch[name] for name in MULTIVIEW]
     assert [round(value) for value in (min(masked), max(masked), min(views), max(views))] == [12, 30, 32, 37]
     assert (round(pitch["random_weights"]), round(pitch["music2vec"])) == (34, 52)
     log_mel = next(baseline for baseline in results["baselines"] if baseline["name"].startswith("log-mel"))["values"]

@@ -12,11 +12,11 @@ import logging
 from pathlib import Path
 
 from mert_hf.common.command_line import run_tool
+from mert_hf.common.figures import plot_confusion_matrix
 from mert_hf.common.settings import parse_command_line
 from mert_hf.finetuning.run import finetune
 from mert_hf.finetuning.run_folder import FinetuneFolder
 from mert_hf.finetuning.settings import FinetuneSettings
-from mert_hf.pretraining.plots import plot_confusion_matrix
 
 RECIPES = Path(__file__).parent / "recipes" / "finetune"
 

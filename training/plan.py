@@ -14,9 +14,9 @@ from mert_hf import MERTForPreTraining
 from mert_hf.common.command_line import run_tool
 from mert_hf.common.errors import InputError
 from mert_hf.common.settings import read_settings
-from mert_hf.pretraining.initial_weights import build_config
 from mert_hf.pretraining.plan import keep_global_batch, plan_run
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.settings import pretrain_settings
+from mert_hf.pretraining.setup import Setup
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -34,13 +34,14 @@ def main() -> None:
     given = parser.parse_args()
     if given.gpus < 1 or given.recipe_gpus < 1 or given.corpus_hours <= 0 or given.gpu_tflops <= 0 or not 0 < given.use <= 1:
         raise InputError("--gpus, --recipe_gpus, --gpu_tflops and --corpus_hours must be positive, --use within (0, 1].")
-    settings = read_settings(PretrainSettings, given.recipe, RECIPES)
-    if settings.objective != "masked_prediction":
+    settings = read_settings(pretrain_settings(), given.recipe, RECIPES)
+    setup = Setup(settings)
+    if not issubclass(setup.model_class, MERTForPreTraining):
         raise InputError(
             f"{given.recipe} trains {settings.objective}; only masked_prediction (mert_*, musichubert_*) is planned."
         )
     keep_global_batch(settings, given.gpus, given.recipe_gpus)
-    config = build_config(settings)
+    config = setup.config
     with torch.device("meta"):
         parameters = MERTForPreTraining(config).num_parameters()
     plan = plan_run(settings, config, parameters, given.gpus, given.gpu_tflops, given.use, given.corpus_hours)

@@ -24,11 +24,12 @@ from mert_hf.data.label_store import LabelFolder, LabelStore
 from mert_hf.data.labelled_crops import LabelledCrops
 from mert_hf.data.source import CorpusClips
 from mert_hf.engine.run_lock import RunLock
-from mert_hf.pretraining.code_teachers import fit_or_load_teacher
-from mert_hf.pretraining.initial_weights import build_config
+from mert_hf.objectives import OBJECTIVES
 from mert_hf.pretraining.labelling import AlignedCrops, compare_crops, make_labels
-from mert_hf.pretraining.pretraining import open_corpus
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.settings import RunSettings, pretrain_settings
+from mert_hf.pretraining.setup import build_config
+from mert_hf.pretraining.sources import open_corpus
+from mert_hf.pretraining.teachers import fit_or_load_teacher
 
 logger = logging.getLogger("mert_hf.prepare_labels")
 
@@ -37,7 +38,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 def main() -> None:
     """Settings to a teacher to the labels of a corpus."""
-    settings = parse_command_line(PretrainSettings, RECIPES, __doc__)
+    settings = parse_command_line(pretrain_settings(), RECIPES, __doc__)
     if settings.data.labels is None:
         raise InputError("--data.labels is missing: the folder to write the labels to.")
     if settings.data.folder is None and settings.data.dataset is None:
@@ -47,6 +48,8 @@ def main() -> None:
             "data.streaming: labels belong to the tracks of a folder or dataset, a stream has none to come back to; leave it"
             " out, or train on the stream with codes made on the fly."
         )
+    if not OBJECTIVES[settings.objective].uses_teachers:
+        raise InputError(f"objective={settings.objective} predicts no codes; labels are for masked_prediction.")
     # the others wait while the first process checks the corpus and fits the teacher
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=2))])
     logging.basicConfig(format="%(message)s")
@@ -62,7 +65,7 @@ def main() -> None:
         lock.release()
 
 
-def prepare(settings: PretrainSettings, folder: LabelFolder, accelerator: Accelerator) -> None:
+def prepare(settings: RunSettings, folder: LabelFolder, accelerator: Accelerator) -> None:
     """Check the corpus, fit or load the teacher, make the labels, and compare them with codes made on the fly."""
     started, config = time.perf_counter(), build_config(settings)
     with accelerator.main_process_first():

@@ -12,10 +12,10 @@ from pathlib import Path
 from mert_hf.common.command_line import leave_process_group, run_tool
 from mert_hf.common.settings import parse_command_line
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.pretraining.jobs import make_job
 from mert_hf.pretraining.publication import plan_publication
 from mert_hf.pretraining.run import pretrain
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.settings import pretrain_settings
+from mert_hf.pretraining.setup import Setup
 
 RECIPES = Path(__file__).parent / "recipes"
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
@@ -23,11 +23,11 @@ CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 
 def main() -> None:
     """Settings to objects to a trained model."""
-    settings = parse_command_line(PretrainSettings, RECIPES, __doc__)
-    job = make_job(settings)
+    settings = parse_command_line(pretrain_settings(), RECIPES, __doc__)
+    setup = Setup(settings)
     publication = plan_publication(settings, CARDS)
     with RunFolder(settings.output_dir).hold() as run:
-        results = pretrain(settings, job, run)
+        results = pretrain(settings, setup, run)
         leave_process_group()  # nobody waits while this process publishes
         if results is None:  # not the process that writes
             return

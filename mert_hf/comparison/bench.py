@@ -14,8 +14,8 @@ from mert_hf.common.files import write_atomically
 from mert_hf.common.reading import read_json, to_dataclass
 from mert_hf.comparison.cells import Cell
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.pretraining.jobs import make_job
 from mert_hf.pretraining.run import pretrain
+from mert_hf.pretraining.setup import Setup
 from mert_hf.probing.features.encoders import Encoder, load_encoder
 from mert_hf.probing.features.extraction import Extraction
 from mert_hf.probing.report.results import result_rows
@@ -84,7 +84,7 @@ def train_cell(cell: Cell) -> dict[str, Any]:
     if not finished:
         settings = replace(cell.settings, training=replace(cell.settings.training, resume=True))
         with run.hold():
-            pretrain(settings, make_job(settings), run)
+            pretrain(settings, Setup(settings), run)
         state.wait_for_everyone()
     return read_json(run.results)
 

@@ -6,14 +6,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import write_atomically
 from mert_hf.common.reading import read_json
 from mert_hf.common.settings import read_settings, recipe_names, suggest
 from mert_hf.objectives import OBJECTIVES
-from mert_hf.pretraining.jobs import make_job
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.settings import RunSettings, pretrain_settings
+from mert_hf.pretraining.setup import Setup
 
 # A file whose name begins so is a base of cells, and none itself.
 BASE_MARK = "_"
@@ -31,7 +32,7 @@ class Cell:
     """
 
     name: str
-    settings: PretrainSettings
+    settings: RunSettings
 
     @property
     def trained(self) -> bool:
@@ -109,7 +110,7 @@ def read_cells(
             if name not in known:
                 raise InputError(f"there is no cell {name!r}" + suggest(name, known))
             file = Path(folder) / f"{name}.yaml"
-        settings = cut_to_budget(read_settings(PretrainSettings, str(file), folder), budget_s, processes, file.stem)
+        settings = cut_to_budget(read_settings(pretrain_settings(), str(file), folder), budget_s, processes, file.stem)
         own = replace(
             settings,
             output_dir=str(Path(output) / "cells" / file.stem),
@@ -117,7 +118,7 @@ def read_cells(
             training=replace(settings.training, seed=seed, tracker="none"),
             validation=replace(settings.validation, share=music.held_out, folder=None, labels=None),
         )
-        make_job(own)  # a mistake is told before the first cell is trained
+        Setup(own)  # a mistake is told before the first cell is trained
         cells.append(Cell(file.stem, own))
     if not names:
         objectives = list(OBJECTIVES)
@@ -132,11 +133,11 @@ def read_cells(
     return cells
 
 
-def cut_to_budget(settings: PretrainSettings, budget_s: float, processes: int = 1, name: str = "") -> PretrainSettings:
+def cut_to_budget(settings: RunSettings, budget_s: float, processes: int = 1, name: str = "") -> RunSettings:
     """The same recipe with as many updates as the budget gives.
 
-    All that is counted in updates keeps its share of the run: the warm-up, the rise of data2vec's decay and its first look at
-    collapse, the rise of clustering's temperature. A recipe of no updates stays one.
+    All that is counted in updates keeps its share of the run: the warm-up, and what the objective says of itself. A recipe of
+    no updates stays one.
 
     Args:
         settings: of the recipe.
@@ -155,9 +156,8 @@ def cut_to_budget(settings: PretrainSettings, budget_s: float, processes: int = 
     if steps < 1:
         raise InputError(f"a budget of {budget_s:g} s is less than an update of {name}, which hears {update_s:g} s.")
     share = steps / training.max_steps
-    options = dict(settings.multiview.options)
-    if "temperature_steps" in options:
-        options["temperature_steps"] = round(share * options["temperature_steps"])
+    counted = OBJECTIVES[settings.objective].counted_in_updates(settings)
+    settings = _with_values(settings, {name: round(share * updates) for name, updates in counted.items()})
     return replace(
         settings,
         training=replace(
@@ -169,10 +169,14 @@ def cut_to_budget(settings: PretrainSettings, budget_s: float, processes: int = 
             keep_checkpoints=1,
         ),
         validation=replace(settings.validation, every=max(1, steps // VALIDATIONS)),
-        data2vec=replace(
-            settings.data2vec,
-            decay_steps=round(share * settings.data2vec.decay_steps),
-            first_judged_step=round(share * settings.data2vec.first_judged_step),
-        ),
-        multiview=replace(settings.multiview, options=options),
     )
+
+
+def _with_values(settings: Any, values: dict[str, Any]) -> Any:
+    """The same settings with other values, by dotted key; keys of free dictionaries as well."""
+    changed: dict[str, Any] = {}
+    for key, value in values.items():
+        name, _, rest = key.partition(".")
+        below = changed.get(name, settings.get(name) if isinstance(settings, dict) else getattr(settings, name))
+        changed[name] = _with_values(below, {rest: value}) if rest else value
+    return {**settings, **changed} if isinstance(settings, dict) else replace(settings, **changed)

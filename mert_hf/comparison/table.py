@@ -6,7 +6,7 @@ from typing import Any
 
 from mert_hf.common.settings import flatten
 from mert_hf.comparison.cells import Cell
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.settings import pretrain_settings
 from mert_hf.probing.report.results import number, versions
 
 # settings that name places of the machine
@@ -21,7 +21,7 @@ def describe_cell(cell: Cell, trained: Mapping[str, Any], judged: Mapping[str, A
         trained: `results.json` of its run.
         judged: by `judge_cell`.
     """
-    defaults = flatten(PretrainSettings())
+    defaults = flatten(pretrain_settings()())
     kept = ("objective", "teacher", "parameters", "steps", "skipped_steps", "loss_start", "loss_end", "training_s", "device")
     return {
         "name": cell.name,

@@ -21,14 +21,14 @@ from mert_hf.common.reading import to_dataclass
 from mert_hf.data.corpus import WHILE_TRAINING
 from mert_hf.data.crops import AudioBatch, UnreadableCrop
 from mert_hf.data.source import BatchRange, ClipSource
+from mert_hf.engine.devices import require_same_everywhere
 from mert_hf.engine.metrics import Averages, MetricsFile, flatten_metrics
 from mert_hf.engine.ranks import RankWatch
 from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.updates import Updater, name_loudest_clips
 from mert_hf.engine.validation import Validation, Validator
 from mert_hf.objectives import Objective
-from mert_hf.pretraining.devices import require_same_everywhere
-from mert_hf.pretraining.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
 

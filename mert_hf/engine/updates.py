@@ -15,10 +15,10 @@ from mert_hf.common.ramps import cosine_ramp
 from mert_hf.common.seeding import Draws
 from mert_hf.data.crops import AudioBatch
 from mert_hf.engine.schedules import SCHEDULES
+from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.spikes import SpikeGuard
 from mert_hf.models.audio_inputs_mert import LOUDEST
 from mert_hf.objectives import Counts, Objective, ObjectiveOutput
-from mert_hf.pretraining.settings import TrainingSettings
 
 LOUDEST_NAMED = 3
 
@@ -69,8 +69,8 @@ class Updater:
                 " to 0, or launch with multi_gpu.yaml or fsdp2.yaml."
             )
         if accelerator.distributed_type == DistributedType.FSDP:
-            layers = objective.export().mert.encoder.layers
-            accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = sorted({type(layer).__name__ for layer in layers})
+            wrapped = sorted({type(layer).__name__ for layer in objective.layers()})
+            accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = wrapped
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
         self.plain_objective: Objective = accelerator.unwrap_model(self.objective)
 
@@ -146,9 +146,7 @@ class Updater:
         weights = self.accelerator.get_state_dict(self.objective)  # of all processes, where they are sharded
         if not self.accelerator.is_main_process:
             return
-        model = self.plain_objective.export()
-        prefix = next(name for name, module in self.plain_objective.named_modules() if module is model)
-        prefix = f"{prefix}." if prefix else ""
+        model, prefix = self.plain_objective.export(), self.plain_objective.model_prefix
         own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         model.save_pretrained(folder, state_dict=own)
 

@@ -1,22 +1,23 @@
 """Objectives: what a model is trained to do.
 
-Each is an [`Objective`], whose docstring is the contract with the training loop.
+Each is an [`Objective`], whose docstring is the contract with the training loop and with the run that sets it up. A further one
+is one file, a subclass that brings its settings (`sections`), how it is made of them (`from_settings`) and what a run must know
+of it, and one line in `OBJECTIVES`. With that `--objective NAME` trains it.
 
-A further multi-view method is one new file, like the shortest here, `contrastive.py`, and one line in `MULTIVIEW_OBJECTIVES`:
+A further multi-view method is shorter, see `contrastive.py`:
 
 1. the loss as a pure function of two tensors (batch, size), whose rows belong together;
 2. a subclass of [`MultiView`] with the heads it needs, whose keyword arguments are its options in recipes;
 3. `compare(views, embeddings)`: heads on the embeddings, `self.gather` for the batch of all processes, the loss of that, and
    numbers to watch; `signs` says when they are a sign of collapse; `after_step` moves a teacher, if there is one.
 
-With that, `--objective NAME` trains it; both encoders, gradients over processes, the generic signs of collapse and checkpoints
-come with the base, and `tests/objectives/test_multiview_objectives.py` runs over it, with its heads made small. In this
-repository a method also has a recipe, `training/recipes/multiview_NAME.yaml`, and a cell of the comparison,
-`training/cells/NAME.yaml`; tests ask for both.
+Both encoders, gradients over processes, the generic signs of collapse and checkpoints come with the base, and
+`tests/objectives/test_multiview_objectives.py` runs over it, with its heads made small. In this repository an objective also
+has a recipe in `training/recipes` and a cell of the comparison in `training/cells`; tests ask for both.
 """
 
 from mert_hf.objectives.barlow_twins import BarlowTwins
-from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
+from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput, Outcome, Teachers
 from mert_hf.objectives.byol import BYOL
 from mert_hf.objectives.clustering import Clustering
 from mert_hf.objectives.contrastive import Contrastive
@@ -25,7 +26,9 @@ from mert_hf.objectives.masked_prediction import MaskedPrediction
 from mert_hf.objectives.multiview import MultiView
 from mert_hf.objectives.vicreg import VICReg
 
-MULTIVIEW_OBJECTIVES: dict[str, type[MultiView]] = {
+OBJECTIVES: dict[str, type[Objective]] = {
+    "masked_prediction": MaskedPrediction,
+    "data2vec": Data2Vec,
     "contrastive": Contrastive,
     "byol": BYOL,
     "clustering": Clustering,
@@ -33,14 +36,7 @@ MULTIVIEW_OBJECTIVES: dict[str, type[MultiView]] = {
     "vicreg": VICReg,
 }
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "masked_prediction": MaskedPrediction,
-    "data2vec": Data2Vec,
-    **MULTIVIEW_OBJECTIVES,
-}
-
 __all__ = [
-    "MULTIVIEW_OBJECTIVES",
     "OBJECTIVES",
     "BYOL",
     "BarlowTwins",
@@ -53,5 +49,7 @@ __all__ = [
     "MultiView",
     "Objective",
     "ObjectiveOutput",
+    "Outcome",
+    "Teachers",
     "VICReg",
 ]

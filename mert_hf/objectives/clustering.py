@@ -11,6 +11,7 @@ from mert_hf.objectives.heads import Head
 from mert_hf.objectives.health import Sign
 from mert_hf.objectives.moving_average import MovingAverage
 from mert_hf.objectives.multiview import MultiView
+from mert_hf.objectives.pictures import plot_prototype_usage
 
 # How long the record of used prototypes remembers: about 100 updates.
 USAGE_MOMENTUM = 0.99
@@ -62,6 +63,8 @@ class Clustering(MultiView):
         ),
     )
 
+    counted_options = ("temperature_steps",)
+
     def __init__(
         self,
         model,
@@ -110,6 +113,11 @@ class Clustering(MultiView):
     def teacher_temperature(self) -> float:
         """Of the update that comes next."""
         return cosine_ramp(int(self.steps), self.temperature_steps, *self.teacher_temperatures)
+
+    def draw(self, folder, outcome):
+        """Curves, and how often each prototype is used."""
+        super().draw(folder, outcome)
+        plot_prototype_usage(outcome.reports, folder / "prototype_usage.png", outcome.title, self.usage.cpu().numpy())
 
     def after_step(self, step: int) -> None:
         """Move the teacher."""

@@ -4,26 +4,41 @@ data2vec (arXiv 2202.03555) as in fairseq's `data2vec_audio` and its `base_libri
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from transformers import Data2VecAudioModel
 
+from mert_hf.architectures import ARCHITECTURES
 from mert_hf.common.errors import InputError, TrainingFailedError
 from mert_hf.common.ramps import linear_ramp
 from mert_hf.common.seeding import Draws
+from mert_hf.common.settings import check_values, setting
 from mert_hf.models.code_head_mert import at_least_float32
 from mert_hf.objectives.across_processes import add_up
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign
-from mert_hf.objectives.masking import SpanMasking
+from mert_hf.objectives.masking import MaskingSettings, SpanMasking
 from mert_hf.objectives.moving_average import MovingAverage
 
-# Deviations below which a run is stopped, and the updates before that is judged (fairseq: min_target_var, min_pred_var).
-MIN_TARGET_STD = 0.1
-MIN_PREDICTION_STD = 0.01
-FIRST_JUDGED_STEP = 5000
+
+@dataclass
+class Data2VecSettings:
+    """data2vec (fairseq's base_librispeech.yaml), which music2vec takes over."""
+
+    top_layers: int = setting(8, "last layers of the teacher whose mean is predicted", above=0, most=1000)
+    beta: float = setting(0.0, "of smooth-L1; 0 is the squared error", least=0, most=1e6)
+    decay_start: float = setting(0.999, "decay of the moving average at the beginning", least=0, most=1)
+    decay_end: float = setting(0.9999, "and behind decay_steps", least=0, most=1)
+    decay_steps: int = setting(30_000, "updates of the rise between them", least=0, most=10**9)
+    min_target_std: float = setting(0.1, "standard deviation of the targets below which the run is stopped", least=0, most=1e6)
+    min_prediction_std: float = setting(0.01, "the same of the predictions", least=0, most=1e6)
+    first_judged_step: int = setting(5000, "updates before that is judged", least=0, most=10**9)
+
+    def __post_init__(self):
+        check_values(self, "data2vec")
 
 
 def make_targets(feed_forwards: Sequence[torch.Tensor], top_layers: int) -> torch.Tensor:
@@ -68,18 +83,20 @@ class Data2Vec(Objective):
         InputError: more layers than there are, or a model that cannot be masked.
     """
 
+    sections = {"masking": MaskingSettings, "data2vec": Data2VecSettings}
+
     def __init__(
         self,
         model: Data2VecAudioModel,
         masking: SpanMasking,
-        top_layers: int = 8,
-        beta: float = 0.0,
-        decay_start: float = 0.999,
-        decay_end: float = 0.9999,
-        decay_steps: int = 30_000,
-        min_target_std: float = MIN_TARGET_STD,
-        min_prediction_std: float = MIN_PREDICTION_STD,
-        first_judged_step: int = FIRST_JUDGED_STEP,
+        top_layers: int = Data2VecSettings.top_layers,
+        beta: float = Data2VecSettings.beta,
+        decay_start: float = Data2VecSettings.decay_start,
+        decay_end: float = Data2VecSettings.decay_end,
+        decay_steps: int = Data2VecSettings.decay_steps,
+        min_target_std: float = Data2VecSettings.min_target_std,
+        min_prediction_std: float = Data2VecSettings.min_prediction_std,
+        first_judged_step: int = Data2VecSettings.first_judged_step,
     ):
         super().__init__()
         layers = model.config.num_hidden_layers
@@ -102,6 +119,31 @@ class Data2Vec(Objective):
             Sign("prediction_std", "the predictions of masked frames hardly differ", remedy, 2 * min_prediction_std),
         ]
         self._watch = CollapseWatch(type(self).__name__, signs, first_judged_step)
+
+    @classmethod
+    def architecture(cls, settings):
+        """transformers' Data2VecAudio."""
+        return ARCHITECTURES["data2vec_audio"]
+
+    @classmethod
+    def counted_in_updates(cls, settings):
+        """The rise of the decay, and the first look at collapse."""
+        names = ("decay_steps", "first_judged_step")
+        return {f"data2vec.{name}": getattr(settings.data2vec, name) for name in names}
+
+    @classmethod
+    def describe(cls, settings, teachers):
+        """As in [`Objective`]."""
+        return f"moving average of the student, mean of its last {settings.data2vec.top_layers} layers"
+
+    @classmethod
+    def from_settings(cls, settings, model, teachers):
+        """As in [`Objective`]."""
+        architecture, masking = cls.architecture(settings), SpanMasking(**vars(settings.masking))
+        shortest_s = min(settings.data.crop_s, settings.data.min_track_s)
+        shortest = round(shortest_s * architecture.sampling_rate(model.config))
+        masking.require_room(architecture.count_frames(model, shortest))
+        return cls(model, masking, **vars(settings.data2vec))
 
     def train(self, mode: bool = True) -> "Data2Vec":
         """The teacher stays in `eval()`: no dropout, no layer left out."""

@@ -1,17 +1,21 @@
 """MERT's objective: predict the teachers' targets of the clean clip on frames hidden from the encoder (MERT, section 3)."""
 
-import torch
-import torch.nn as nn
+from pathlib import Path
+from typing import Any
 
+import torch
+
+from mert_hf.architectures import ARCHITECTURES, architecture_of
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import Draws
-from mert_hf.data.label_store import LabelStore
+from mert_hf.common.settings import require
 from mert_hf.models.code_head_mert import IGNORED_LABEL
 from mert_hf.models.modeling_mert import MERTForPreTraining
-from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
+from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput, Outcome, Teachers
 from mert_hf.objectives.health import CollapseWatch, Sign
-from mert_hf.objectives.masking import SpanMasking
-from mert_hf.objectives.mixture import NoiseMixture, mix_in
+from mert_hf.objectives.masking import MaskingSettings, SpanMasking
+from mert_hf.objectives.mixture import MixtureSettings, NoiseMixture, mix_in
+from mert_hf.objectives.pictures import plot_code_accuracy, plot_code_usage, plot_constant_q, plot_training_curves
 
 # Rows that a converted fairseq checkpoint may have behind the codes: its dictionary's special symbols.
 FAIRSEQ_SPECIALS = 4
@@ -32,9 +36,8 @@ class MaskedPrediction(Objective):
 
     Args:
         model: what is trained.
-        code_teacher: gives codes, or is the [`mert_hf.data.label_store.LabelStore`] that the batches' labels are from; None
+        teachers: give codes, or hold those that the batches' labels are from, and the constant-Q spectrum; of either None
             trains without.
-        cqt_teacher: gives the constant-Q spectrum; None trains without.
         masking: which frames are hidden.
         mixture: noise laid over the clips the model hears in training; the teachers hear the clean ones.
         codebooks_per_update: number of codebooks, drawn anew for each update, that are trained in it; 0 is all of them. The
@@ -45,17 +48,22 @@ class MaskedPrediction(Objective):
             update than there are.
     """
 
+    sections = {"masking": MaskingSettings, "mixture": MixtureSettings}
+    uses_teachers = True
+    can_be_compiled = True
+    can_be_sharded = True
+    heads = ("code_head.", "cqt_head.")
+
     def __init__(
         self,
         model: MERTForPreTraining,
-        code_teacher: nn.Module | LabelStore | None,
-        cqt_teacher: nn.Module | None,
+        teachers: Teachers,
         masking: SpanMasking,
         mixture: NoiseMixture,
         codebooks_per_update: int = 0,
     ):
         super().__init__()
-        _check_fit(model, code_teacher, cqt_teacher)
+        _check_fit(model, teachers)
         books = len(model.config.codebook_sizes)
         if not 0 <= codebooks_per_update <= books:
             raise InputError(f"codebooks_per_update={codebooks_per_update} must lie within 0 (all) and {books}, all there are.")
@@ -65,8 +73,51 @@ class MaskedPrediction(Objective):
         self.codebooks_per_update = codebooks_per_update
         self._steps = 0
         self._watch = CollapseWatch(type(self).__name__, SIGNS, FIRST_JUDGED_STEP)
-        # in a tuple, so that torch does not see them: teachers are no part of checkpoints or of the exchange between processes
-        self._teachers = (code_teacher, cqt_teacher)
+        # a tuple, so that torch does not see them: teachers are no part of checkpoints or of the exchange between processes
+        self._teachers = teachers
+
+    @classmethod
+    def architecture(cls, settings):
+        """MERT."""
+        return ARCHITECTURES["mert"]
+
+    @classmethod
+    def model_class(cls, settings):
+        """The encoder with the heads that predict."""
+        return cls.architecture(settings).pretraining_class
+
+    @classmethod
+    def head_fields(cls, settings):
+        """Codebooks and bins follow from the teachers."""
+        return {"codebook_sizes": settings.teacher.codebook_sizes, "cqt_bins": settings.cqt.bins, "code_offset": 0}
+
+    @classmethod
+    def check(cls, settings):
+        """The mixture must fit the clips."""
+        mixture, shortest_s = settings.mixture, min(settings.data.min_track_s, settings.data.crop_s)
+        require(
+            mixture.probability == 0 or settings.training.batch_size > 1,
+            f"training.batch_size={settings.training.batch_size} with mixture.probability={mixture.probability}: noise mixture"
+            " needs 2 or more clips in a batch; use a larger batch or --mixture.probability 0.",
+        )
+        require(
+            mixture.probability == 0 or mixture.max_s <= shortest_s,
+            f"mixture.max_s={mixture.max_s} is longer than the shortest clip, {shortest_s} s (data.crop_s, data.min_track_s).",
+        )
+
+    @classmethod
+    def describe(cls, settings, teachers):
+        """What the codes are of."""
+        return teachers.codes.description
+
+    @classmethod
+    def from_settings(cls, settings, model, teachers):
+        """As in [`Objective`]."""
+        mixture = NoiseMixture.from_settings(settings.mixture, model.config.sample_rate)
+        masking = SpanMasking(**vars(settings.masking))
+        shortest_s = min(settings.data.crop_s, settings.data.min_track_s)
+        masking.require_room(model.count_frames(round(shortest_s * model.config.sample_rate)))
+        return cls(model, teachers, masking, mixture, settings.training.codebooks_per_update)
 
     @torch.no_grad()
     def prepare(self, waveforms: torch.Tensor, draws: Draws, labels: torch.Tensor | None = None) -> Batch:
@@ -86,16 +137,16 @@ class MaskedPrediction(Objective):
         excerpts = []
         if self.training and batch > 1:  # of a batch whose other clips could not be read, one is left: nothing to mix in
             excerpts = self.mixture.draw(batch, samples, draws.for_batch("mixture"))
-        code_teacher, cqt_teacher = self._teachers
+        teachers = self._teachers
         if self.model.config.code_loss_weight == 0:
             labels = None
-        elif labels is None and code_teacher is not None:
-            labels = code_teacher(waveforms)
+        elif labels is None and teachers.codes is not None:
+            labels = teachers.codes(waveforms)
         return {
             "input_values": mix_in(waveforms, excerpts),
             "mask_time_indices": mask.to(waveforms.device),
             "labels": None if labels is None else self._choose_codebooks(labels, draws),
-            "cqt_labels": None if cqt_teacher is None else cqt_teacher(waveforms),
+            "cqt_labels": None if teachers.spectrum is None else teachers.spectrum(waveforms),
         }
 
     def count(self, batch: Batch) -> Counts:
@@ -143,6 +194,38 @@ class MaskedPrediction(Objective):
         """The model to publish."""
         return self.model
 
+    def layers(self):
+        """Those of the encoder."""
+        return architecture_of(self.model).layers(self.model)
+
+    def draw(self, folder: Path, outcome: Outcome) -> None:
+        """Curves; of a validation also accuracy and use of the codes, and a predicted spectrum."""
+        title, validations = outcome.title, outcome.validations
+        plot_training_curves(outcome.reports, folder / "training_curves.png", title, validations)
+        if "label_counts" in outcome.counts:
+            counts = outcome.counts["label_counts"].numpy(), outcome.counts["predicted_counts"].numpy()
+            sizes, accuracy = self.model.config.codebook_sizes, validations[-1]["code_accuracy"]
+            plot_code_accuracy(validations, folder / "code_accuracy.png", title, accuracy, counts[0], sizes)
+            plot_code_usage(folder / "code_usage.png", title, *counts, sizes)
+        clip = self._predict_spectrum(outcome)
+        if clip is not None:
+            rate, frequencies_hz = self.model.config.frame_rate, outcome.settings.cqt.frequencies_hz()
+            plot_constant_q(folder / "constant_q.png", title, *clip, rate, frequencies_hz)
+
+    @torch.no_grad()
+    def _predict_spectrum(self, outcome: Outcome) -> tuple[Any, ...] | None:
+        """Target and prediction (frames, bins) of a clip, and its mask (frames,); None without a clip or a spectrum."""
+        if outcome.clip is None or outcome.model is None or self._teachers.spectrum is None:
+            return None
+        device = next(self.parameters()).device
+        waveforms, labels = (None if part is None else part.to(device) for part in outcome.clip)
+        prepared = self.eval().prepare(waveforms, Draws(outcome.seed), labels)
+        batch = {name: value if value is None else value.cpu() for name, value in prepared.items()}
+        # the model as it was saved: this one may be compiled, or lie in shards
+        outputs = outcome.model(batch["input_values"], mask_time_indices=batch["mask_time_indices"])
+        predicted = outcome.model.cqt_head(outputs.last_hidden_state)[0]
+        return batch["cqt_labels"][0, : len(predicted)].numpy(), predicted.numpy(), batch["mask_time_indices"][0].numpy()
+
     def _choose_codebooks(self, labels: torch.Tensor, draws: Draws) -> torch.Tensor:
         books = labels.shape[1]
         if not self.training or self.codebooks_per_update in (0, books):
@@ -176,11 +259,11 @@ def perplexity(counts: torch.Tensor) -> torch.Tensor:
     return torch.special.entr(shares).sum(-1).exp()
 
 
-def _check_fit(model: MERTForPreTraining, code_teacher: nn.Module | LabelStore | None, cqt_teacher: nn.Module | None) -> None:
+def _check_fit(model: MERTForPreTraining, teachers: Teachers) -> None:
     config = model.config
-    if code_teacher is None and cqt_teacher is None:
+    if teachers.codes is None and teachers.spectrum is None:
         raise InputError("masked prediction needs a teacher of codes, the constant-Q spectrum, or both; got neither.")
-    for name, teacher in (("code", code_teacher), ("constant-Q", cqt_teacher)):
+    for name, teacher in (("code", teachers.codes), ("constant-Q", teachers.spectrum)):
         if teacher is None:
             continue
         given = (teacher.sampling_rate, teacher.frame_rate)
@@ -189,11 +272,11 @@ def _check_fit(model: MERTForPreTraining, code_teacher: nn.Module | LabelStore |
                 f"the {name} teacher works at {given[0]} Hz and {given[1]:g} frames per second, the model at"
                 f" {config.sample_rate} Hz and {config.frame_rate:g}; make them equal."
             )
-    if code_teacher is not None:
-        _check_codebooks(config, list(code_teacher.codebook_sizes))
-    if cqt_teacher is not None and cqt_teacher.num_bins != config.cqt_bins:
+    if teachers.codes is not None:
+        _check_codebooks(config, list(teachers.codes.codebook_sizes))
+    if teachers.spectrum is not None and teachers.spectrum.num_bins != config.cqt_bins:
         raise InputError(
-            f"the constant-Q teacher has {cqt_teacher.num_bins} bins, the model is made for {config.cqt_bins}; leave"
+            f"the constant-Q teacher has {teachers.spectrum.num_bins} bins, the model is made for {config.cqt_bins}; leave"
             " model.cqt_bins out, it follows from cqt.bins."
         )
 

@@ -7,15 +7,28 @@ import torch
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import generator as make_generator
+from mert_hf.common.settings import check_values, setting
+
+
+@dataclass
+class MaskingSettings:
+    """Which frames are hidden (mask_prob and mask_length of the official recipe)."""
+
+    probability: float = setting(0.8, "share of masked frames if spans never overlapped", above=0, most=1)
+    span_frames: int = setting(5, "frames of a span", above=0, most=100_000)
+    min_spans: int = setting(2, "fewest spans in a clip", above=0, most=100_000)
+
+    def __post_init__(self):
+        check_values(self, "masking")
 
 
 def draw_span_mask(
     batch: int,
     frames: int,
     generator: np.random.Generator,
-    probability: float = 0.8,
-    span_frames: int = 5,
-    min_spans: int = 2,
+    probability: float = MaskingSettings.probability,
+    span_frames: int = MaskingSettings.span_frames,
+    min_spans: int = MaskingSettings.min_spans,
 ) -> torch.Tensor:
     """Draw the frames to mask, as fairseq's static spans do it (HuBERT, MERT).
 
@@ -63,9 +76,9 @@ def draw_span_mask(
 class SpanMasking:
     """What [`draw_span_mask`] is asked for in a whole run; its attributes are arguments of that."""
 
-    probability: float = 0.8
-    span_frames: int = 5
-    min_spans: int = 2
+    probability: float = MaskingSettings.probability
+    span_frames: int = MaskingSettings.span_frames
+    min_spans: int = MaskingSettings.min_spans
 
     def draw(self, batch: int, frames: int, generator: np.random.Generator) -> torch.Tensor:
         """(batch, frames) bool, True where masked."""

@@ -6,6 +6,38 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mert_hf.common.errors import InputError
+from mert_hf.common.settings import check_values, require, setting
+
+
+@dataclass
+class MixtureSettings:
+    """In-batch noise mixture (MERT, section 3.4)."""
+
+    probability: float = setting(
+        0.5,
+        "probability that a clip is mixed with excerpts of others; 0 is off (the official code inverts its mixture_prob)",
+        least=0,
+        most=1,
+    )
+    min_excerpts: int = setting(1, "fewest excerpts in a mixed clip", least=1, most=1000)
+    max_excerpts: int = setting(3, "most excerpts in a mixed clip", least=1, most=1000)
+    min_s: float = setting(0.5, "shortest excerpt in seconds (12000 samples at 24 kHz)", above=0, most=3600)
+    max_s: float = setting(1.0, "longest excerpt in seconds (95M: 24000 samples, 330M: 36000)", above=0, most=3600)
+    min_snr_db: float | None = setting(
+        None, "lowest level of a clip above its excerpt in dB; null keeps gain 1, as MERT", least=-200, most=200
+    )
+    max_snr_db: float | None = setting(None, "highest level of a clip above its excerpt in dB", least=-200, most=200)
+
+    def __post_init__(self):
+        check_values(self, "mixture")
+        for low, high in (("min_excerpts", "max_excerpts"), ("min_s", "max_s"), ("min_snr_db", "max_snr_db")):
+            least, most = getattr(self, low), getattr(self, high)
+            require(
+                self.probability == 0 or least is None or most is None or least <= most,
+                f"mixture.{low}={least} is more than mixture.{high}={most}.",
+            )
+
 
 @dataclass(frozen=True)
 class Excerpt:
@@ -38,13 +70,27 @@ class NoiseMixture:
         min_snr_db, max_snr_db: level of the clip above each excerpt, drawn uniformly; None keeps gain 1. Not part of MERT.
     """
 
-    probability: float = 0.5
-    min_excerpts: int = 1
-    max_excerpts: int = 3
+    probability: float = MixtureSettings.probability
+    min_excerpts: int = MixtureSettings.min_excerpts
+    max_excerpts: int = MixtureSettings.max_excerpts
     min_samples: int = 12000
     max_samples: int = 24000
     min_snr_db: float | None = None
     max_snr_db: float | None = None
+
+    @classmethod
+    def from_settings(cls, settings: MixtureSettings, sampling_rate: int) -> "NoiseMixture":
+        """The mixture of these settings at a rate.
+
+        Raises:
+            InputError: numbers that do not go together.
+        """
+        lengths = (round(settings.min_s * sampling_rate), round(settings.max_s * sampling_rate))
+        counts, levels = (settings.min_excerpts, settings.max_excerpts), (settings.min_snr_db, settings.max_snr_db)
+        try:
+            return cls(settings.probability, *counts, *lengths, *levels)
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
     def __post_init__(self):
         if not 0 <= self.probability <= 1:

@@ -1,15 +1,19 @@
 """What the multi-view objectives share: two crops of each track, one encoder, statistics over the batch of all processes."""
 
+import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn as nn
+from transformers import PreTrainedModel
 
+from mert_hf.architectures import ARCHITECTURES, architecture_of
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import Draws
+from mert_hf.common.settings import check_values, require, setting, suggest
 from mert_hf.models.code_head_mert import at_least_float32
-from mert_hf.models.modeling_mert import MERTModel
-from mert_hf.models.modeling_multiview import MultiViewModel
 from mert_hf.objectives.across_processes import gather, normalise_globally
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign, measure_rank, measure_spread
@@ -25,26 +29,44 @@ SIGNS = (
 )
 
 
+@dataclass
+class MultiViewSettings:
+    """Two crops of data.crop_s of each track (section 2.1 of Deezer's comparison)."""
+
+    encoder: Literal["resnet", "mert"] = setting("resnet", "what is trained; model.* are the fields of its configuration")
+    min_distance_s: float = setting(
+        4.0, "least seconds from the beginning of one crop to that of the other", least=0, most=86_400
+    )
+    max_distance_s: float = setting(
+        16.0, "most seconds from the beginning of one crop to that of the other", least=0, most=86_400
+    )
+    options: dict[str, Any] = setting({}, "arguments of the objective by name, such as head or temperature")
+
+    def __post_init__(self):
+        check_values(self, "multiview")
+        require(
+            self.min_distance_s <= self.max_distance_s,
+            f"multiview.min_distance_s={self.min_distance_s} and max_distance_s={self.max_distance_s} must be 0 or more and"
+            " ordered.",
+        )
+
+
 class PooledEncoder(nn.Module):
-    """One vector a clip, of the ResNet or of MERT, whose frames are averaged.
+    """One vector a clip, as the model's architecture makes it.
 
     Args:
-        model: a [`MultiViewModel`], or a [`MERTModel`] in its place.
+        model: of any architecture that embeds clips.
     """
 
-    def __init__(self, model: MultiViewModel | MERTModel):
+    def __init__(self, model: PreTrainedModel):
         super().__init__()
         self.model = model
         self.hidden_size = model.config.hidden_size
+        self._architecture = architecture_of(model)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, hidden)."""
-        if isinstance(self.model, MultiViewModel):
-            return self.model(waveforms).pooler_output
-        frames = self.model.count_frames(waveforms.shape[1])
-        # an empty mask: without one, HuBERT would draw its own from numpy's global state
-        mask = torch.zeros(len(waveforms), frames, dtype=torch.bool, device=waveforms.device)
-        return self.model(waveforms, mask_time_indices=mask).last_hidden_state.mean(1)
+        return self._architecture.embed(self.model, waveforms)
 
 
 class MultiView(Objective):
@@ -59,10 +81,14 @@ class MultiView(Objective):
         max_steps: updates of the run, for schedules.
     """
 
+    sections = {"multiview": MultiViewSettings}
+    model_prefix = "encoder.model."
     # signs of collapse beside those of every method
     signs: tuple[Sign, ...] = ()
+    # options that are numbers of updates
+    counted_options: tuple[str, ...] = ()
 
-    def __init__(self, model: MultiViewModel | MERTModel, max_steps: int):
+    def __init__(self, model: PreTrainedModel, max_steps: int):
         super().__init__()
         self.encoder = PooledEncoder(normalise_globally(model))
         self.max_steps = max_steps
@@ -70,6 +96,62 @@ class MultiView(Objective):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self._watch = CollapseWatch(type(self).__name__, (*SIGNS, *self.signs))
         self._health: dict[str, torch.Tensor] = {}
+
+    @classmethod
+    def architecture(cls, settings):
+        """The ResNet, or MERT in its place."""
+        return ARCHITECTURES[settings.multiview.encoder]
+
+    @classmethod
+    def default_fields(cls, settings):
+        """Loudness tells tracks apart too easily: Deezer scales whole tracks. MERT does not hear it."""
+        fields = inspect.signature(cls.architecture(settings).config_class).parameters
+        return {"peak_normalize": True} if "peak_normalize" in fields else {}
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Names and defaults of what `multiview.options` can hold."""
+        arguments = inspect.signature(cls).parameters
+        return {name: given.default for name, given in arguments.items() if name not in ("model", "max_steps")}
+
+    @classmethod
+    def check(cls, settings):
+        """Pairs must be had, and options known."""
+        data, least_s = settings.data, settings.multiview.min_distance_s
+        require(not data.streaming, "pairs of crops cannot be read from a stream; leave out data.streaming.")
+        needed_s = data.crop_s + least_s
+        require(
+            data.min_track_s >= needed_s,
+            f"data.min_track_s={data.min_track_s} is too short for two crops of data.crop_s={data.crop_s},"
+            f" multiview.min_distance_s={least_s} apart; it must be {needed_s:g} or more.",
+        )
+        for name in settings.multiview.options:
+            known = list(cls.options())
+            require(name in known, f"multiview.options.{name} is no argument of {settings.objective}" + suggest(name, known))
+
+    @classmethod
+    def pair_distances_s(cls, settings):
+        """As in [`Objective`]."""
+        return settings.multiview.min_distance_s, settings.multiview.max_distance_s
+
+    @classmethod
+    def counted_in_updates(cls, settings):
+        """As in [`Objective`]; also where a recipe leaves an option to its default."""
+        given = {**cls.options(), **settings.multiview.options}
+        return {f"multiview.options.{name}": given[name] for name in cls.counted_options}
+
+    @classmethod
+    def describe(cls, settings, teachers):
+        """As in [`Objective`]."""
+        return f"{settings.objective}: two crops of {settings.data.crop_s:g} s of a track agree"
+
+    @classmethod
+    def from_settings(cls, settings, model, teachers):
+        """As in [`Objective`]."""
+        try:
+            return cls(model, settings.training.max_steps, **settings.multiview.options)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"multiview.options: {error}") from None
 
     def compare(self, views: Sequence[torch.Tensor], embeddings: Sequence[torch.Tensor]) -> tuple[torch.Tensor, dict]:
         """Loss () of the batch of all processes, and detached numbers () to watch.
@@ -124,9 +206,13 @@ class MultiView(Objective):
         """Running statistics of batch normalisation, and what a method keeps beside them."""
         return list(self.buffers())
 
-    def export(self) -> MultiViewModel | MERTModel:
+    def export(self) -> PreTrainedModel:
         """The encoder."""
         return self.encoder.model
+
+    def layers(self):
+        """Those of the encoder."""
+        return self.encoder._architecture.layers(self.encoder.model)
 
     def gather(self, embeddings: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Both views (batch, size) of all processes in float32, in the same order.

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from mert_hf.common.errors import InputError
 from mert_hf.common.settings import read_settings
 from mert_hf.engine.run_folder import RunFolder, find_checkpoint_damage
-from mert_hf.pretraining.jobs import make_job
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.settings import pretrain_settings
+from mert_hf.pretraining.setup import Setup
 
 
 def export_checkpoint(folder: str | os.PathLike, output: str | os.PathLike, step: int | None = None) -> Path:
@@ -33,13 +33,13 @@ def export_checkpoint(folder: str | os.PathLike, output: str | os.PathLike, step
     run = RunFolder(folder)
     if not run.recipe.is_file():
         raise InputError(f"{run.folder} holds no run ({run.recipe.name} is missing); give the output_dir of one.")
-    settings = read_settings(PretrainSettings, str(run.recipe), run.folder)
+    settings = read_settings(pretrain_settings(), str(run.recipe), run.folder)
     data, validation = replace(settings.data, labels=None), replace(settings.validation, labels=None)  # they may be gone
-    job = make_job(replace(settings, data=data, validation=validation))
+    setup = Setup(replace(settings, data=data, validation=validation))
     checkpoint = _find_checkpoint(run, step)
-    weights = _read_weights(checkpoint)
-    own = {name.removeprefix(job.prefix): value for name, value in weights.items() if name.startswith(job.prefix)}
-    model = job.model_class._from_config(job.config)
+    weights, prefix = _read_weights(checkpoint), setup.objective.model_prefix
+    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    model = setup.model_class._from_config(setup.config)
     expected = model.state_dict()
     wrong = sorted(
         name
@@ -52,7 +52,7 @@ def export_checkpoint(folder: str | os.PathLike, output: str | os.PathLike, step
             f" {', '.join(wrong[:6])}" + (f" and {len(wrong) - 6} more." if len(wrong) > 6 else ".")
         )
     model.save_pretrained(output, state_dict=own)
-    job.make_extractor().save_pretrained(output)
+    setup.make_extractor().save_pretrained(output)
     return checkpoint
 
 

@@ -21,7 +21,7 @@ from mert_hf.data.crops import UnreadableCrop
 from mert_hf.data.label_files import LabelFolder, LabelHeader, drop_damaged, read_rows
 from mert_hf.data.label_store import LabelWriter
 from mert_hf.data.labelled_crops import LabelledCrops
-from mert_hf.pretraining.devices import require_same_everywhere
+from mert_hf.engine.devices import require_same_everywhere
 from mert_hf.teachers import CodeTeacher
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mert_hf.models.configuration_mert import MERTConfig
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.settings import RunSettings
 
 # A backward pass costs two forward passes: one product for the inputs, one for the weights of each layer.
 FORWARD_PASSES = 3
@@ -93,7 +93,7 @@ class Plan:
 
 
 def plan_run(
-    settings: PretrainSettings,
+    settings: RunSettings,
     config: MERTConfig,
     parameters: int,
     gpus: int,
@@ -136,7 +136,7 @@ def plan_run(
     )
 
 
-def keep_global_batch(settings: PretrainSettings, gpus: int, recipe_gpus: int) -> None:
+def keep_global_batch(settings: RunSettings, gpus: int, recipe_gpus: int) -> None:
     """Let fewer or more GPUs than the recipe's make the same global batch, by accumulating more or less; rounded up."""
     training = settings.training
     batches = training.gradient_accumulation_steps * recipe_gpus

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mert_hf.encoding.licences import weights_licence
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.pretraining.settings import PretrainSettings, PublishSettings
+from mert_hf.pretraining.settings import PublishSettings, RunSettings
 from mert_hf.publishing.hub import next_tag, require_write_access, upload
 from mert_hf.publishing.model_card import CardFacts, find_facts, inherit_base
 from mert_hf.publishing.staging import stage
@@ -45,7 +45,7 @@ class Publication:
         logger.info("Published: %s, commit %s, tag %s", published.url, published.commit, published.tag)
 
 
-def plan_publication(settings: PretrainSettings, cards: Path) -> Publication | None:
+def plan_publication(settings: RunSettings, cards: Path) -> Publication | None:
     """Find out whether the model can be published when it is trained; None where it is not wanted.
 
     Args:

@@ -3,22 +3,18 @@
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from mert_hf.common.files import to_json, write_atomically
-from mert_hf.common.seeding import Draws
 from mert_hf.data.source import BatchRange
+from mert_hf.engine.devices import peak_memory_gib
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.trainer import Progress
 from mert_hf.engine.validation import Validation, Validator
-from mert_hf.models.modeling_mert import MERTForPreTraining
-from mert_hf.objectives import MaskedPrediction
-from mert_hf.pretraining import plots
-from mert_hf.pretraining.devices import peak_memory_gib
-from mert_hf.pretraining.settings import CQTSettings
+from mert_hf.objectives import Objective, Outcome
+from mert_hf.pretraining.settings import RunSettings
 
 
 def write_results(
@@ -87,43 +83,37 @@ def _count_used_codes(validation: Validation) -> dict[str, list[int]]:
 
 def draw_report(
     run: RunFolder,
-    objective: MaskedPrediction,
-    cqt: CQTSettings,
+    objective: Objective,
+    settings: RunSettings,
     validator: Validator | None,
     validation: Validation | None,
     title: str,
+    model: PreTrainedModel | None = None,
 ) -> None:
-    """Draw the pictures of a run whose model is saved into its `report` folder; without validation, the curves alone."""
+    """Draw the pictures of a run into its `report` folder.
+
+    Args:
+        run: folder of the run.
+        objective: that was trained.
+        settings: of the run.
+        validator, validation: the last validation; None without one.
+        title: above the pictures.
+        model: that was saved; None where the training failed.
+    """
     run.report.mkdir(exist_ok=True)
-    plots.plot_training_curves(run.metrics, run.report / "training_curves.png", title, run.validation)
-    if validator is None or validation is None:
-        return
-    if "label_counts" in validation.counts:
-        counts = validation.counts["label_counts"].numpy(), validation.counts["predicted_counts"].numpy()
-        sizes = objective.model.config.codebook_sizes
-        accuracy = validation.report["code_accuracy"]
-        plots.plot_code_accuracy(run.validation, run.report / "code_accuracy.png", title, accuracy, counts[0], sizes)
-        plots.plot_code_usage(run.report / "code_usage.png", title, *counts, sizes)
-    clip = _predict_spectrum(run, objective, validator)
-    if clip is not None:
-        frequencies_hz = cqt.min_hz * 2 ** (np.arange(cqt.bins) / cqt.bins_per_octave)
-        plots.plot_constant_q(run.report / "constant_q.png", title, *clip, objective.model.config.frame_rate, frequencies_hz)
+    outcome = Outcome(
+        title,
+        settings,
+        model,
+        read_metrics(run.metrics),
+        read_metrics(run.validation),
+        {} if validation is None else validation.counts,
+        None if validator is None else _first_clip(validator),
+        settings.training.seed,
+    )
+    objective.draw(run.report, outcome)
 
 
-@torch.no_grad()
-def _predict_spectrum(run: RunFolder, objective: MaskedPrediction, validator: Validator):
-    """Target and prediction (frames, bins) of a validation clip, and its mask (frames,); None without constant-Q teacher."""
+def _first_clip(validator: Validator) -> tuple[torch.Tensor, torch.Tensor | None] | None:
     first = next(iter(validator.source.batches(BatchRange(1, 0, 1))))
-    if not len(first.waveforms):
-        return None
-    objective = objective.eval()
-    device = next(objective.parameters()).device
-    labels = None if first.labels is None else first.labels.to(device)
-    prepared = objective.prepare(first.waveforms.to(device), Draws(validator.seed), labels)
-    batch = {name: value if value is None else value.cpu() for name, value in prepared.items()}
-    if batch["cqt_labels"] is None:
-        return None
-    model = MERTForPreTraining.from_pretrained(run.model).eval()
-    outputs = model(batch["input_values"], mask_time_indices=batch["mask_time_indices"])
-    predicted = model.cqt_head(outputs.last_hidden_state)[0]
-    return batch["cqt_labels"][0, : len(predicted)].numpy(), predicted.numpy(), batch["mask_time_indices"][0].numpy()
+    return (first.waveforms, first.labels) if len(first.waveforms) else None

@@ -9,26 +9,26 @@ from accelerate import Accelerator
 from mert_hf.common.errors import TrainingFailedError
 from mert_hf.common.redaction import name_only
 from mert_hf.encoding.licences import note_licence
+from mert_hf.engine.devices import make_accelerator, start_tracker
 from mert_hf.engine.preparation import main_process_first
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.trainer import Trainer
 from mert_hf.engine.validation import Validator
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES, Objective
-from mert_hf.pretraining.devices import make_accelerator, start_tracker
-from mert_hf.pretraining.jobs import Job
-from mert_hf.pretraining.report import write_failure, write_results
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.objectives import OBJECTIVES, Objective
+from mert_hf.pretraining.report import draw_report, write_failure, write_results
+from mert_hf.pretraining.settings import RunSettings
+from mert_hf.pretraining.setup import Setup
 from mert_hf.pretraining.sources import Sources, open_sources
 
 logger = logging.getLogger(__name__)
 
 
-def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, Any] | None:
+def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, Any] | None:
     """Train in a folder, and write down what came of it. All processes call it; the process group stays for what follows.
 
     Args:
         settings: of the run; with `training.max_steps` 0 the model is saved with the weights it begins with.
-        job: of these settings.
+        setup: of these settings.
         run: folder, held by this process.
 
     Returns:
@@ -39,7 +39,8 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
         TrainingFailedError: the training diverged or collapsed; the curves are drawn, `failure.json` says why.
         Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved.
     """
-    accelerator = make_accelerator(settings, job.config, run)
+    objective_class, layerdrop = setup.objective, getattr(setup.config, "layerdrop", 0.0)
+    accelerator = make_accelerator(settings.training, run.folder, objective_class.can_be_sharded, layerdrop)
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(accelerator.device)  # this process may have done other runs
     logging.basicConfig(format="%(message)s")
@@ -48,23 +49,25 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
     with main_process_first(accelerator, settings.training.rank_timeout_s):
         if accelerator.is_main_process:
             run.claim(settings, settings.training.resume)
-        sources = open_sources(settings, job.sampling_rate, run, job.labels, job.validation_labels, accelerator.is_main_process)
-        job.prepare(sources, run, accelerator.device)
-    objective = job.build(accelerator.device)
+        sources = open_sources(
+            settings, setup.sampling_rate, run, setup.labels, setup.validation_labels, accelerator.is_main_process
+        )
+        setup.prepare(sources, run.teacher, accelerator.device)
+    objective = setup.build()
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, settings.training.max_steps, accelerator.device)
     logger.info("An update: %s", _describe_update(settings, accelerator.num_processes))
 
-    start_tracker(accelerator, settings, run)
+    start_tracker(accelerator, settings, run.folder)
     validator = _make_validator(settings, sources, accelerator)
     trainer = _make_trainer(settings, objective, sources, run, accelerator, validator)
-    title = f"{run.folder.name}: {job.description}"
+    title = f"{run.folder.name}: {setup.description}"
     try:
         progress = trainer.train()
     except TrainingFailedError as error:
         if accelerator.is_main_process:
-            write_failure(run, trainer.progress, _collect_facts(settings, sources, job), str(error), accelerator.device)
-            job.draw(run, objective, None, None, title)
+            write_failure(run, trainer.progress, _collect_facts(settings, sources, setup), str(error), accelerator.device)
+            draw_report(run, trainer.updater.plain_objective, settings, None, None, title)
         raise
     validation = trainer.validate()
     trainer.save_model()
@@ -73,23 +76,24 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
     if not accelerator.is_main_process:
         return None
 
-    job.make_extractor().save_pretrained(run.model)
-    facts = _collect_facts(settings, sources, job)
-    results = write_results(run, progress, facts, type(objective.export()), validation, accelerator.device)
-    job.draw(run, objective, validator, validation, title)
+    setup.make_extractor().save_pretrained(run.model)
+    facts = _collect_facts(settings, sources, setup)
+    results = write_results(run, progress, facts, setup.model_class, validation, accelerator.device)
+    model = setup.model_class.from_pretrained(run.model).eval()
+    draw_report(run, trainer.updater.plain_objective, settings, validator, validation, title, model)
     return results
 
 
-def _collect_facts(settings: PretrainSettings, sources: Sources, job: Job) -> dict[str, Any]:
+def _collect_facts(settings: RunSettings, sources: Sources, setup: Setup) -> dict[str, Any]:
     base = settings.init.model
-    return {**sources.facts, **job.facts(), "base": base and name_only(base), "base_licence": base and note_licence(base)}
+    return {**sources.facts, **setup.facts(), "base": base and name_only(base), "base_licence": base and note_licence(base)}
 
 
-def _describe_update(settings: PretrainSettings, processes: int) -> str:
+def _describe_update(settings: RunSettings, processes: int) -> str:
     """The global batch in words: on fewer processes than a recipe was made for it is smaller, and the log should say so."""
     training = settings.training
     clips = processes * training.batch_size * training.gradient_accumulation_steps
-    pairs = settings.objective in MULTIVIEW_OBJECTIVES
+    pairs = OBJECTIVES[settings.objective].pair_distances_s(settings) is not None
     audio_s = settings.update_audio_s(processes)
     return (
         f"{clips} clips{' of two crops' if pairs else ''}, {audio_s:g} s ({audio_s / 3600:.2f} h) of audio ({processes} x"
@@ -97,7 +101,7 @@ def _describe_update(settings: PretrainSettings, processes: int) -> str:
     )
 
 
-def _make_validator(settings: PretrainSettings, sources: Sources, accelerator: Accelerator) -> Validator | None:
+def _make_validator(settings: RunSettings, sources: Sources, accelerator: Accelerator) -> Validator | None:
     if sources.validation is None:
         return None
     return Validator(
@@ -106,7 +110,7 @@ def _make_validator(settings: PretrainSettings, sources: Sources, accelerator: A
 
 
 def _make_trainer(
-    settings: PretrainSettings,
+    settings: RunSettings,
     objective: Objective,
     sources: Sources,
     run: RunFolder,

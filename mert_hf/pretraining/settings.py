@@ -1,18 +1,15 @@
 """All settings of a pre-training run. The defaults are MERT-v1-95M's where the paper or its official recipe gives a number."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from typing import Any, Literal
 
+from mert_hf.architectures.initial_weights import InitSettings
 from mert_hf.common.settings import check_values, require, section, setting, suggest
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES
-from mert_hf.pretraining.objective_settings import Data2VecSettings, MultiViewSettings
+from mert_hf.engine.settings import DEFAULT_BATCH_SIZE, MOST_STEPS, TrainingSettings
+from mert_hf.objectives import OBJECTIVES
+from mert_hf.teachers import CQTSettings, teacher_settings
 
-DEFAULT_BATCH_SIZE = 16
-
-# Bounds of what is only counted: beyond them nothing ends in a lifetime.
-MOST_STEPS, MOST_TRACKS = 10**9, 10**6
-# Largest whole number in options of features (bins, samples of a transform): more need more memory than there is.
-MOST_OF_A_FEATURE = 2**16
+MOST_TRACKS = 10**6
 
 
 @dataclass
@@ -52,165 +49,6 @@ class DataSettings:
 
 
 @dataclass
-class TeacherSettings:
-    """The acoustic teacher, whose codes are predicted."""
-
-    kind: Literal["kmeans_residual", "kmeans_parallel", "codec"] = setting(
-        "kmeans_residual", "k-means with residual codebooks, or one a feature; or a codec of transformers"
-    )
-    codebook_sizes: list[int] = setting(
-        [1024] * 8, "codes of each codebook (EnCodec at 6 kbit/s: 8 x 1024)", least=2, most=65_536
-    )
-    features: list[str] = setting(["log_mel"], "what k-means codes: log_mel, chroma, mfcc, hidden_states")
-    feature_options: dict[str, Any] = setting({}, "arguments of the features by name; null takes back what a base recipe says")
-    fit_s: float = setting(3600.0, "seconds of audio to fit the codebooks on", above=0, most=1e8)
-    folder: str | None = setting(
-        None, "a fitted k-means teacher to use instead of fitting one; the codec (a folder, or facebook/encodec_24khz)"
-    )
-    online: bool = setting(False, "make the codes on the fly although data.labels is given (without labels they always are)")
-
-    def __post_init__(self):
-        check_values(self, "teacher")
-        self.feature_options = {name: options for name, options in self.feature_options.items() if options is not None}
-        require(0 < len(self.codebook_sizes) <= 64, "teacher.codebook_sizes must hold 1 to 64 codebooks.")
-        for name, options in self.feature_options.items():
-            require(isinstance(options, dict), f"teacher.feature_options.{name} must hold keys and values.")
-            for key, value in options.items():
-                require(
-                    not isinstance(value, (int, float)) or abs(value) <= MOST_OF_A_FEATURE,
-                    f"teacher.feature_options.{name}.{key}={value} must be {MOST_OF_A_FEATURE} or less.",
-                )
-        require(
-            self.kind != "codec" or self.folder is not None,
-            "teacher.kind=codec needs teacher.folder: the codec, such as facebook/encodec_24khz.",
-        )
-
-
-@dataclass
-class CQTSettings:
-    """The musical teacher, the constant-Q spectrum (numbers: MERT, section 3.3)."""
-
-    enabled: bool = setting(True, "predict the constant-Q spectrum as well")
-    min_hz: float = setting(32.7, "centre of the lowest bin in Hz (C1)", above=0, most=1e6)
-    bins: int = setting(336, "bins", above=0, most=10_000)
-    bins_per_octave: int = setting(48, "bins an octave", above=0, most=10_000)
-    backend: Literal["torch", "nnaudio"] = setting("torch", "torch is fast; nnaudio is what the official code uses, and slow")
-    tolerance: float = setting(1e-3, "relative error of the torch backend; 0 is exact and slow", least=0, below=1)
-
-    def __post_init__(self):
-        check_values(self, "cqt")
-
-
-@dataclass
-class MaskingSettings:
-    """Which frames are hidden (mask_prob and mask_length of the official recipe)."""
-
-    probability: float = setting(0.8, "share of masked frames if spans never overlapped", above=0, most=1)
-    span_frames: int = setting(5, "frames of a span", above=0, most=100_000)
-    min_spans: int = setting(2, "fewest spans in a clip", above=0, most=100_000)
-
-    def __post_init__(self):
-        check_values(self, "masking")
-
-
-@dataclass
-class MixtureSettings:
-    """In-batch noise mixture (MERT, section 3.4)."""
-
-    probability: float = setting(
-        0.5,
-        "probability that a clip is mixed with excerpts of others; 0 is off (the official code inverts its mixture_prob)",
-        least=0,
-        most=1,
-    )
-    min_excerpts: int = setting(1, "fewest excerpts in a mixed clip", least=1, most=1000)
-    max_excerpts: int = setting(3, "most excerpts in a mixed clip", least=1, most=1000)
-    min_s: float = setting(0.5, "shortest excerpt in seconds (12000 samples at 24 kHz)", above=0, most=3600)
-    max_s: float = setting(1.0, "longest excerpt in seconds (95M: 24000 samples, 330M: 36000)", above=0, most=3600)
-    min_snr_db: float | None = setting(
-        None, "lowest level of a clip above its excerpt in dB; null keeps gain 1, as MERT", least=-200, most=200
-    )
-    max_snr_db: float | None = setting(None, "highest level of a clip above its excerpt in dB", least=-200, most=200)
-
-    def __post_init__(self):
-        check_values(self, "mixture")
-        for low, high in (("min_excerpts", "max_excerpts"), ("min_s", "max_s"), ("min_snr_db", "max_snr_db")):
-            least, most = getattr(self, low), getattr(self, high)
-            require(
-                self.probability == 0 or least is None or most is None or least <= most,
-                f"mixture.{low}={least} is more than mixture.{high}={most}.",
-            )
-
-
-@dataclass
-class TrainingSettings:
-    """The optimisation."""
-
-    max_steps: int = setting(
-        400_000, "updates; the learning rate reaches 0 at the last; 0 saves the weights to begin with", least=0, most=MOST_STEPS
-    )
-    batch_size: int | None = setting(
-        None, f"clips a batch and process; null is what fits into batch_s, or {DEFAULT_BATCH_SIZE}", above=0, most=MOST_TRACKS
-    )
-    batch_s: float | None = setting(None, "seconds of audio a batch and process, instead of batch_size", above=0, most=1e8)
-    gradient_accumulation_steps: int = setting(1, "batches an update", above=0, most=1_000_000)
-    learning_rate: float = setting(5e-4, "peak learning rate", above=0, most=100)
-    warmup_steps: int = setting(32_000, "updates over which the learning rate rises from 0", least=0, most=MOST_STEPS)
-    adam_beta1: float = setting(0.9, "decay of the gradient's mean", least=0, below=1)
-    adam_beta2: float = setting(0.98, "decay of the gradient's square", least=0, below=1)
-    adam_epsilon: float = setting(1e-6, "added to the root of the gradient's square", above=0, most=1)
-    schedule: Literal["linear", "cosine", "tri_stage"] = setting("linear", "how the learning rate falls behind its warm-up")
-    min_learning_rate: float = setting(0.0, "learning rate at the ends of the schedule", least=0, most=100)
-    weight_decay: float = setting(0.01, "decoupled weight decay", least=0, most=100)
-    weight_decay_end: float | None = setting(
-        None, "weight decay at the last update, reached along half a cosine", least=0, most=100
-    )
-    max_grad_norm: float = setting(
-        10.0, "gradients are scaled down to this norm; .inf leaves them as they are", above=0, most=1e9, endless=True
-    )
-    codebooks_per_update: int = setting(
-        0, "codebooks, drawn for each update, that are trained in it; 0 is all", least=0, most=MOST_STEPS
-    )
-    spike_deviations: float = setting(
-        0.0, "leave out updates so many running deviations above the mean; 0 leaves out none", least=0, most=1e6
-    )
-    spike_memory_steps: int = setting(100, "updates that the running mean and deviation remember", above=0, most=MOST_STEPS)
-    mixed_precision: Literal["no", "bf16", "fp16"] = setting("no", "precision of the forward pass; no is float32")
-    attention: Literal["sdpa", "eager", "relaxed", "flash_attention_2", "flex_attention"] = setting(
-        "sdpa", "how attention is computed; relaxed divides by model.attention_relax first, for float16"
-    )
-    gradient_checkpointing: bool = setting(
-        False, "compute activations twice instead of keeping them: less memory, a third slower"
-    )
-    compile: str = setting("no", "backend of torch.compile for the encoder's layers, such as inductor; no is off")
-    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = setting(
-        "tensorboard", "where numbers are shown while training"
-    )
-    seed: int = setting(1337, "of everything drawn: weights, order, crops, masks, mixture, dropout", least=0, most=2**32 - 1)
-    log_every: int = setting(10, "updates between two lines of metrics.jsonl", above=0, most=MOST_STEPS)
-    checkpoint_every: int = setting(1000, "updates between two checkpoints", above=0, most=MOST_STEPS)
-    keep_checkpoints: int = setting(2, "newest checkpoints to keep", above=0, most=MOST_STEPS)
-    keep_every: int = setting(
-        0, "keep the checkpoints of every so many updates for good; 0 keeps none", least=0, most=MOST_STEPS
-    )
-    resume: bool = setting(False, "go on from the newest checkpoint in output_dir, or begin where there is none")
-    max_bad_steps: int = setting(10, "updates left out in a row that stop the run", above=0, most=MOST_STEPS)
-    rank_timeout_s: float = setting(
-        1800.0,
-        "seconds without an update, a validation or a checkpoint behind which processes end that wait for another",
-        above=0,
-        most=7 * 24 * 3600,
-    )
-
-    def __post_init__(self):
-        check_values(self, "training")
-        require(
-            self.min_learning_rate <= self.learning_rate,
-            f"training.min_learning_rate={self.min_learning_rate} must lie within 0 and training.learning_rate.",
-        )
-
-
-@dataclass
 class ValidationSettings:
     """Tracks that are not trained on, and are watched instead."""
 
@@ -232,18 +70,6 @@ class ValidationSettings:
 
 
 @dataclass
-class InitSettings:
-    """The weights to begin with."""
-
-    model: str | None = setting(None, "a MERT of the Hub or a folder to go on from; fresh weights by default")
-    revision: str = setting("main", "revision of the model on the Hub")
-    new_heads: bool = setting(False, "agree that heads which the model does not have, or of another size, are drawn anew")
-
-    def __post_init__(self):
-        check_values(self, "init")
-
-
-@dataclass
 class PublishSettings:
     """What `push_to_hub` does with the trained model; see training/publish.py."""
 
@@ -257,24 +83,18 @@ class PublishSettings:
 
 
 @dataclass
-class PretrainSettings:
-    """Everything a pre-training run depends on."""
+class RunSettings:
+    """What every pre-training run depends on, whatever it learns from."""
 
     output_dir: str = setting("runs/pretrain", "folder of the run: checkpoints, metrics, model")
     objective: str = setting("masked_prediction", f"what the model is trained to do: {', '.join(OBJECTIVES)}")
     model: dict[str, Any] = setting({}, "fields of the model's configuration that differ from its defaults (MERT-v1-95M)")
     data: DataSettings = section(DataSettings, "corpus and crops")
-    teacher: TeacherSettings = section(TeacherSettings, "acoustic teacher")
-    cqt: CQTSettings = section(CQTSettings, "musical teacher")
-    masking: MaskingSettings = section(MaskingSettings, "hidden frames")
-    mixture: MixtureSettings = section(MixtureSettings, "noise mixture")
-    data2vec: Data2VecSettings = section(Data2VecSettings, "objective data2vec")
-    multiview: MultiViewSettings = section(MultiViewSettings, "objectives that compare two crops of a track")
     training: TrainingSettings = section(TrainingSettings, "optimisation")
     validation: ValidationSettings = section(ValidationSettings, "held-out tracks")
     init: InitSettings = section(InitSettings, "weights to begin with")
     push_to_hub: str | None = setting(None, "repository of the Hub to publish the trained model in, user/name")
-    publish: PublishSettings = section(PublishSettings, "publishing")
+    publish: PublishSettings = section(PublishSettings, "how it is published")
 
     def __post_init__(self):
         check_values(self, "")
@@ -301,24 +121,24 @@ class PretrainSettings:
             f"validation.share={self.validation.share}: no share of a stream can be held out; give --validation.folder, or"
             " --validation.share 0.",
         )
-        if self.objective == "data2vec":
-            return
-        if self.objective != "masked_prediction":
-            self.multiview.check(self.data)
-            return
-        require(
-            self.mixture.probability == 0 or self.training.batch_size > 1,
-            f"training.batch_size={self.training.batch_size} with mixture.probability={self.mixture.probability}: noise mixture"
-            " needs 2 or more clips in a batch; use a larger batch or --mixture.probability 0.",
-        )
-        require(
-            self.mixture.probability == 0 or self.mixture.max_s <= min(self.data.min_track_s, self.data.crop_s),
-            f"mixture.max_s={self.mixture.max_s} is longer than the shortest clip,"
-            f" {min(self.data.min_track_s, self.data.crop_s)} s (data.crop_s, data.min_track_s).",
-        )
+        OBJECTIVES[self.objective].check(self)
 
     def update_audio_s(self, processes: int = 1) -> float:
         """Seconds of audio that all processes hear in an update; of a pair, both crops count."""
-        crops = 2 if self.objective in MULTIVIEW_OBJECTIVES else 1
+        crops = 1 if OBJECTIVES[self.objective].pair_distances_s(self) is None else 2
         clips = processes * self.training.batch_size * self.training.gradient_accumulation_steps
         return crops * clips * self.data.crop_s
+
+
+def pretrain_settings() -> type[RunSettings]:
+    """All settings of a run: those of every run, and the sections of the teachers and of all `OBJECTIVES` there are."""
+    sections = {"teacher": teacher_settings(), "cqt": CQTSettings}
+    for objective in OBJECTIVES.values():
+        sections |= objective.sections
+    own = [(name, schema, section(schema, schema.__doc__.splitlines()[0])) for name, schema in sections.items()]
+    doc = "Everything that a pre-training run depends on."
+    return make_dataclass("PretrainSettings", own, bases=(RunSettings,), namespace={"__doc__": doc, "__module__": __name__})
+
+
+# with the objectives and teachers of this package
+PretrainSettings = pretrain_settings()

@@ -2,10 +2,11 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mert_hf.common.errors import InputError
-from mert_hf.data.corpus import Corpus, open_folder
+from mert_hf.data.corpus import Corpus, load_audio_dataset, open_dataset, open_folder
 from mert_hf.data.crops import RandomCrops
 from mert_hf.data.label_store import LabelFolder, LabelStore
 from mert_hf.data.labelled_crops import LabelledCrops
@@ -13,10 +14,10 @@ from mert_hf.data.pairs import PairedCrops
 from mert_hf.data.source import ClipSource, CorpusClips
 from mert_hf.data.streaming import StreamClips, open_stream
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES
-from mert_hf.pretraining.code_teachers import keep_labelled
-from mert_hf.pretraining.pretraining import open_corpus
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.objectives import OBJECTIVES
+from mert_hf.pretraining.settings import RunSettings
+from mert_hf.pretraining.teachers import keep_labelled
+from mert_hf.synthetic import write_corpus
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Sources:
 
 
 def open_sources(
-    settings: PretrainSettings,
+    settings: RunSettings,
     sampling_rate: int,
     run: RunFolder,
     labels: LabelStore | None = None,
@@ -87,17 +88,60 @@ def open_sources(
     return Sources(training, _make_clips(settings, held_out, sampling_rate, validation_labels), facts)
 
 
-def _make_clips(settings: PretrainSettings, corpus: Corpus, sampling_rate: int, labels: LabelStore | None) -> CorpusClips:
+def open_corpus(settings: RunSettings, sampling_rate: int, run: RunFolder | LabelFolder, writes: bool = True) -> Corpus:
+    """The folder, the dataset, or synthetic music rendered into the run's folder; what cannot be used is listed.
+
+    Args:
+        settings: of the run.
+        sampling_rate: of synthetic music.
+        run: folder that keeps what is found.
+        writes: whether this process writes that down; where several open the corpus, one of them, and first.
+
+    Raises:
+        InputError: nothing usable, or more than `data.max_skipped` unusable.
+    """
+    data = settings.data
+    if writes:
+        # what prepare_labels.py has checked is not decoded once more
+        index, known_from = run.tracks, None if data.labels is None else LabelFolder(data.labels).tracks
+    else:
+        index, known_from = None, run.tracks
+    how = (data.min_track_s, data.check, index, data.check_threads, known_from)
+    if data.dataset is not None:
+        dataset = load_audio_dataset(data.dataset, data.dataset_split)
+        corpus = open_dataset(dataset, data.dataset_column, *how)
+    else:
+        folder = data.folder if data.folder is not None else _render_synthetic_music(settings, sampling_rate, run)
+        corpus = open_folder(folder, *how)
+    if writes:
+        corpus.write_skipped(run.skipped)
+    corpus.require_usable(data.max_skipped, run.skipped)
+    logger.info(
+        "Corpus: %d tracks, %.2f hours, in %s; %d skipped, %d silent",
+        len(corpus.tracks),
+        corpus.duration_s / 3600,
+        corpus.title,
+        len(corpus.skipped),
+        corpus.num_silent,
+    )
+    if corpus.num_silent > len(corpus.tracks) / 2:
+        logger.warning("Most tracks are silent: there is little to learn from")
+    if corpus.skipped:
+        logger.warning("%d tracks are left out; the reasons are listed in %s", len(corpus.skipped), run.skipped)
+    return corpus
+
+
+def _make_clips(settings: RunSettings, corpus: Corpus, sampling_rate: int, labels: LabelStore | None) -> CorpusClips:
     seed, crop_samples = settings.training.seed, round(settings.data.crop_s * sampling_rate)
     if labels is not None:
         return CorpusClips(LabelledCrops(corpus, labels, crop_samples, sampling_rate, seed))
-    if settings.objective in MULTIVIEW_OBJECTIVES:
-        distances_s = (settings.multiview.min_distance_s, settings.multiview.max_distance_s)
+    distances_s = OBJECTIVES[settings.objective].pair_distances_s(settings)
+    if distances_s is not None:
         return CorpusClips(PairedCrops(corpus, crop_samples, sampling_rate, seed, *distances_s))
     return CorpusClips(RandomCrops(corpus, crop_samples, sampling_rate, seed))
 
 
-def _open_stream(settings: PretrainSettings, sampling_rate: int) -> StreamClips:
+def _open_stream(settings: RunSettings, sampling_rate: int) -> StreamClips:
     data, crop_samples = settings.data, round(settings.data.crop_s * sampling_rate)
     stream = open_stream(data.dataset, data.dataset_split, data.dataset_column)
     logger.info("Corpus: a stream of %d shards, %s", stream.num_shards, data.dataset)
@@ -105,9 +149,7 @@ def _open_stream(settings: PretrainSettings, sampling_rate: int) -> StreamClips:
     return StreamClips(stream, data.dataset_column, data.dataset, crop_samples, sampling_rate, *order)
 
 
-def _open_validation_folder(
-    settings: PretrainSettings, run: RunFolder, labels: LabelStore | None, writes: bool
-) -> Corpus | None:
+def _open_validation_folder(settings: RunSettings, run: RunFolder, labels: LabelStore | None, writes: bool) -> Corpus | None:
     folder, made, data = settings.validation.folder, settings.validation.labels, settings.data
     if folder is None:
         return None
@@ -125,3 +167,11 @@ def _open_validation_folder(
     if not corpus.tracks:
         raise InputError(f"validation.folder: none of the {len(corpus.skipped)} tracks in {folder} can be used.")
     return corpus
+
+
+def _render_synthetic_music(settings: RunSettings, sampling_rate: int, run: RunFolder) -> Path:
+    data = settings.data
+    folder = run.folder / "synthetic_music"
+    logger.info("No data.folder is given: rendering %d pieces of synthetic music into %s", data.synthetic_pieces, folder)
+    write_corpus(folder, data.synthetic_pieces, data.synthetic_piece_s, settings.training.seed, sampling_rate)
+    return folder

@@ -3,15 +3,40 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
-from typing import Any
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn as nn
 
+from mert_hf.common.settings import require, setting
+
+# Codebooks of a teacher (EnCodec: up to 32), and codes of one.
+MOST_CODEBOOKS, MOST_CODES = 64, 65_536
 # reads `count` samples from `start` on, both at the teacher's rate: (start, count) -> (count,) float32
 Reader = Callable[[int, int], np.ndarray]
+
+
+@dataclass
+class CodeTeacherSettings:
+    """The acoustic teacher, whose codes are predicted."""
+
+    kind: str = setting("kmeans_residual", "k-means with residual codebooks, or one a feature; or a codec of transformers")
+    codebook_sizes: list[int] = setting(
+        [1024] * 8, "codes of each codebook (EnCodec at 6 kbit/s: 8 x 1024)", least=2, most=MOST_CODES
+    )
+    folder: str | None = setting(
+        None, "a fitted k-means teacher to use instead of fitting one; the codec (a folder, or facebook/encodec_24khz)"
+    )
+    online: bool = setting(False, "make the codes on the fly although data.labels is given (without labels they always are)")
+
+    def __post_init__(self):
+        require(
+            0 < len(self.codebook_sizes) <= MOST_CODEBOOKS, f"teacher.codebook_sizes must hold 1 to {MOST_CODEBOOKS} codebooks."
+        )
 
 
 class CodeTeacher(nn.Module):
@@ -21,6 +46,9 @@ class CodeTeacher(nn.Module):
     i * sampling_rate / frame_rate.
 
     Attributes:
+        settings_class: its settings in a recipe, below `teacher`, beside those that all have.
+        is_fitted: whether it is fitted on the music that it codes; such a teacher also has `fit`, `save_pretrained`,
+            `from_pretrained` and `is_saved`. Any other is loaded by `from_settings`.
         kind: what `teacher.kind` calls it.
         description: one line for people.
         sampling_rate: samples per second of the input.
@@ -31,6 +59,8 @@ class CodeTeacher(nn.Module):
         piece_s: length in seconds of the pieces that long tracks are coded in; see [`CodeTeacher.pieces`].
     """
 
+    settings_class: ClassVar[type[CodeTeacherSettings]] = CodeTeacherSettings
+    is_fitted: ClassVar[bool] = False
     kind: str
     description: str
     sampling_rate: int
@@ -39,6 +69,62 @@ class CodeTeacher(nn.Module):
     frame_local: bool
     context_samples: int
     piece_s: float
+
+    @classmethod
+    def from_settings(cls, settings: CodeTeacherSettings, sampling_rate: int, hop_samples: int) -> "CodeTeacher":
+        """The teacher of these settings: loaded, or still to be fitted.
+
+        Args:
+            settings: of the teacher.
+            sampling_rate: of the audio, where the teacher can choose it.
+            hop_samples: samples between two frames, where it can choose that.
+
+        Raises:
+            InputError: settings no teacher can be made of, or one that cannot be loaded.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def check(cls, settings: CodeTeacherSettings) -> None:
+        """Refuse settings that this kind cannot use.
+
+        Raises:
+            InputError: names the setting.
+        """
+
+    @classmethod
+    def describe(cls, settings: CodeTeacherSettings) -> dict[str, Any]:
+        """What [`CodeTeacher.settings`] says of the teacher of these settings."""
+        raise NotImplementedError
+
+    @classmethod
+    def load_to_compare(cls, settings: CodeTeacherSettings, found: dict[str, Any]) -> "CodeTeacher | None":
+        """The teacher that `settings.folder` names, to be compared by its weights with one whose settings are `found`.
+
+        None where that cannot be: settings alone are compared then.
+
+        Raises:
+            InputError: it cannot be loaded.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike) -> "CodeTeacher":
+        """Of a teacher that is fitted: what `save_pretrained` wrote."""
+        raise NotImplementedError
+
+    @classmethod
+    def is_saved(cls, folder: str | os.PathLike) -> bool:
+        """Of a teacher that is fitted: whether one lies in a folder."""
+        raise NotImplementedError
+
+    def fit(self, clips: Iterable[torch.Tensor], seed: int = 0, max_frames: int = 200_000) -> "CodeTeacher":
+        """Of a teacher that is fitted: learn from clips (samples,); equal clips and seed give equal codes."""
+        raise NotImplementedError
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Of a teacher that is fitted: write it."""
+        raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
         """The settings that make it this teacher, as JSON: kind, codebook_sizes, and whatever else its kind has."""

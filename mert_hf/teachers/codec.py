@@ -1,14 +1,18 @@
 """The acoustic teacher of MERT-v1: the codes of a residual vector quantiser, EnCodec or another codec of transformers."""
 
 import inspect
+import logging
 import os
 
 import torch
 import torch.nn as nn
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.settings import require
 from mert_hf.encoding.loading import as_folder, loading
 from mert_hf.teachers.base import CodeTeacher
+
+logger = logging.getLogger(__name__)
 
 # Audio before and behind a piece of a track that is too long to be coded at once.
 CONTEXT_S = 2.0
@@ -53,6 +57,37 @@ class CodecTeacher(CodeTeacher):
         self.codebook_sizes = [config.codebook_size] * codebooks
         self.context_samples = round(CONTEXT_S * self.frame_rate) * round(self.sampling_rate / self.frame_rate)
         self._encode_arguments = self._choose_codebooks(arguments)
+
+    @classmethod
+    def from_settings(cls, settings, sampling_rate, hop_samples):
+        """The codec that `settings.folder` names; its rates are its own."""
+        return cls.from_pretrained(settings.folder, len(settings.codebook_sizes))
+
+    @classmethod
+    def check(cls, settings):
+        """A codec has to be named."""
+        require(
+            settings.folder is not None,
+            "teacher.kind=codec needs teacher.folder: the codec, such as facebook/encodec_24khz.",
+        )
+
+    @classmethod
+    def describe(cls, settings):
+        """As in [`CodeTeacher`]."""
+        return {"kind": settings.kind, "codebook_sizes": list(settings.codebook_sizes), "folder": settings.folder}
+
+    @classmethod
+    def load_to_compare(cls, settings, found):
+        """As in [`CodeTeacher`]; None also where the codec of that name is not at hand, as on a machine that holds labels."""
+        if {**found, "folder": settings.folder} != cls.describe(settings):
+            return None
+        try:
+            return cls.from_settings(settings, 0, 0)
+        except InputError as error:
+            if settings.folder != found["folder"]:
+                raise
+            logger.warning("That the labels were made by this codec is taken from its name alone: %s", error)
+            return None
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike = "facebook/encodec_24khz", codebooks: int = 8) -> "CodecTeacher":

@@ -1,12 +1,37 @@
 """The musical teacher: the constant-Q spectrum of the clean waveform (MERT, section 3.3)."""
 
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
 import torch
 import torch.nn as nn
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.settings import check_values, setting
 from mert_hf.models.spectra_mert import ConstantQSpectrum
 
-BACKENDS = ("torch", "nnaudio")
+
+@dataclass
+class CQTSettings:
+    """The musical teacher, the constant-Q spectrum (numbers: MERT, section 3.3)."""
+
+    enabled: bool = setting(True, "predict the constant-Q spectrum as well")
+    min_hz: float = setting(32.7, "centre of the lowest bin in Hz (C1)", above=0, most=1e6)
+    bins: int = setting(336, "bins", above=0, most=10_000)
+    bins_per_octave: int = setting(48, "bins an octave", above=0, most=10_000)
+    backend: Literal["torch", "nnaudio"] = setting("torch", "torch is fast; nnaudio is what the official code uses, and slow")
+    tolerance: float = setting(1e-3, "relative error of the torch backend; 0 is exact and slow", least=0, below=1)
+
+    def __post_init__(self):
+        check_values(self, "cqt")
+
+    def frequencies_hz(self) -> np.ndarray:
+        """(bins,) centre of each bin."""
+        return self.min_hz * 2 ** (np.arange(self.bins) / self.bins_per_octave)
+
+
+BACKENDS = get_args(CQTSettings.__annotations__["backend"])
 
 
 class CQTTeacher(nn.Module):
@@ -38,11 +63,11 @@ class CQTTeacher(nn.Module):
         self,
         sampling_rate: int = 24000,
         hop_samples: int = 320,
-        min_hz: float = 32.7,
-        bins: int = 336,
-        bins_per_octave: int = 48,
-        backend: str = "torch",
-        tolerance: float = 1e-3,
+        min_hz: float = CQTSettings.min_hz,
+        bins: int = CQTSettings.bins,
+        bins_per_octave: int = CQTSettings.bins_per_octave,
+        backend: str = CQTSettings.backend,
+        tolerance: float = CQTSettings.tolerance,
     ):
         super().__init__()
         if backend not in BACKENDS:
@@ -53,6 +78,21 @@ class CQTTeacher(nn.Module):
         self.transform = ConstantQSpectrum(sampling_rate, hop_samples, bins, bins_per_octave, min_hz, tolerance)
         if backend == "nnaudio":
             self.transform = _make_nnaudio_transform(sampling_rate, hop_samples, min_hz, bins, bins_per_octave)
+
+    @classmethod
+    def from_settings(cls, settings: CQTSettings, sampling_rate: int, hop_samples: int) -> "CQTTeacher | None":
+        """The teacher of these settings; None where it is not enabled.
+
+        Raises:
+            InputError: numbers that do not go together.
+        """
+        if not settings.enabled:
+            return None
+        numbers = {name: value for name, value in vars(settings).items() if name != "enabled"}
+        try:
+            return cls(sampling_rate, hop_samples, **numbers)
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
     @torch.no_grad()
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:

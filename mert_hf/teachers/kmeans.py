@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -15,19 +16,42 @@ from safetensors.torch import save
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import digest_json, write_atomically
 from mert_hf.common.reading import read_json, to_dataclass
+from mert_hf.common.settings import require, setting
 from mert_hf.encoding.loading import telling
-from mert_hf.teachers.base import CodeTeacher
+from mert_hf.teachers.base import MOST_CODEBOOKS, CodeTeacher, CodeTeacherSettings
 from mert_hf.teachers.features import FRAME_FEATURES, make_feature
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION_FILE = "teacher.json"
 CENTROIDS_FILE = "teacher.safetensors"
-# Codebooks and codes that nobody fits (musicHuBERT: 2000 codes; EnCodec: up to 32 codebooks).
-MOST_CODEBOOKS, MOST_CODES, HIGHEST_RATE = 64, 2**20, 1_000_000
+# Codes that nobody fits (musicHuBERT: 2000), and rates.
+MOST_FITTED_CODES, HIGHEST_RATE = 2**20, 1_000_000
+# Largest whole number in options of features (bins, samples of a transform): more need more memory than there is.
+MOST_OF_A_FEATURE = 2**16
 
 # Distances computed at a time while codes are assigned (64 MiB), whatever the number of frames and of codes.
 DISTANCES_AT_ONCE = 1 << 24
+
+
+@dataclass
+class KMeansSettings(CodeTeacherSettings):
+    """The acoustic teacher, whose codes are predicted; with what k-means codes."""
+
+    features: list[str] = setting(["log_mel"], "what k-means codes: log_mel, chroma, mfcc, hidden_states")
+    feature_options: dict[str, Any] = setting({}, "arguments of the features by name; null takes back what a base recipe says")
+    fit_s: float = setting(3600.0, "seconds of audio to fit the codebooks on", above=0, most=1e8)
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.feature_options = {name: options for name, options in self.feature_options.items() if options is not None}
+        for name, options in self.feature_options.items():
+            require(isinstance(options, dict), f"teacher.feature_options.{name} must hold keys and values.")
+            for key, value in options.items():
+                require(
+                    not isinstance(value, (int, float)) or abs(value) <= MOST_OF_A_FEATURE,
+                    f"teacher.feature_options.{name}.{key}={value} must be {MOST_OF_A_FEATURE} or less.",
+                )
 
 
 @dataclass
@@ -64,6 +88,8 @@ class KMeansTeacher(CodeTeacher):
         hop_samples: samples between two frames (320 at 24 kHz: 75 frames per second).
     """
 
+    settings_class = KMeansSettings
+    is_fitted = True
     form: str
 
     def __init__(
@@ -106,6 +132,31 @@ class KMeansTeacher(CodeTeacher):
     def kind(self) -> str:
         """What `teacher.kind` calls this form."""
         return f"kmeans_{self.form}"
+
+    @classmethod
+    def from_settings(cls, settings, sampling_rate, hop_samples):
+        """One that is to be fitted."""
+        return cls(settings.codebook_sizes, settings.features, settings.feature_options, sampling_rate, hop_samples)
+
+    @classmethod
+    def describe(cls, settings):
+        """As in [`CodeTeacher`]."""
+        return {
+            "kind": settings.kind,
+            "codebook_sizes": list(settings.codebook_sizes),
+            "features": settings.features,
+            "feature_options": settings.feature_options,
+        }
+
+    @classmethod
+    def load_to_compare(cls, settings, found):
+        """As in [`CodeTeacher`]; a fitted teacher lies in its folder whole, so it is always loaded."""
+        return cls.from_pretrained(Path(settings.folder).expanduser())
+
+    @classmethod
+    def is_saved(cls, folder):
+        """Whether there is its description."""
+        return (Path(folder) / DESCRIPTION_FILE).is_file()
 
     def settings(self):
         """Kind, codebook sizes, features and their options."""
@@ -228,8 +279,10 @@ class KMeansTeacher(CodeTeacher):
     def _check(self, codebook_sizes: Sequence[int], features: Sequence[str]) -> None:
         if not codebook_sizes or min(codebook_sizes) < 2:
             raise InputError(f"codebook_sizes={list(codebook_sizes)} must name at least one codebook of 2 or more codes.")
-        if len(codebook_sizes) > MOST_CODEBOOKS or max(codebook_sizes) > MOST_CODES:
-            raise InputError(f"codebook_sizes: up to {MOST_CODEBOOKS} codebooks of up to {MOST_CODES:,} codes are accepted.")
+        if len(codebook_sizes) > MOST_CODEBOOKS or max(codebook_sizes) > MOST_FITTED_CODES:
+            raise InputError(
+                f"codebook_sizes: up to {MOST_CODEBOOKS} codebooks of up to {MOST_FITTED_CODES:,} codes are accepted."
+            )
         for name in features:
             if name not in FRAME_FEATURES:
                 raise InputError(f"feature {name!r} is unknown; known features: {', '.join(FRAME_FEATURES)}.")

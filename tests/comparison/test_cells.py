@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from support.multiview_runs import MULTIVIEW
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.settings import flatten, read_settings
 from mert_hf.comparison.cells import Music, cell_names, cut_to_budget, read_cells
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES
+from mert_hf.objectives import OBJECTIVES
 from mert_hf.pretraining.settings import PretrainSettings
 
 CELLS = Path(__file__).parents[2] / "training" / "cells"
@@ -52,7 +53,7 @@ def test_a_cell_changes_what_its_name_says(name):
 
 def test_every_objective_has_a_cell(cells):
     assert {cell.settings.objective for cell in cells.values()} == set(OBJECTIVES)
-    assert set(CHANGES) | set(MULTIVIEW_OBJECTIVES) | {"mert", "musichubert", "music2vec"} < set(cells)
+    assert set(CHANGES) | set(MULTIVIEW) | {"mert", "musichubert", "music2vec"} < set(cells)
     assert not any(name.startswith("_") for name in cell_names(CELLS))
 
 
@@ -60,7 +61,7 @@ def test_every_cell_hears_the_budget(cells):
     """Counted from what the trainer counts: seconds of all crops of an update."""
     for cell in cells.values():
         settings = cell.settings
-        crops = 2 if settings.objective in MULTIVIEW_OBJECTIVES else 1
+        crops = 2 if settings.objective in MULTIVIEW else 1
         heard_s = settings.training.max_steps * settings.training.batch_size * crops * settings.data.crop_s
         assert heard_s == (pytest.approx(BUDGET_S, rel=0.01) if cell.trained else 0), cell.name
         assert (settings.training.seed, settings.data.folder) == (7, "music")

@@ -7,6 +7,7 @@ import torch
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
+from mert_hf.architectures.initial_weights import InitSettings
 from mert_hf.cli import main
 from mert_hf.common.errors import InputError
 from mert_hf.conversion.onnx import load_for_export
@@ -14,9 +15,8 @@ from mert_hf.encoding.encoder import MusicEncoder
 from mert_hf.encoding.loading import loading
 from mert_hf.finetuning import run as finetuning
 from mert_hf.finetuning.settings import FinetuneSettings, ModelSettings
-from mert_hf.pretraining.initial_weights import build_config
-from mert_hf.pretraining.pretraining import build_mert
-from mert_hf.pretraining.settings import InitSettings, PretrainSettings
+from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.setup import Setup
 from mert_hf.probing.features.encoders import load_encoder
 from mert_hf.teachers.codec import CodecTeacher
 from mert_hf.teachers.features import HiddenStatesFeature
@@ -24,7 +24,7 @@ from mert_hf.teachers.features import HiddenStatesFeature
 
 def initial_weights(folder):
     settings = PretrainSettings(init=InitSettings(folder, new_heads=True))
-    return build_mert(settings, build_config(settings))
+    return Setup(settings).build_model()
 
 
 LOADERS = {

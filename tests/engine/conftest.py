@@ -8,9 +8,9 @@ from mert_hf.data.corpus import open_folder
 from mert_hf.data.crops import RandomCrops
 from mert_hf.data.source import CorpusClips
 from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.trainer import Trainer
 from mert_hf.engine.validation import Validator
-from mert_hf.pretraining.settings import TrainingSettings
 
 
 @pytest.fixture(scope="module")

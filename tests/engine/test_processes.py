@@ -14,8 +14,8 @@ from mert_hf.common.errors import InputError
 from mert_hf.common.files import open_atomically
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.label_store import LabelFolder
+from mert_hf.engine import devices
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.pretraining import devices
 from mert_hf.pretraining.labelling import make_labels
 
 

@@ -5,8 +5,8 @@ import pytest
 from mert_hf.common.errors import InputError
 from mert_hf.common.ramps import cosine_ramp, linear_ramp
 from mert_hf.engine.schedules import SCHEDULES
+from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.updates import Updater
-from mert_hf.pretraining.settings import TrainingSettings
 
 
 def rates(name, warmup, updates, steps):

@@ -7,21 +7,20 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
-from support.multiview_runs import make_multiview
+from support.multiview_runs import MULTIVIEW, make_multiview
 from support.sounds import make_tones
 from transformers.models.hubert.modeling_hubert import HubertEncoderStableLayerNorm
 
 from mert_hf.common.errors import TrainingFailedError
 from mert_hf.data.crops import AudioBatch
+from mert_hf.engine import devices
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.updates import Updater
 from mert_hf.models.modeling_mert import MERTDeepNormEncoderLayer
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES
-from mert_hf.pretraining import devices
-from mert_hf.pretraining.initial_weights import build_config
-from mert_hf.pretraining.pretraining import build_mert
-from mert_hf.pretraining.settings import PretrainSettings, TeacherSettings, TrainingSettings
+from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.setup import Setup
+from mert_hf.teachers import TeacherSettings
 
 TINY = dict(
     hidden_size=32,
@@ -89,7 +88,7 @@ def test_a_spike_is_left_out_counted_and_the_weights_stay(make_trainer, monkeypa
     assert read_metrics(trainer.run.metrics)[-1]["spike_steps"] == 1
 
 
-@pytest.mark.parametrize("name", sorted(MULTIVIEW_OBJECTIVES))
+@pytest.mark.parametrize("name", sorted(MULTIVIEW))
 def test_nothing_is_kept_of_an_update_without_a_finite_loss(name):
     """Running statistics, a centre, the use of prototypes: they would make every later loss NaN."""
     objective = make_multiview(name).train()
@@ -136,8 +135,8 @@ def test_deepspeed_gets_its_numbers_from_the_recipe_and_bf16_by_autocast(monkeyp
         machine = SimpleNamespace(distributed_type=DistributedType.DEEPSPEED, device=torch.device("meta"))
         machine.state = SimpleNamespace(deepspeed_plugin=plugin)
         monkeypatch.setattr(devices, "Accelerator", lambda machine=machine, **_: machine)
-        settings = PretrainSettings(training=TrainingSettings(batch_size=3, mixed_precision=precision, max_grad_norm=2.0))
-        devices.make_accelerator(settings, SimpleNamespace(layerdrop=0.0), RunFolder(tmp_path))
+        settings = TrainingSettings(batch_size=3, mixed_precision=precision, max_grad_norm=2.0)
+        devices.make_accelerator(settings, tmp_path, can_be_sharded=True)
         assert (numbers["train_micro_batch_size_per_gpu"], numbers["gradient_clipping"]) == (3, 2.0)
         assert numbers[precision]["enabled"] == own
         assert ("torch_autocast" in numbers) != own
@@ -164,7 +163,7 @@ def build(training=None, **model):
     settings = PretrainSettings(
         model={**TINY, **model}, teacher=TeacherSettings(codebook_sizes=[16, 12]), training=TrainingSettings(**(training or {}))
     )
-    return build_mert(settings, build_config(settings))
+    return Setup(settings).build_model()
 
 
 def test_a_recipe_reaches_every_form_of_the_layers():

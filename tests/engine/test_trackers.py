@@ -14,8 +14,8 @@ from mert_hf.common.errors import InputError
 from mert_hf.common.settings import flatten
 from mert_hf.engine.metrics import flatten_metrics, read_metrics
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.pretraining.jobs import make_job
 from mert_hf.pretraining.run import pretrain
+from mert_hf.pretraining.setup import Setup
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_tracker_is_told_the_settings_and_what_the_metrics_files_hold(told, na
     settings = make_settings(music_folder, folder, max_steps=4, log_every=2, tracker=name)
     settings.validation.every = 3
     with RunFolder(folder).hold() as run:
-        pretrain(settings, make_job(settings), run)
+        pretrain(settings, Setup(settings), run)
     (init, project, options), (config, values), *logs, end = told
     assert (init, config, end) == ("init", "config", ("finish",))
     assert (project, options) == ("project", {"name": "first"} | ({"dir": str(folder)} if name == "wandb" else {}))
@@ -78,7 +78,7 @@ def test_a_tracker_is_told_the_settings_and_what_the_metrics_files_hold(told, na
 
 
 def test_a_tracker_that_is_not_installed_is_named(monkeypatch, music_folder, tmp_path):
-    monkeypatch.setattr("mert_hf.pretraining.devices.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("mert_hf.engine.devices.importlib.util.find_spec", lambda _: None)
     settings = make_settings(music_folder, tmp_path / "run", tracker="trackio")
     with pytest.raises(InputError, match="training.tracker=trackio needs its package: pip install trackio; or give"):
-        pretrain(settings, make_job(settings), RunFolder(tmp_path / "run"))
+        pretrain(settings, Setup(settings), RunFolder(tmp_path / "run"))

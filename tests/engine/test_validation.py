@@ -12,7 +12,8 @@ from mert_hf.engine.metrics import read_metrics
 from mert_hf.objectives import masked_prediction
 from mert_hf.objectives.masked_prediction import perplexity
 from mert_hf.pretraining.report import draw_report, write_failure, write_results
-from mert_hf.pretraining.settings import CQTSettings
+from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.teachers import CQTSettings
 
 
 def test_validation_is_the_objective_on_held_out_clips_worked_out_by_hand(make_trainer):
@@ -77,7 +78,9 @@ def test_the_report_holds_four_pictures_and_the_results_their_numbers(make_train
     validation = trainer.validate()
     trainer.updater.save_model(trainer.run.model)
     objective = trainer.updater.plain_objective
-    draw_report(trainer.run, objective, CQTSettings(bins=24, bins_per_octave=12), trainer.validator, validation, "a run")
+    settings = PretrainSettings(cqt=CQTSettings(bins=24, bins_per_octave=12))
+    model = MERTForPreTraining.from_pretrained(trainer.run.model).eval()
+    draw_report(trainer.run, objective, settings, trainer.validator, validation, "a run", model)
     pictures = {file.name: file.read_bytes() for file in trainer.run.report.iterdir()}
     assert set(pictures) == {"training_curves.png", "code_accuracy.png", "code_usage.png", "constant_q.png"}
     assert all(picture.startswith(b"\x89PNG") and len(picture) > 10_000 for picture in pictures.values())
@@ -110,7 +113,9 @@ def test_of_codes_that_are_not_learnt_nothing_is_told(make_trainer, monkeypatch,
     assert "one code" not in caplog.text
     trainer.updater.save_model(trainer.run.model)
     objective = trainer.updater.plain_objective
-    draw_report(trainer.run, objective, CQTSettings(bins=24, bins_per_octave=12), trainer.validator, validation, "a run")
+    settings = PretrainSettings(cqt=CQTSettings(bins=24, bins_per_octave=12))
+    model = MERTForPreTraining.from_pretrained(trainer.run.model).eval()
+    draw_report(trainer.run, objective, settings, trainer.validator, validation, "a run", model)
     assert {file.name for file in trainer.run.report.iterdir()} == {"training_curves.png", "constant_q.png"}
     results = write_results(trainer.run, progress, {}, MERTForPreTraining, validation, torch.device("cpu"))
     assert results["masked_accuracy_end"] is None and results["code_usage"] == {}

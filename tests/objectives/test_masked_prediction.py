@@ -5,7 +5,7 @@ from support.sounds import make_tones
 from mert_hf import MERTForPreTraining
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import Draws, generator
-from mert_hf.objectives import MaskedPrediction
+from mert_hf.objectives import MaskedPrediction, Teachers
 from mert_hf.objectives.masking import SpanMasking, draw_span_mask
 from mert_hf.objectives.mixture import NoiseMixture, mix_in
 from mert_hf.teachers import CQTTeacher, ResidualKMeansTeacher
@@ -24,14 +24,14 @@ def clips(count=4):
 @pytest.fixture(scope="module")
 def teachers():
     code_teacher = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}}).fit(list(clips(6)))
-    return code_teacher, CQTTeacher(bins=24, bins_per_octave=12)
+    return Teachers(code_teacher, CQTTeacher(bins=24, bins_per_octave=12))
 
 
 @pytest.fixture
 def objective(tiny_config, teachers):
     torch.manual_seed(0)
     mixture = NoiseMixture(1.0, 1, 3, 4000, 8000)
-    return MaskedPrediction(MERTForPreTraining(tiny_config).eval(), *teachers, SpanMasking(), mixture)
+    return MaskedPrediction(MERTForPreTraining(tiny_config).eval(), teachers, SpanMasking(), mixture)
 
 
 def test_the_model_hears_the_mixture_and_is_told_the_clean_targets(objective, teachers):
@@ -53,7 +53,7 @@ def test_stored_labels_stand_in_for_the_teacher_and_mixture_leaves_them_alone(ob
     waveforms = clips()
     expected = run(objective, waveforms, 7, 1).loss
     silent = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}})  # not fitted: fails when it is asked
-    from_store = MaskedPrediction(objective.model, silent, teachers[1], objective.masking, objective.mixture)
+    from_store = MaskedPrediction(objective.model, Teachers(silent, teachers.spectrum), objective.masking, objective.mixture)
     labels = teachers[0](waveforms)
     torch.testing.assert_close(run(from_store, waveforms, 7, 1, labels).loss, expected)
     assert not torch.isclose(run(from_store, waveforms, 7, 1, labels.roll(1, 0)).loss, expected)
@@ -74,8 +74,8 @@ def test_gradients_reach_the_model_and_not_the_teachers(objective, teachers):
 
 def test_works_with_either_teacher_alone(objective, teachers):
     arguments = (objective.masking, objective.mixture)
-    codes_only = run(MaskedPrediction(objective.model, teachers[0], None, *arguments), clips()).logs
-    cqt_only = run(MaskedPrediction(objective.model, None, teachers[1], *arguments), clips()).logs
+    codes_only = run(MaskedPrediction(objective.model, Teachers(teachers.codes), *arguments), clips()).logs
+    cqt_only = run(MaskedPrediction(objective.model, Teachers(spectrum=teachers.spectrum), *arguments), clips()).logs
     both = run(objective, clips()).logs
     assert "cqt_loss" not in codes_only
     assert "code_loss" not in cqt_only
@@ -112,4 +112,4 @@ def test_teachers_that_do_not_fit_the_model_are_refused(objective):
         ((None, CQTTeacher(bins=36, bins_per_octave=12)), "36 bins, the model is made for 24"),
     ]:
         with pytest.raises(InputError, match=message):
-            MaskedPrediction(model, *teachers, *rest)
+            MaskedPrediction(model, Teachers(*teachers), *rest)

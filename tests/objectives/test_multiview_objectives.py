@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.multiview_runs import make_data2vec, make_multiview, save_gradients
+from support.multiview_runs import MULTIVIEW, make_data2vec, make_multiview, save_gradients
 from support.small_runs import finish, start
 from support.sounds import make_tones
 from transformers import AutoModel
@@ -13,11 +13,11 @@ from transformers import AutoModel
 from mert_hf import MultiViewConfig, MultiViewModel
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import Draws
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES
+from mert_hf.objectives import OBJECTIVES
 from mert_hf.objectives.contrastive import nt_xent
 from mert_hf.objectives.heads import Head
 
-NAMES = sorted(MULTIVIEW_OBJECTIVES)
+NAMES = sorted(MULTIVIEW)
 WITH_TEACHER = ("byol", "clustering")
 
 
@@ -86,7 +86,7 @@ def test_a_collapsed_encoder_is_named(name, caplog):
         objective.after_step(201)
     said = [message for message in caplog.messages if "embedding_std" in message]
     assert len(said) == 1
-    assert f"{MULTIVIEW_OBJECTIVES[name].__name__} at update 200: embedding_std is" in said[0]
+    assert f"{OBJECTIVES[name].__name__} at update 200: embedding_std is" in said[0]
     assert "all clips get nearly the same embedding" in said[0]
 
 

@@ -21,12 +21,11 @@ from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, read_rows
 from mert_hf.data.labelled_crops import LabelledCrops
-from mert_hf.pretraining.code_teachers import fit_or_load_teacher, keep_labelled, open_labels, require_same_teacher
-from mert_hf.pretraining.jobs import make_job
-from mert_hf.pretraining.jobs.masked_prediction import MaskedPredictionJob
 from mert_hf.pretraining.labelling import AlignedCrops, PiecesAhead, compare_crops, make_labels
-from mert_hf.pretraining.settings import DataSettings, PretrainSettings, TeacherSettings, ValidationSettings
-from mert_hf.teachers import CodecTeacher, ResidualKMeansTeacher
+from mert_hf.pretraining.settings import DataSettings, PretrainSettings, ValidationSettings
+from mert_hf.pretraining.setup import Setup
+from mert_hf.pretraining.teachers import fit_or_load_teacher, keep_labelled, open_labels, require_same_teacher
+from mert_hf.teachers import CodecTeacher, ResidualKMeansTeacher, TeacherSettings
 
 SMALL = {"codebook_sizes": [16, 12], "feature_options": {"log_mel": {"bins": 40}}}
 
@@ -211,7 +210,7 @@ def test_labels_that_would_not_be_used_are_refused(objective):
         given = settings(labels, **teacher)
         given.objective, given.validation = objective, ValidationSettings(folder="held out", labels=validation_labels)
         with pytest.raises(InputError, match=message):
-            make_job(given)
+            Setup(given)
 
     for online in (False, True):
         refuse(
@@ -224,8 +223,8 @@ def test_labels_that_would_not_be_used_are_refused(objective):
 def test_labels_may_lie_there_for_a_run_that_asks_the_teacher():
     given = settings("codes", online=True)
     given.validation = ValidationSettings(folder="held out", labels="more codes")
-    job = make_job(given)
-    assert (job.labels, job.validation_labels) == (None, None)
+    setup = Setup(given)
+    assert (setup.labels, setup.validation_labels) == (None, None)
 
 
 def test_too_many_tracks_without_labels_stop_the_run_and_are_listed(labelled, music_folder, tmp_path, caplog):
@@ -306,9 +305,9 @@ def test_codes_made_of_crops_by_a_teacher_that_is_not_frame_local_are_warned_of(
 
     def prepare(settings):
         caplog.clear()
-        job = MaskedPredictionJob(settings)
-        job.prepare(source, SimpleNamespace(teacher=tmp_path / "fitted"), "cpu")
-        assert job.facts()["labels"] == "of crops"
+        setup = Setup(settings)
+        setup.prepare(source, tmp_path / "fitted", "cpu")
+        assert setup.facts()["labels"] == "of crops"
         return caplog.text
 
     said = prepare(codec_settings(codec))

@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mert_hf import MERTConfig, MERTForPreTraining, MERTModel
 from mert_hf.common.settings import read_settings
-from mert_hf.pretraining.initial_weights import build_config
 from mert_hf.pretraining.plan import forward_cost, keep_global_batch, plan_run
 from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.setup import build_config
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 

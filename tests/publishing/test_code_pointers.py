@@ -19,10 +19,9 @@ from transformers import (
 )
 
 from mert_hf import MERTConfig, MERTFeatureExtractor, MERTForPreTraining, MultiViewConfig, MultiViewModel, models
+from mert_hf.architectures.initial_weights import InitSettings, make_config, read_config
 from mert_hf.common.errors import InputError
 from mert_hf.models.remote_code_mert import AUTO_MAP, CUSTOM_PIPELINES, MULTIVIEW_AUTO_MAP
-from mert_hf.pretraining.initial_weights import make_config, read_config
-from mert_hf.pretraining.settings import InitSettings
 from mert_hf.publishing.model_card import CardFacts
 from mert_hf.publishing.staging import stage
 

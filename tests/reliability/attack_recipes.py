@@ -10,8 +10,8 @@ from mert_hf.common.errors import InputError
 from mert_hf.common.settings import flatten, parse_command_line, read_settings, write_settings
 from mert_hf.comparison.cells import Music, read_cells
 from mert_hf.finetuning.settings import FinetuneSettings
-from mert_hf.pretraining.jobs import make_job
 from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.setup import Setup
 from mert_hf.probing.suite import load_suite
 
 DOCUMENTED = (InputError,)
@@ -89,7 +89,7 @@ def use(settings, folder):
     write_settings(settings, folder / "again.yaml")
     assert flatten(read_settings(type(settings), str(folder / "again.yaml"), folder)) == flatten(settings)
     if isinstance(settings, PretrainSettings) and settings.init.model is None and settings.data.labels is None:
-        make_job(settings)
+        Setup(settings)
 
 
 def override(rng, schema, place):
@@ -109,7 +109,7 @@ def override(rng, schema, place):
         arguments.append(f"--{keys[int(rng.integers(len(keys)))]}={text}")
     settings = parse_command_line(schema, place, "", arguments)
     if isinstance(settings, PretrainSettings) and settings.init.model is None and settings.data.labels is None:
-        make_job(settings)
+        Setup(settings)
 
 
 def beside(rng, folder):

@@ -6,6 +6,9 @@ from pathlib import Path
 import torch
 from support.small_runs import MODEL
 
+from mert_hf.objectives import OBJECTIVES, MultiView
+
+MULTIVIEW = [name for name, objective in OBJECTIVES.items() if issubclass(objective, MultiView)]
 RESNET = dict(width=4, hidden_size=32, num_attention_heads=4, blocks=[1, 1, 1, 1])
 DATA2VEC = dict(
     hidden_size=32,
@@ -33,9 +36,7 @@ def make_encoder(kind: str = "resnet", seed: int = 0):
 
 def make_multiview(name: str, kind: str = "resnet", **options):
     """A method with heads 64 times smaller than its own: those of its arguments whose defaults are sizes of layers."""
-    from mert_hf.objectives import MULTIVIEW_OBJECTIVES
-
-    objective = MULTIVIEW_OBJECTIVES[name]
+    objective = OBJECTIVES[name]
     defaults = {argument: given.default for argument, given in inspect.signature(objective).parameters.items()}
     heads = {
         argument: tuple(size // 64 for size in sizes)
@@ -62,8 +63,8 @@ def save_gradients(batches: dict[str, list[dict]], file: Path) -> None:
     from accelerate.utils import DistributedDataParallelKwargs
 
     from mert_hf.common.seeding import Draws
+    from mert_hf.engine.settings import TrainingSettings
     from mert_hf.engine.updates import Updater
-    from mert_hf.pretraining.settings import TrainingSettings
 
     kwargs = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     accelerator = Accelerator(kwargs_handlers=[kwargs])

@@ -15,7 +15,7 @@ import yaml
 LAUNCH = Path(__file__).parents[2] / "training" / "launch"
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["small_runs", "mert_hf.engine.trainer", "mert_hf.teachers", "sklearn.cluster", "mert_hf.finetuning.run"]
+    ["support.small_runs", "mert_hf.engine.trainer", "mert_hf.teachers", "sklearn.cluster", "mert_hf.finetuning.run"]
 )
 
 # sizes that MERT and data2vec share
@@ -70,12 +70,13 @@ def _enter(function, arguments, rank, processes, port):
 
 def make_teachers():
     from mert_hf.common.seeding import seed_torch
+    from mert_hf.objectives import Teachers
     from mert_hf.teachers import CQTTeacher, ResidualKMeansTeacher
 
     seed_torch(0, "noise")
     code_teacher = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}})
     code_teacher.fit([0.1 * torch.randn(24000).cumsum(0) / 30 for _ in range(4)])
-    return code_teacher, CQTTeacher(bins=24, bins_per_octave=12)
+    return Teachers(code_teacher, CQTTeacher(bins=24, bins_per_octave=12))
 
 
 def make_objective(seed: int = 0, teachers=None, codebooks_per_update: int = 0, **model):
@@ -88,7 +89,7 @@ def make_objective(seed: int = 0, teachers=None, codebooks_per_update: int = 0, 
     seed_torch(seed, "weights")
     model = MERTForPreTraining(MERTConfig(**{**MODEL, **model}))
     mixture = NoiseMixture(0.5, 1, 2, 2000, 4000)
-    return MaskedPrediction(model, *(teachers or make_teachers()), SpanMasking(), mixture, codebooks_per_update)
+    return MaskedPrediction(model, teachers or make_teachers(), SpanMasking(), mixture, codebooks_per_update)
 
 
 def train(
@@ -103,8 +104,8 @@ def train(
     from mert_hf.data.source import CorpusClips
     from mert_hf.data.streaming import StreamClips, open_stream
     from mert_hf.engine.run_folder import RunFolder
+    from mert_hf.engine.settings import TrainingSettings
     from mert_hf.engine.trainer import Trainer
-    from mert_hf.pretraining.settings import TrainingSettings
 
     defaults = {"max_steps": 12, "batch_size": 2, "warmup_steps": 2, "log_every": 1, "checkpoint_every": 3, "seed": 5}
     settings = TrainingSettings(**{**defaults, "resume": True, **settings})
@@ -150,8 +151,8 @@ def save_global_gradient(batches: list[dict], file: Path, parts: int = 1, **mode
     from accelerate.utils import DistributedDataParallelKwargs
 
     from mert_hf.common.seeding import Draws
+    from mert_hf.engine.settings import TrainingSettings
     from mert_hf.engine.updates import Updater
-    from mert_hf.pretraining.settings import TrainingSettings
 
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     objective = make_objective(hidden_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0, **model)
@@ -185,7 +186,9 @@ def train_cells(names: list[str], cells: Path, output: Path, budget_s: float, mu
 
 def make_settings(music: Path, folder: Path, **training):
     """Of a pre-training on a folder of music, with codes alone and some tracks held out."""
-    from mert_hf.pretraining.settings import DataSettings, PretrainSettings, TeacherSettings, TrainingSettings
+    from mert_hf.engine.settings import TrainingSettings
+    from mert_hf.pretraining.settings import DataSettings, PretrainSettings
+    from mert_hf.teachers import TeacherSettings
 
     settings = PretrainSettings(
         output_dir=str(folder),
@@ -206,8 +209,8 @@ def pretrain_on_own_copies(copies: list[Path], folder: Path, told: Path) -> None
     from mert_hf.common.errors import InputError
     from mert_hf.data import corpus, tracks
     from mert_hf.engine.run_folder import RunFolder
-    from mert_hf.pretraining.jobs import make_job
     from mert_hf.pretraining.run import pretrain
+    from mert_hf.pretraining.setup import Setup
 
     rank, written, said = int(os.environ["RANK"]), [], None
     for module in (corpus, tracks):
@@ -215,7 +218,7 @@ def pretrain_on_own_copies(copies: list[Path], folder: Path, told: Path) -> None
     settings = make_settings(copies[rank], folder)
     try:
         with RunFolder(folder).hold() as run:
-            pretrain(settings, make_job(settings), run)
+            pretrain(settings, Setup(settings), run)
     except InputError as error:
         said = str(error)
     (told / f"{rank}.json").write_text(json.dumps([said, sorted(set(written))]))

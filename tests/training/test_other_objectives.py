@@ -19,10 +19,10 @@ from mert_hf.common.errors import InputError
 from mert_hf.common.settings import read_settings, recipe_names
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.objectives import MULTIVIEW_OBJECTIVES, OBJECTIVES, Contrastive
+from mert_hf.objectives import OBJECTIVES, Contrastive
 from mert_hf.pretraining.checkpoint_export import export_checkpoint
-from mert_hf.pretraining.jobs import JOBS, make_job
 from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.setup import Setup
 from mert_hf.pretraining.sources import open_sources
 from mert_hf.synthetic import write_corpus
 
@@ -76,14 +76,13 @@ def assert_exported_alike(run):
     assert exported == model
 
 
-def test_every_objective_has_a_job_and_every_recipe_can_be_set_up():
-    assert JOBS.keys() == OBJECTIVES.keys() - MULTIVIEW_OBJECTIVES.keys()
+def test_every_recipe_can_be_set_up_and_every_objective_has_one():
     objectives = set()
     for name in recipe_names(RECIPES):
         settings = read_settings(PretrainSettings, name, RECIPES)
         objectives.add(settings.objective)
         if settings.init.model is None:
-            make_job(settings)
+            Setup(settings)
     assert objectives == set(OBJECTIVES)
 
 
@@ -95,8 +94,7 @@ def test_a_sixth_method_is_a_file_and_a_line(pretrain, tmp_path, monkeypatch):
             first, second = self.gather([self.head(embedding) for embedding in embeddings])
             return (1 - torch.cosine_similarity(first, second)).mean(), {}
 
-    for registry in (OBJECTIVES, MULTIVIEW_OBJECTIVES):
-        monkeypatch.setitem(registry, "hinge", Hinge)
+    monkeypatch.setitem(OBJECTIVES, "hinge", Hinge)
     settings = {**RESNET, "objective": "hinge", "multiview.options.head": [16, 24]}
     assert pretrain("multiview_contrastive", tmp_path / "run", settings)["objective"] == "hinge"
 
@@ -145,12 +143,12 @@ def test_tracks_are_fewer_than_a_batch_when_those_of_all_processes_are_more(musi
     given = {"training.batch_size": "3", "data.folder": str(music), "validation.folder": str(music)}
     settings = read_settings(PretrainSettings, "multiview_byol", RECIPES, given)
     (tmp_path / "run").mkdir()
-    run, job = RunFolder(tmp_path / "run"), make_job(settings)
-    sources = open_sources(settings, job.sampling_rate, run)
-    job.prepare(sources, run, torch.device("cpu"))
+    run, setup = RunFolder(tmp_path / "run"), Setup(settings)
+    sources = open_sources(settings, setup.sampling_rate, run)
+    setup.prepare(sources, run.teacher, torch.device("cpu"))
     assert "fewer than a batch" not in caplog.text
-    monkeypatch.setattr("mert_hf.pretraining.jobs.multiview.world_size", lambda: 2)
-    job.prepare(sources, run, torch.device("cpu"))
+    monkeypatch.setattr("mert_hf.pretraining.setup.world_size", lambda: 2)
+    setup.prepare(sources, run.teacher, torch.device("cpu"))
     assert "The 5 tracks to train on are fewer than a batch of 6 pairs" in caplog.text
 
 
@@ -229,10 +227,10 @@ def test_mistakes_are_one_line(pretrain, tmp_path, recipe, settings, message):
         ("multiview_byol", {"gradient_checkpointing": "true"}, "gradient_checkpointing cannot be used with MultiViewModel"),
     ],
 )
-def test_what_a_model_does_not_know_is_refused_when_its_job_is_made(recipe, settings, message):
+def test_what_a_model_does_not_know_is_refused_when_it_is_set_up(recipe, settings, message):
     settings = {f"training.{name}": value for name, value in settings.items()}
     with pytest.raises(InputError, match=message):
-        make_job(read_settings(PretrainSettings, recipe, RECIPES, settings))
+        Setup(read_settings(PretrainSettings, recipe, RECIPES, settings))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +238,7 @@ def test_what_a_model_does_not_know_is_refused_when_its_job_is_made(recipe, sett
 )
 def test_what_a_model_knows_is_taken(recipe, setting):
     name, value = setting.split("=")
-    assert make_job(read_settings(PretrainSettings, recipe, RECIPES, {f"training.{name}": value}))
+    assert Setup(read_settings(PretrainSettings, recipe, RECIPES, {f"training.{name}": value}))
 
 
 def test_musichuberts_recipes_are_the_rows_of_table_2():
@@ -252,7 +250,7 @@ def test_musichuberts_recipes_are_the_rows_of_table_2():
             options = settings.teacher.feature_options[feature]
             numbers = options["layer"] if feature == "hidden_states" else 3 * options["coefficients"]
             found[name.removeprefix("musichubert_")] = (codes, feature, numbers)
-            config, masking = make_job(settings).config, settings.masking
+            config, masking = Setup(settings).config, settings.masking
             shared.add(
                 (config.sample_rate, config.frame_rate, config.hidden_size, masking.probability, masking.span_frames)
                 + (settings.cqt.enabled, settings.mixture.probability, settings.teacher.kind)

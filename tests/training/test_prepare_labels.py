@@ -25,8 +25,8 @@ from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.run_lock import RunLock
 from mert_hf.pretraining.checkpoint_export import export_checkpoint
-from mert_hf.pretraining.jobs import make_job
 from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.setup import Setup
 from mert_hf.pretraining.sources import open_sources
 from mert_hf.teachers import KMeansTeacher
 
@@ -133,8 +133,8 @@ def test_labels_of_a_folder_to_validate_on(monkeypatch, labels, music_folder, tm
     assert (results()["tracks"], results()["tracks_validated_on"]) == (6, 2)
 
     settings = read_settings(PretrainSettings, str(run / "recipe.yaml"), TRAINING)
-    job = make_job(settings)
-    sources = open_sources(settings, job.sampling_rate, RunFolder(run), job.labels, job.validation_labels)
+    setup = Setup(settings)
+    sources = open_sources(settings, setup.sampling_rate, RunFolder(run), setup.labels, setup.validation_labels)
     tracks = [torch.from_numpy(soundfile.read(file, dtype="float32")[0]) for file in sorted(other.iterdir())]
     assert_labels_are_of_the_crops(sources.validation, tracks, KMeansTeacher.from_pretrained(labels / "teacher"))
 

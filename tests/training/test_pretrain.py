@@ -270,8 +270,8 @@ def test_a_dataset_on_the_disk_can_be_the_corpus(music_folder, tmp_path):
     from datasets import Audio, Dataset
 
     from mert_hf.engine.run_folder import RunFolder
-    from mert_hf.pretraining.pretraining import open_corpus
     from mert_hf.pretraining.settings import DataSettings, PretrainSettings
+    from mert_hf.pretraining.sources import open_corpus
 
     files = sorted(str(file) for file in music_folder.glob("*.*"))
     Dataset.from_dict({"song": files}).cast_column("song", Audio()).save_to_disk(tmp_path / "data")

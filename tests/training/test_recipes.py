@@ -13,8 +13,8 @@ from support.small_runs import MODEL
 
 from mert_hf import MERTConfig, MERTModel
 from mert_hf.common.settings import read_settings, recipe_names
-from mert_hf.pretraining.initial_weights import build_config
 from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.setup import build_config
 
 TRAINING = Path(__file__).parents[2] / "training"
 RECIPES = TRAINING / "recipes"

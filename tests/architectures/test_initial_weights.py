@@ -7,10 +7,11 @@ import torch
 from support.small_runs import MODEL
 
 from mert_hf import MERTConfig, MERTForPreTraining, MERTModel
+from mert_hf.architectures.initial_weights import InitSettings
 from mert_hf.common.errors import InputError
-from mert_hf.pretraining.initial_weights import build_config
-from mert_hf.pretraining.pretraining import build_mert
-from mert_hf.pretraining.settings import CQTSettings, InitSettings, PretrainSettings, TeacherSettings
+from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.setup import Setup
+from mert_hf.teachers import CQTSettings, TeacherSettings
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def settings(folder, new_heads=False, sizes=(16, 12), **model) -> PretrainSettin
 
 def build(*arguments, **model):
     given = settings(*arguments, **model)
-    return build_mert(given, build_config(given))
+    return Setup(given).build_model()
 
 
 def test_heads_are_drawn_anew_only_where_that_was_agreed_and_are_named(folders, caplog):

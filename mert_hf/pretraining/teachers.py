@@ -3,24 +3,22 @@
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore
-from mert_hf.models.configuration_mert import MERTConfig
-from mert_hf.pretraining.settings import PretrainSettings, TeacherSettings
-from mert_hf.teachers import CODE_TEACHERS, CodecTeacher, CodeTeacher, KMeansTeacher
-from mert_hf.teachers.kmeans import DESCRIPTION_FILE
+from mert_hf.pretraining.settings import RunSettings
+from mert_hf.teachers import CODE_TEACHERS, CodeTeacher, CodeTeacherSettings
 
 logger = logging.getLogger(__name__)
 
 
 def fit_or_load_teacher(
-    settings: PretrainSettings,
-    config: MERTConfig,
+    settings: RunSettings,
+    config: PreTrainedConfig,
     clips: Iterable[torch.Tensor],
     fitted_folder: Path,
     device: torch.device | str = "cpu",
@@ -36,38 +34,35 @@ def fit_or_load_teacher(
     Raises:
         InputError: a folder without a teacher, or settings no teacher can be made of.
     """
-    teacher = settings.teacher
+    teacher, kind = settings.teacher, CODE_TEACHERS[settings.teacher.kind]
     folder = Path(teacher.folder).expanduser() if teacher.folder is not None else fitted_folder
     of_labels = LabelFolder(settings.data.labels).teacher if settings.data.labels is not None and teacher.online else folder
     try:
-        if teacher.kind == "codec":
-            codec = CodecTeacher.from_pretrained(teacher.folder, len(teacher.codebook_sizes))
-            _require_same_codebooks(codec, teacher)
-            return codec
-        fitted_before = [place for place in (folder, of_labels) if (place / DESCRIPTION_FILE).is_file()]
-        if teacher.folder is not None:
-            loaded = KMeansTeacher.from_pretrained(folder)
+        if not kind.is_fitted or teacher.folder is not None:
+            loaded = kind.from_pretrained(folder) if kind.is_fitted else _from_settings(kind, teacher, config)
             _require_same_codebooks(loaded, teacher)
             return loaded
+        fitted_before = [place for place in (folder, of_labels) if kind.is_saved(place)]
         if fitted_before:
-            loaded = KMeansTeacher.from_pretrained(fitted_before[0])
+            loaded = kind.from_pretrained(fitted_before[0])
             _require_same_settings(loaded, teacher, fitted_before[0])
             if fitted_before[0] != folder:
                 loaded.save_pretrained(folder)  # the run goes on with it, whatever becomes of the labels
             return loaded
-        fitted = CODE_TEACHERS[teacher.kind](
-            teacher.codebook_sizes, teacher.features, teacher.feature_options, config.sample_rate, config.hop_samples
-        ).to(device)
+        fitted = _from_settings(kind, teacher, config).to(device)
         logger.info("Fitting %s: %s", fitted.description, " + ".join(map(str, fitted.codebook_sizes)))
-        frames = int(teacher.fit_s * fitted.frame_rate)
-        fitted.fit(clips, settings.training.seed, max_frames=frames)
+        fitted.fit(clips, settings.training.seed, max_frames=int(teacher.fit_s * fitted.frame_rate))
     except (TypeError, ValueError) as error:
         raise InputError(f"teacher: {error}") from None
     fitted.save_pretrained(folder)
     return fitted
 
 
-def _require_same_codebooks(found: CodeTeacher, wanted: TeacherSettings) -> None:
+def _from_settings(kind: type[CodeTeacher], teacher: CodeTeacherSettings, config: PreTrainedConfig) -> CodeTeacher:
+    return kind.from_settings(teacher, config.sample_rate, config.hop_samples)
+
+
+def _require_same_codebooks(found: CodeTeacher, wanted: CodeTeacherSettings) -> None:
     if found.codebook_sizes != list(wanted.codebook_sizes):
         raise InputError(
             f"{wanted.folder or 'the fitted teacher'} holds codebooks of {found.codebook_sizes} codes,"
@@ -75,13 +70,13 @@ def _require_same_codebooks(found: CodeTeacher, wanted: TeacherSettings) -> None
         )
 
 
-def _require_same_settings(found: CodeTeacher, wanted: TeacherSettings, folder: Path) -> None:
+def _require_same_settings(found: CodeTeacher, wanted: CodeTeacherSettings, folder: Path) -> None:
     _require_same_codebooks(found, wanted)
-    if found.settings() != describe(wanted):
+    if found.settings() != type(found).describe(wanted):
         raise InputError(f"{folder} was fitted with other settings: {found.settings()}; remove it to fit another.")
 
 
-def open_labels(settings: PretrainSettings, config: MERTConfig) -> LabelStore | None:
+def open_labels(settings: RunSettings, config: PreTrainedConfig) -> LabelStore | None:
     """The labels to train on; None where the teacher is asked on the fly (no `data.labels`, or `teacher.online`).
 
     Raises:
@@ -92,7 +87,7 @@ def open_labels(settings: PretrainSettings, config: MERTConfig) -> LabelStore | 
     return _open_store(settings.data.labels, settings.teacher, config)
 
 
-def open_validation_labels(settings: PretrainSettings, config: MERTConfig, labels: LabelStore | None) -> LabelStore | None:
+def open_validation_labels(settings: RunSettings, config: PreTrainedConfig, labels: LabelStore | None) -> LabelStore | None:
     """The labels of `validation.folder`; None where that is not given, or the teacher is asked on the fly.
 
     Args:
@@ -121,7 +116,7 @@ def open_validation_labels(settings: PretrainSettings, config: MERTConfig, label
     return store
 
 
-def _open_store(folder: str, teacher: TeacherSettings, config: MERTConfig) -> LabelStore:
+def _open_store(folder: str, teacher: CodeTeacherSettings, config: PreTrainedConfig) -> LabelStore:
     labels = LabelStore(folder)
     given, wanted = (labels.sampling_rate, labels.frame_rate), (config.sample_rate, config.frame_rate)
     if given != wanted:
@@ -153,7 +148,7 @@ def keep_labelled(labels: LabelStore, corpus: Corpus, max_skipped: float, report
     return labelled
 
 
-def require_same_teacher(header: LabelHeader, teacher: TeacherSettings, what: str) -> None:
+def require_same_teacher(header: LabelHeader, teacher: CodeTeacherSettings, what: str) -> None:
     """Refuse labels that the teacher of these settings would not have made.
 
     A teacher that is given by its folder or name is compared by its weights, wherever it lies, all others by their settings. Of
@@ -162,16 +157,12 @@ def require_same_teacher(header: LabelHeader, teacher: TeacherSettings, what: st
     Raises:
         InputError: they were made by another teacher, or a codec of another name cannot be loaded.
     """
-    found = header.settings or {"codebook_sizes": header.codebook_sizes}
-    wanted = describe(teacher) if header.settings else {"codebook_sizes": list(teacher.codebook_sizes)}
-    given = None
-    if header.settings and teacher.folder is not None:
-        if teacher.kind != "codec":
-            given = KMeansTeacher.from_pretrained(Path(teacher.folder).expanduser())
-            wanted = given.settings()
-        elif {**found, "folder": teacher.folder} == wanted:
-            given = _load_codec_of_labels(teacher, found["folder"])
-            found = wanted
+    kind, found = CODE_TEACHERS[teacher.kind], header.settings or {"codebook_sizes": header.codebook_sizes}
+    wanted = kind.describe(teacher) if header.settings else {"codebook_sizes": list(teacher.codebook_sizes)}
+    given = kind.load_to_compare(teacher, found) if header.settings and teacher.folder is not None else None
+    if given is not None:  # by its weights, wherever it lies
+        wanted = given.settings()
+        found = {**found, "folder": wanted["folder"]} if "folder" in wanted else found
     changed = [
         f"teacher.{name} ({found.get(name)!r} -> {wanted.get(name)!r})"
         for name in sorted(found.keys() | wanted.keys())
@@ -184,21 +175,3 @@ def require_same_teacher(header: LabelHeader, teacher: TeacherSettings, what: st
         )
     if given is not None and given.fingerprint() != header.fingerprint:
         raise InputError(f"{what} were made by another teacher than {teacher.folder}, with the same settings.")
-
-
-def _load_codec_of_labels(teacher: TeacherSettings, name: str) -> CodecTeacher | None:
-    """The codec, to be compared with the one of `name`; None where it is not at hand and has the same name."""
-    try:
-        return CodecTeacher.from_pretrained(teacher.folder, len(teacher.codebook_sizes))
-    except InputError as error:
-        if teacher.folder != name:
-            raise
-        logger.warning("That the labels were made by this codec is taken from its name alone: %s", error)
-        return None
-
-
-def describe(teacher: TeacherSettings) -> dict[str, Any]:
-    """What [`CodeTeacher.settings`] says of the teacher of these settings."""
-    names = ("folder",) if teacher.kind == "codec" else ("features", "feature_options")
-    described = {"kind": teacher.kind, "codebook_sizes": list(teacher.codebook_sizes)}
-    return described | {name: getattr(teacher, name) for name in names}

@@ -1,10 +1,12 @@
 """The accelerator of a run: devices, processes, precision, trackers, and what does not go together there."""
 
 import importlib.util
+import os
 import resource
 import socket
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,21 +16,26 @@ from accelerate.utils import DistributedDataParallelKwargs, DistributedType, Ini
 from mert_hf.common.errors import InputError
 from mert_hf.common.settings import flatten
 from mert_hf.common.threads import share_cores
-from mert_hf.engine.run_folder import RunFolder
-from mert_hf.models.configuration_mert import MERTConfig
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.engine.settings import TrainingSettings
 
 # Seconds that a collective waits beyond the limit at which a process that hangs is named.
 BEHIND_WATCH_S = 120
 
 
-def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFolder) -> Accelerator:
+def make_accelerator(
+    training: TrainingSettings, folder: str | os.PathLike, can_be_sharded: bool = False, layerdrop: float = 0.0
+) -> Accelerator:
     """The accelerator that the launcher's configuration (`training/launch`) and the settings ask for.
+
+    Args:
+        training: settings of the optimisation.
+        folder: of the run, for trackers.
+        can_be_sharded: whether what is trained was run with FSDP and DeepSpeed.
+        layerdrop: probability with which the model leaves out a layer.
 
     Raises:
         InputError: a tracker that is not installed, or a precision or a kind of sharding that does not work here.
     """
-    training = settings.training
     tracker = None if training.tracker == "none" else training.tracker
     if tracker is not None and importlib.util.find_spec(tracker) is None:
         raise InputError(
@@ -37,7 +44,7 @@ def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFol
     accelerator = Accelerator(
         mixed_precision=training.mixed_precision,
         log_with=tracker,
-        project_dir=run.folder,
+        project_dir=folder,
         kwargs_handlers=[
             # LayerDrop leaves layers out at random, and their weights then get no gradient
             DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
@@ -48,11 +55,11 @@ def make_accelerator(settings: PretrainSettings, config: MERTConfig, run: RunFol
     if training.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise InputError("training.mixed_precision=fp16 needs a GPU; use bf16 or no on a CPU.")
     kind = accelerator.distributed_type
-    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and settings.objective != "masked_prediction":
-        raise InputError(f"objective={settings.objective} was never run with {kind.value}; launch with multi_gpu.yaml.")
-    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and getattr(config, "layerdrop", 0) > 0:
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and not can_be_sharded:
+        raise InputError(f"this objective was never run with {kind.value}; launch with multi_gpu.yaml.")
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and layerdrop > 0:
         raise InputError(
-            f"model.layerdrop={config.layerdrop} cannot be used with {kind.value}, where all processes must run the same"
+            f"model.layerdrop={layerdrop} cannot be used with {kind.value}, where all processes must run the same"
             " layers; give --model.layerdrop 0, or launch with multi_gpu.yaml."
         )
     if kind == DistributedType.DEEPSPEED:
@@ -102,11 +109,11 @@ def peak_memory_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def start_tracker(accelerator: Accelerator, settings: PretrainSettings, run: RunFolder) -> None:
-    """Begin to track a run, under the name of its folder; the folder's parent is the project."""
+def start_tracker(accelerator: Accelerator, settings: Any, folder: Path) -> None:
+    """Begin to track a run of these settings, under the name of its folder; the folder's parent is the project."""
     if settings.training.tracker == "tensorboard":
         accelerator.init_trackers("tensorboard")  # the name of the folder its files lie in
         return
     plain = {name: value for name, value in flatten(settings).items() if isinstance(value, int | float | str | bool)}
-    options = {"wandb": {"name": run.folder.name, "dir": str(run.folder)}, "trackio": {"name": run.folder.name}}
-    accelerator.init_trackers(run.folder.resolve().parent.name, config=plain, init_kwargs=options)
+    options = {"wandb": {"name": folder.name, "dir": str(folder)}, "trackio": {"name": folder.name}}
+    accelerator.init_trackers(folder.resolve().parent.name, config=plain, init_kwargs=options)

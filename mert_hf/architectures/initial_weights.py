@@ -1,7 +1,7 @@
 """The weights a run begins with: fresh ones, or those of a trained model, with the heads it has or new ones."""
 
 import logging
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -10,30 +10,26 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import seed_torch
-from mert_hf.common.settings import suggest
+from mert_hf.common.settings import check_values, setting, suggest
 from mert_hf.encoding.loading import loading
-from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.remote_code_mert import CODE_FIELDS
-from mert_hf.pretraining.settings import InitSettings, PretrainSettings
 
 logger = logging.getLogger(__name__)
 
+# Of tensors, in a message.
+MOST_NAMED = 6
 
-def build_config(settings: PretrainSettings) -> MERTConfig:
-    """The model's configuration: `settings.model` over that of `init.model`, or over MERT-v1-95M's.
 
-    Codebooks and bins follow from the teachers, unless they are those of heads to go on with.
+@dataclass
+class InitSettings:
+    """The weights to begin with."""
 
-    Raises:
-        InputError: a field MERTConfig does not have, a value it does not take, or a model that cannot be read.
-    """
-    heads: dict[str, Any] = {"codebook_sizes": settings.teacher.codebook_sizes, "cqt_bins": settings.cqt.bins}
-    given = read_config(MERTConfig, settings.init)
-    if given is None:
-        given = heads
-    elif settings.init.new_heads:
-        given |= {**heads, "code_offset": 0}
-    return make_config(MERTConfig, settings.model, given)
+    model: str | None = setting(None, "a MERT of the Hub or a folder to go on from; fresh weights by default")
+    revision: str = setting("main", "revision of the model on the Hub")
+    new_heads: bool = setting(False, "agree that heads which the model does not have, or of another size, are drawn anew")
+
+    def __post_init__(self):
+        check_values(self, "init")
 
 
 def read_config(config_class: type[PreTrainedConfig], init: InitSettings) -> dict[str, Any] | None:
@@ -66,33 +62,41 @@ def make_config(config_class: type[PreTrainedConfig], model: dict[str, Any], giv
 
 
 def build_model(
-    model_class: type[PreTrainedModel], config: PreTrainedConfig, settings: PretrainSettings, heads: tuple[str, ...] = ()
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    init: InitSettings,
+    seed: int,
+    attention: str = "sdpa",
+    gradient_checkpointing: bool = False,
+    heads: tuple[str, ...] = (),
 ) -> PreTrainedModel:
     """A model with the weights it begins with, in float32; what is drawn is a function of the run's seed.
 
     Args:
         model_class: of the model.
         config: of it.
-        settings: of the run.
+        init: where weights come from.
+        seed: of the run.
+        attention: how attention is computed, where the model has any.
+        gradient_checkpointing: compute activations twice instead of keeping them.
         heads: beginnings of names of tensors that `init.model` may lack, where `init.new_heads` agrees to draw them anew.
 
     Raises:
         InputError: `init.model` cannot be loaded, does not fit `config`, or lacks tensors that nobody agreed to draw anew; or
             the model does not have `training.attention`.
     """
-    training, init = settings.training, settings.init
-    seed_torch(training.seed, "weights")
-    attention = {"attn_implementation": training.attention} if model_class._supports_sdpa else {}
+    seed_torch(seed, "weights")
+    options = {"attn_implementation": attention} if model_class._supports_sdpa else {}
     try:
         if init.model is None:
-            model = model_class._from_config(config, **attention)
+            model = model_class._from_config(config, **options)
         else:
-            model = _load(model_class, config, init, heads, attention)
+            model = _load(model_class, config, init, heads, options)
     except (ImportError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"training.attention={training.attention}: {' '.join(str(error).split())}") from None
-    if training.gradient_checkpointing:
+        raise InputError(f"training.attention={attention}: {' '.join(str(error).split())}") from None
+    if gradient_checkpointing:
         # the reentrant form cannot be told which weights LayerDrop left without a gradient
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     return model
@@ -103,7 +107,7 @@ def _load(
     config: PreTrainedConfig,
     init: InitSettings,
     heads: tuple[str, ...],
-    attention: dict[str, str],
+    options: dict[str, str],
 ) -> PreTrainedModel:
     with loading(f"init.model={init.model!r}", init.model):
         model, report = model_class.from_pretrained(
@@ -113,7 +117,7 @@ def _load(
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # they are reported, and judged below
             output_loading_info=True,
-            **attention,
+            **options,
         )
     new = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
     foreign = [name for name in new if not name.startswith(heads)]
@@ -134,4 +138,4 @@ def _load(
 
 
 def _list(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")

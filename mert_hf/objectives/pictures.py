@@ -1,29 +1,26 @@
-"""Pictures of a run. They are drawn without pyplot: no display, no global state."""
+"""Pictures of what objectives learn: losses, codes, spectra, prototypes."""
 
-import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from mert_hf.engine.metrics import read_metrics
-
-PathLike = str | os.PathLike
-DOTS_PER_INCH = 110
-# Numbers of a report that say how far a run is, not how it goes.
-PROGRESS = ("step", "audio_hours", "audio_s_per_s", "skipped_steps", "spike_steps")
+from mert_hf.common.figures import DOTS_PER_INCH, PathLike, new_figure, series
 
 
-def plot_training_curves(metrics: PathLike, picture: PathLike, title: str = "", validation: PathLike | None = None) -> None:
+def plot_training_curves(
+    reports: list[dict[str, Any]], picture: PathLike, title: str = "", validations: list[dict[str, Any]] | None = None
+) -> None:
     """Draw loss, its parts, masked accuracy per codebook, gradient norm and learning rate over the updates into a PNG.
 
     Args:
-        metrics: a `metrics.jsonl`.
+        reports: lines of `metrics.jsonl`.
         picture: file to write.
         title: above the panels.
-        validation: a `validation.jsonl`, whose losses are drawn beside those of the training.
+        validations: lines of `validation.jsonl`, whose losses are drawn beside those of the training.
     """
-    figure, panels = _figure(title, 2, 3, (12, 7))
-    reports, checks = read_metrics(metrics), read_metrics(validation) if validation is not None else []
+    figure, panels = new_figure(title, 2, 3, (12, 7))
+    checks = validations or []
     labels = {
         "loss": "loss (weighted sum)",
         "code_loss": "code loss (nats, sum over codebooks)",
@@ -35,12 +32,12 @@ def plot_training_curves(metrics: PathLike, picture: PathLike, title: str = "", 
     for panel, (name, label) in zip(panels, labels.items(), strict=True):
         panel.set(title=label, xlabel="update")
         panel.grid(alpha=0.3)
-        steps, values = _series(reports, name)
+        steps, values = series(reports, name)
         if values.ndim == 2:
             _draw_codebooks(panel, steps, 100 * values)
             continue
         panel.plot(steps, values, linewidth=1.2, label="training")
-        steps, values = _series(checks, name)
+        steps, values = series(checks, name)
         if len(steps):
             panel.plot(steps, values, "o-", markersize=3, linewidth=1.2, label="validation")
             panel.legend(fontsize="small")
@@ -48,20 +45,25 @@ def plot_training_curves(metrics: PathLike, picture: PathLike, title: str = "", 
 
 
 def plot_code_accuracy(
-    validation: PathLike, picture: PathLike, title: str, accuracy: Sequence[float], counts: np.ndarray, sizes: Sequence[int]
+    validations: list[dict[str, Any]],
+    picture: PathLike,
+    title: str,
+    accuracy: Sequence[float],
+    counts: np.ndarray,
+    sizes: Sequence[int],
 ) -> None:
     """Draw masked accuracy per codebook in validation: over the updates, and in the end beside what guessing would reach.
 
     Args:
-        validation: a `validation.jsonl`.
+        validations: lines of `validation.jsonl`.
         picture: file to write.
         title: above the panels.
         accuracy: (codebooks,) of the last validation, 0 to 1.
         counts: (codebooks, codes) how often each code is the label in it.
         sizes: number of codes of each codebook.
     """
-    figure, (left, right) = _figure(title, 1, 2, (12, 4.5))
-    steps, values = _series(read_metrics(validation), "code_accuracy")
+    figure, (left, right) = new_figure(title, 1, 2, (12, 4.5))
+    steps, values = series(validations, "code_accuracy")
     left.set(title="masked accuracy in validation (%)", xlabel="update")
     left.grid(alpha=0.3)
     _draw_codebooks(left, steps, 100 * values, marker="o")
@@ -92,7 +94,7 @@ def plot_code_usage(picture: PathLike, title: str, labels: np.ndarray, predicted
     """
     columns = min(len(sizes), 4)
     rows = -(-len(sizes) // columns)
-    figure, panels = _figure(title, rows, columns, (3.4 * columns + 1, 3 * rows + 0.5))
+    figure, panels = new_figure(title, rows, columns, (3.4 * columns + 1, 3 * rows + 0.5))
     for book, panel in enumerate(panels):
         panel.set_visible(book < len(sizes))
         if book >= len(sizes):
@@ -132,7 +134,7 @@ def plot_constant_q(
         frame_rate: frames per second.
         frequencies_hz: (bins,) centre of each bin.
     """
-    figure, panels = _figure(title, 3, 1, (12, 9), sharex=True, sharey=True)
+    figure, panels = new_figure(title, 3, 1, (12, 9), sharex=True, sharey=True)
     heard = np.where(mask[:, None], np.nan, target)
     # the root of the magnitudes shows quiet partials beside loud ones
     top = float(np.sqrt(np.quantile(target, 0.999))) or 1.0
@@ -153,50 +155,20 @@ def plot_constant_q(
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 
-def plot_numbers(metrics: PathLike, picture: PathLike, title: str, validation: PathLike | None = None) -> None:
-    """Draw every number of a run that is not about its progress over the updates: losses, signs of collapse, gradient norm.
-
-    Args:
-        metrics: a `metrics.jsonl`.
-        picture: file to write.
-        title: above the panels.
-        validation: a `validation.jsonl`, whose numbers are drawn beside those of the training.
-    """
-    reports, checks = read_metrics(metrics), read_metrics(validation) if validation is not None else []
-    names = list(dict.fromkeys(name for report in reports for name in report if name not in PROGRESS))
-    columns = min(len(names), 4) or 1
-    figure, panels = _figure(
-        title, -(-len(names) // columns) or 1, columns, (3.6 * columns + 1, 3 * (-(-len(names) // columns)) + 1)
-    )
-    for index, panel in enumerate(panels):
-        panel.set_visible(index < len(names))
-        if index >= len(names):
-            continue
-        panel.set(title=names[index].replace("_", " "), xlabel="update")
-        panel.grid(alpha=0.3)
-        for label, source, style in (("training", reports, "-"), ("validation", checks, "o-")):
-            steps, values = _series(source, names[index])
-            if len(steps):
-                panel.plot(steps, values, style, markersize=3, linewidth=1.2, label=label)
-        if checks and len(_series(checks, names[index])[0]):
-            panel.legend(fontsize="small")
-    figure.savefig(picture, dpi=DOTS_PER_INCH)
-
-
-def plot_prototype_usage(metrics: PathLike, picture: PathLike, title: str, usage: np.ndarray) -> None:
+def plot_prototype_usage(reports: list[dict[str, Any]], picture: PathLike, title: str, usage: np.ndarray) -> None:
     """Draw how a clustering uses its prototypes: over the updates, and which share of the crops each has in the end.
 
     A partial collapse shows left as a share far below 100 %, and right as a curve that falls far below the dashed line long
     before the last prototype.
 
     Args:
-        metrics: a `metrics.jsonl` with `prototypes_used`.
+        reports: lines of `metrics.jsonl` with `prototypes_used`.
         picture: file to write.
         title: above the panels.
         usage: (prototypes,) mean assignment of crops to each over the last hundred updates; adds up to 1.
     """
-    figure, (left, right) = _figure(title, 1, 2, (12, 4.5))
-    steps, values = _series(read_metrics(metrics), "prototypes_used")
+    figure, (left, right) = new_figure(title, 1, 2, (12, 4.5))
+    steps, values = series(reports, "prototypes_used")
     left.plot(steps, 100 * values)
     left.set(title="prototypes in use, exp(entropy) (%)", xlabel="update", ylim=(0, 102))
     shares = 100 * np.sort(usage)[::-1]
@@ -212,20 +184,6 @@ def plot_prototype_usage(metrics: PathLike, picture: PathLike, title: str, usage
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 
-def _figure(title: str, rows: int, columns: int, size: tuple[float, float], **sharing):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title)
-    return figure, figure.subplots(rows, columns, squeeze=False, **sharing).flat
-
-
-def _series(reports: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (reports,) and values (reports,) or (reports, codebooks), NaN for null, of the reports that have them."""
-    found = [(report["step"], report[name]) for report in reports if report.get(name) is not None]
-    return np.array([step for step, _ in found]), np.array([value for _, value in found], dtype=float)
-
-
 def _draw_codebooks(panel, steps: np.ndarray, values: np.ndarray, marker: str | None = None) -> None:
     from matplotlib import colormaps
 
@@ -233,33 +191,3 @@ def _draw_codebooks(panel, steps: np.ndarray, values: np.ndarray, marker: str | 
     for book, (curve, colour) in enumerate(zip(values.T, colours, strict=True)):
         panel.plot(steps, curve, linewidth=1.2, color=colour, label=f"{book}", marker=marker, markersize=3)
     panel.legend(title="codebook", fontsize="small", ncols=2)
-
-
-def plot_confusion_matrix(
-    targets: np.ndarray, predicted: np.ndarray, names: list[str], picture: str | os.PathLike, title: str = ""
-) -> None:
-    """Draw which class was taken for which into a PNG: rows are true classes, shades are shares of a row.
-
-    Args:
-        targets, predicted: (items,) class numbers.
-        names: of the classes.
-        picture: file to write.
-        title: above the matrix.
-    """
-    from matplotlib.figure import Figure
-
-    counts = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(counts, (targets, predicted), 1)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 3 + 0.45 * len(names)
-    figure = Figure(figsize=(size + 1, size), layout="constrained")
-    panel = figure.subplots()
-    image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    panel.set(title=title, xlabel="predicted", ylabel="true")
-    panel.set_xticks(range(len(names)), names, rotation=90)
-    panel.set_yticks(range(len(names)), names)
-    for row, column in np.argwhere(counts):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize="small")
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
-    figure.savefig(picture, dpi=110)

@@ -1,0 +1,39 @@
+"""MERT."""
+
+import torch
+
+from mert_hf.architectures.base import Architecture
+from mert_hf.models.configuration_mert import MERTConfig
+from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.models.modeling_mert import MERTForPreTraining, MERTModel
+
+
+class MERT(Architecture):
+    """As in [`Architecture`]."""
+
+    config_class = MERTConfig
+    model_class = MERTModel
+    pretraining_class = MERTForPreTraining
+
+    def sampling_rate(self, config):
+        """As in [`Architecture`]."""
+        return config.sample_rate
+
+    def make_extractor(self, config):
+        """As in [`Architecture`]."""
+        return MERTFeatureExtractor(sampling_rate=config.sample_rate)
+
+    def count_frames(self, model, samples):
+        """As in [`Architecture`]."""
+        return model.count_frames(samples)
+
+    def layers(self, model):
+        """Those of the transformer."""
+        return list(model.base_model.encoder.layers)
+
+    def embed(self, model, waveforms):
+        """The mean of the frames."""
+        frames = model.count_frames(waveforms.shape[1])
+        # an empty mask: without one, HuBERT would draw its own from numpy's global state
+        mask = torch.zeros(len(waveforms), frames, dtype=torch.bool, device=waveforms.device)
+        return model(waveforms, mask_time_indices=mask).last_hidden_state.mean(1)

@@ -1,0 +1,88 @@
+"""Pictures of numbers. They are drawn without pyplot: no display, no global state."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+PathLike = str | os.PathLike
+DOTS_PER_INCH = 110
+# Numbers of a report that say how far a run is, not how it goes.
+PROGRESS = ("step", "audio_hours", "audio_s_per_s", "skipped_steps", "spike_steps")
+
+
+def new_figure(title: str, rows: int, columns: int, size: tuple[float, float], **sharing):
+    """A figure with a title, and its panels in a row: row by row."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title)
+    return figure, figure.subplots(rows, columns, squeeze=False, **sharing).flat
+
+
+def series(reports: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (reports,) and values (reports,) or (reports, codebooks), NaN for null, of the reports that have them."""
+    found = [(report["step"], report[name]) for report in reports if report.get(name) is not None]
+    return np.array([step for step, _ in found]), np.array([value for _, value in found], dtype=float)
+
+
+def plot_numbers(
+    reports: list[dict[str, Any]], picture: PathLike, title: str, validations: list[dict[str, Any]] | None = None
+) -> None:
+    """Draw every number of a run that is not about its progress over the updates: losses, signs of collapse, gradient norm.
+
+    Args:
+        reports: lines of `metrics.jsonl`.
+        picture: file to write.
+        title: above the panels.
+        validations: lines of `validation.jsonl`, whose numbers are drawn beside those of the training.
+    """
+    checks = validations or []
+    names = list(dict.fromkeys(name for report in reports for name in report if name not in PROGRESS))
+    columns = min(len(names), 4) or 1
+    figure, panels = new_figure(
+        title, -(-len(names) // columns) or 1, columns, (3.6 * columns + 1, 3 * (-(-len(names) // columns)) + 1)
+    )
+    for index, panel in enumerate(panels):
+        panel.set_visible(index < len(names))
+        if index >= len(names):
+            continue
+        panel.set(title=names[index].replace("_", " "), xlabel="update")
+        panel.grid(alpha=0.3)
+        for label, source, style in (("training", reports, "-"), ("validation", checks, "o-")):
+            steps, values = series(source, names[index])
+            if len(steps):
+                panel.plot(steps, values, style, markersize=3, linewidth=1.2, label=label)
+        if checks and len(series(checks, names[index])[0]):
+            panel.legend(fontsize="small")
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def plot_confusion_matrix(
+    targets: np.ndarray, predicted: np.ndarray, names: list[str], picture: str | os.PathLike, title: str = ""
+) -> None:
+    """Draw which class was taken for which into a PNG: rows are true classes, shades are shares of a row.
+
+    Args:
+        targets, predicted: (items,) class numbers.
+        names: of the classes.
+        picture: file to write.
+        title: above the matrix.
+    """
+    from matplotlib.figure import Figure
+
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (targets, predicted), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 3 + 0.45 * len(names)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    panel = figure.subplots()
+    image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    panel.set(title=title, xlabel="predicted", ylabel="true")
+    panel.set_xticks(range(len(names)), names, rotation=90)
+    panel.set_yticks(range(len(names)), names)
+    for row, column in np.argwhere(counts):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize="small")
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
