@@ -137,6 +137,38 @@ def test_imports_form_no_circle():
         visit(name, ())
 
 
+# from the ground up: a room imports from those before it alone; what stands in one line does not know each other
+FLOORS = (
+    ("models",),
+    ("common",),
+    ("audio",),
+    ("encoding", "data", "synthetic"),
+    ("architectures", "teachers", "publishing"),
+    ("objectives", "tasks"),
+    ("engine", "probing"),
+    ("pretraining", "finetuning", "conversion"),
+    ("comparison",),
+)
+
+
+def test_rooms_import_downwards():
+    floors = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    top = {"cli", "registration", "former_names", "__init__"}
+    assert {file.relative_to(PACKAGE).with_suffix("").parts[0] for file in MODULES} == set(floors) | top
+    for file in MODULES:
+        room, *_ = file.relative_to(PACKAGE).with_suffix("").parts
+        for name in imports(file) if room in floors else ():
+            other = name.split(".")[1] if name.startswith("mert_hf.") else room
+            assert other == room or floors[other] < floors[room], f"{file.relative_to(PACKAGE)} imports {name}"
+    # the loop knows objectives by their contract, and neither corpora nor architectures
+    for file in PACKAGE.glob("engine/*.py"):
+        for name in imports(file):
+            assert not name.startswith(("mert_hf.architectures", "mert_hf.data.corpus", "mert_hf.models.modeling")), (
+                file,
+                name,
+            )
+
+
 def test_package_and_scripts_do_not_lean_on_each_other():
     names = {script.stem for script in SCRIPTS} | {"training"}
     for file in MODULES + SCRIPTS:

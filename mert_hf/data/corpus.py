@@ -16,12 +16,10 @@ from mert_hf.common.errors import FULL_DISK, InputError
 from mert_hf.common.files import write_atomically
 from mert_hf.common.reading import read_json_lines
 from mert_hf.common.seeding import generator
-from mert_hf.data.tracks import Track, check_all, check_track, read_index, write_index
+from mert_hf.data.tracks import WHILE_TRAINING, Track, check_all, check_track, read_index, write_index
 
 # Bytes at the beginning, in the middle and at the end of a file that tell it from others.
 DIGEST_BYTES = 16384
-# Beginning of the reason of a track that passed the check and could not be read later.
-WHILE_TRAINING = "while training: "
 
 
 class Corpus:

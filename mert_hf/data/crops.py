@@ -1,5 +1,6 @@
 """Random crops of a corpus and the batches made of them, each a function of its number alone."""
 
+import json
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from mert_hf.audio import AudioError
 from mert_hf.common.seeding import generator
 from mert_hf.data.corpus import Corpus
+from mert_hf.data.tracks import WHILE_TRAINING
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class UnreadableCrop:
 
     track: str
     reason: str
+
+    def line(self) -> str:
+        """In the list of skipped tracks."""
+        return json.dumps({"file": self.track, "reason": WHILE_TRAINING + self.reason}) + "\n"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 READER = 2
 # Tracks that are checked between two writings of the index, which takes about a second at half a million tracks.
 KEPT_EVERY = 2000
+# Beginning of the reason of a track that passed the check and could not be read later.
+WHILE_TRAINING = "while training: "
 
 
 @dataclass(frozen=True)

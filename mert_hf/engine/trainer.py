@@ -1,7 +1,6 @@
 """The training loop, for any objective and any number of processes."""
 
 import contextlib
-import json
 import logging
 import math
 import signal
@@ -18,7 +17,6 @@ from tqdm import tqdm
 
 from mert_hf.common.errors import InputError, TrainingFailedError
 from mert_hf.common.reading import to_dataclass
-from mert_hf.data.corpus import WHILE_TRAINING
 from mert_hf.data.crops import AudioBatch, UnreadableCrop
 from mert_hf.data.source import BatchRange, ClipSource
 from mert_hf.engine.devices import require_same_everywhere
@@ -294,7 +292,7 @@ class Trainer:
         self._unreadable[crop.track] = crop.reason
         logger.warning("Left out a crop of %r: %s", crop.track, crop.reason)
         with Path(self.run.skipped).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"file": crop.track, "reason": WHILE_TRAINING + crop.reason}) + "\n")
+            file.write(crop.line())
         count, skipped = self.source.num_known()
         skipped += len(self._unreadable)
         if skipped > self.max_skipped * count:

@@ -1,4 +1,30 @@
-"""One pre-training run, from its settings to a trained model and what is said of it."""
+"""One pre-training run, from its settings to a trained model and what is said of it.
+
+The settings come first: a recipe and the command line make a `PretrainSettings` (`settings.py`), and that a `Setup`
+(`setup.py`): which objective, which architecture, which configuration, which stored labels. So far no audio was read, and
+whatever does not fit together has been told.
+
+Then the run begins, and this is the way of a crop of music through it:
+
+1. *File*: `sources.py` opens the folder or the dataset as a `Corpus` (data/corpus.py), whose tracks one process has checked,
+   and holds some of them out. What cannot be used is listed.
+2. *Crop*: `RandomCrops` (data/crops.py; `PairedCrops` and `LabelledCrops` beside it) says which seconds of which track crop
+   number n is, a function of the seed and of n alone, and reads them: the reader (models/audio_reading_mert.py) decodes,
+   mixes down and resamples no more than those seconds.
+3. *Batch*: `CorpusClips` (data/source.py) has crops read ahead in processes of its own and deals them out to the ranks as
+   `AudioBatch`es.
+4. *Objective*: `Updater.update` (engine/updates.py) moves the batches of an update to the device, and the objective's
+   `prepare` (objectives/) draws what is hidden, lays noise over it, and asks its teachers for targets.
+5. *Loss*: `count` says how many items this process has, all processes add up, and the objective's `forward` returns its
+   share of the mean.
+6. *Update*: the gradient is summed over processes and looked at; a step is taken, or left out if it is not finite or a
+   spike.
+7. *Checkpoint*: every so many updates `RunFolder` (engine/run_folder.py) writes all that the next update depends on, seals
+   it, and only then takes it for a checkpoint. `--training.resume` goes on from the newest that is whole.
+
+Behind the last update the model is validated, saved with its feature extractor, written about (`report.py`), drawn by its
+objective, and published where that is wanted (`publication.py`).
+"""
 
 import logging
 from typing import Any
