@@ -108,7 +108,7 @@ def build_mert(settings: PretrainSettings, config: MERTConfig) -> MERTForPreTrai
     Raises:
         InputError: as in [`build_model`].
     """
-    model = build_model(MERTForPreTraining, config, settings, heads=("code_head.", "cqt_head."))
+    model = build_model(MERTForPreTraining, config, settings, heads=("code_head", "cqt_head"))
     if settings.training.compile != "no":
         for layer in model.mert.encoder.layers:  # one by one: they share their code, which is compiled once
             layer.compile(backend=settings.training.compile)
