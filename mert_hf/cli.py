@@ -113,14 +113,12 @@ def _convert_deezer(arguments: argparse.Namespace) -> None:
 
 def _report_code_offset(arguments: argparse.Namespace) -> None:
     from mert_hf.conversion.fairseq import measure_code_offset
-    from mert_hf.encoding.loading import loading
+    from mert_hf.encoding.loading import load_model
     from mert_hf.models.modeling_mert import MERTForPreTraining
     from mert_hf.teachers import CodecTeacher
 
-    with loading(arguments.model, arguments.model):
-        model, loaded = MERTForPreTraining.from_pretrained(arguments.model, output_loading_info=True)
-    if loaded["missing_keys"]:
-        raise InputError(f"{arguments.model} holds no pre-training heads; give a folder that mert-hf convert wrote.")
+    heads = "Give a folder that mert-hf convert wrote, which holds the pre-training heads."
+    model = load_model(MERTForPreTraining, arguments.model, remedy=heads)
     if arguments.clips < 1:
         raise InputError(f"--clips {arguments.clips}: at least one clip is needed.")
     teacher = CodecTeacher.from_pretrained(arguments.codec, len(model.config.codebook_sizes))

@@ -11,13 +11,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import seed_torch
 from mert_hf.common.settings import check_values, setting, suggest
-from mert_hf.encoding.loading import loading
+from mert_hf.encoding.loading import list_some, load_weights, loading
 from mert_hf.models.remote_code_mert import CODE_FIELDS
 
 logger = logging.getLogger(__name__)
-
-# Of tensors, in a message.
-MOST_NAMED = 6
 
 
 @dataclass
@@ -79,7 +76,7 @@ def build_model(
         seed: of the run.
         attention: how attention is computed, where the model has any.
         gradient_checkpointing: compute activations twice instead of keeping them.
-        heads: beginnings of names of tensors that `init.model` may lack, where `init.new_heads` agrees to draw them anew.
+        heads: names of parts that `init.model` may lack, where `init.new_heads` agrees to draw them anew.
 
     Raises:
         InputError: `init.model` cannot be loaded, does not fit `config`, or lacks tensors that nobody agreed to draw anew; or
@@ -109,33 +106,25 @@ def _load(
     heads: tuple[str, ...],
     options: dict[str, str],
 ) -> PreTrainedModel:
-    with loading(f"init.model={init.model!r}", init.model):
-        model, report = model_class.from_pretrained(
-            init.model,
-            revision=init.revision,
-            config=config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # they are reported, and judged below
-            output_loading_info=True,
-            **options,
-        )
-    new = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
-    foreign = [name for name in new if not name.startswith(heads)]
-    if foreign:
+    loaded = load_weights(
+        model_class,
+        init.model,
+        f"init.model={init.model!r}",
+        may_lack=heads,
+        lack="does not hold the encoder that model.* describes",
+        remedy="Leave out the model.* that change the size of the encoder.",
+        revision=init.revision,
+        config=config,
+        dtype=torch.float32,
+        **options,
+    )
+    if loaded.drawn and not init.new_heads:
         raise InputError(
-            f"init.model={init.model!r} does not hold the encoder that model.* describes: {_list(foreign)} would be random."
-            " Leave out the model.* that change the size of the encoder."
+            f"init.model={init.model!r} holds no heads that fit: {list_some(loaded.drawn)} would be drawn anew. Agree with"
+            " --init.new_heads true, or give a folder that has them, such as one that mert-hf convert made of a fairseq"
+            " checkpoint."
         )
-    if new and not init.new_heads:
-        raise InputError(
-            f"init.model={init.model!r} holds no heads that fit: {_list(new)} would be drawn anew. Agree with --init.new_heads"
-            " true, or give a folder that has them, such as one that mert-hf convert made of a fairseq checkpoint."
-        )
-    if report["unexpected_keys"]:
-        logger.warning("Left out what the model has no place for: %s", _list(sorted(report["unexpected_keys"])))
-    logger.info("Starting from %s; drawn anew: %s", init.model, ", ".join(new) or "nothing")
-    return model
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+    if loaded.left_out:
+        logger.warning("Left out what the model has no place for: %s", list_some(loaded.left_out))
+    logger.info("Starting from %s; drawn anew: %s", init.model, ", ".join(loaded.drawn) or "nothing")
+    return loaded.model

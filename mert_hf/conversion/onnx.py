@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from transformers import (
     AutoConfig,
-    AutoFeatureExtractor,
     AutoModel,
     AutoModelForAudioClassification,
     AutoModelForAudioFrameClassification,
@@ -15,7 +14,7 @@ from transformers import (
 )
 
 from mert_hf.common.errors import InputError
-from mert_hf.encoding.loading import loading
+from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model, loading
 from mert_hf.encoding.normalisation import normalise_clips
 from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.modeling_mert import MERTForAudioFrameClassification, MERTForSequenceClassification, MERTPreTrainedModel
@@ -51,15 +50,14 @@ def load_for_export(name: str | os.PathLike) -> tuple[MERTPreTrainedModel, Wav2V
     """The model of a folder or repository (a classifier with its head, anything else as the encoder alone), and its extractor.
 
     Raises:
-        InputError: one of them cannot be loaded, or the model is no MERT.
+        InputError: one of them cannot be loaded, weights are missing, or the model is no MERT.
     """
     with loading(str(name), name):
         config = AutoConfig.from_pretrained(name)
-        if not isinstance(config, MERTConfig):
-            raise InputError(f"{name} is a {config.model_type!r} model; MERT models can be exported.")
-        architecture = (config.architectures or [""])[0]
-        model = CLASSIFIERS.get(architecture, AutoModel).from_pretrained(name, dtype=torch.float32)
-        return model, AutoFeatureExtractor.from_pretrained(name)
+    if not isinstance(config, MERTConfig):
+        raise InputError(f"{name} is a {config.model_type!r} model; MERT models can be exported.")
+    auto_class = CLASSIFIERS.get((config.architectures or [""])[0], AutoModel)
+    return load_model(auto_class, name, may_lack=UNUSED_WEIGHTS, dtype=torch.float32), load_extractor(name)
 
 
 def export_onnx(

@@ -12,20 +12,21 @@ import numpy as np
 import torch
 import torch.nn as nn
 from tqdm import tqdm
-from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 
 from mert_hf.audio import AudioFile, read_info
 from mert_hf.common.errors import InputError
 from mert_hf.encoding.chosen_layers import ChosenLayers, Layers
+from mert_hf.encoding.frozen import FrozenEncoder
 from mert_hf.encoding.licences import note_licence
-from mert_hf.encoding.loading import loading
+from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model
 from mert_hf.encoding.pooling import POOLS, AllFrames
 from mert_hf.models.audio_inputs_mert import EncodedAudio, items_of, read_item, require_samples
 from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.models.sampling_rates_mert import require_sampling_rate
-from mert_hf.models.views_mert import base_of, view_of
-from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, check_window, plan_windows
+from mert_hf.models.views_mert import base_of
+from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, Window, check_window, plan_windows
 
 
 @dataclass(frozen=True)
@@ -102,22 +103,16 @@ class MusicEncoder:
         if isinstance(model, nn.Module):
             if feature_extractor is None:
                 raise InputError("a loaded model needs its feature extractor: MusicEncoder(model, feature_extractor).")
-            self.model = base_of(model, type(model).__name__)
-            _require_convolutions(self.model, type(model).__name__)
+            self._title = type(model).__name__
+            self.model = base_of(model, self._title)
+            _require_convolutions(self.model, self._title)
         else:
+            self._title = str(model)
             self.model, feature_extractor = _load(model, feature_extractor, self.dtype)
             self.model.to(self.device).eval()
-        config = self.model.config
         self.feature_extractor = feature_extractor
-        self.sampling_rate = require_sampling_rate(
-            getattr(feature_extractor, "sampling_rate", None), "the feature extractor's sampling_rate"
-        )
-        made_for = getattr(config, "sample_rate", self.sampling_rate)
-        if made_for != self.sampling_rate:
-            raise InputError(
-                f"the model was made for {made_for} Hz, its feature extractor says {self.sampling_rate} Hz; mend it."
-            )
-        self.grid = FrameGrid.of_convolutions(config.conv_kernel, config.conv_stride, self.sampling_rate)
+        frozen, config = self._freeze(), self.model.config
+        self.sampling_rate, self.grid = frozen.sampling_rate, frozen.grid
         # what a clip's padding does to its features: nothing in MERT; where the first convolution is normalised over time,
         # as in HuBERT base and wav2vec2 base, it changes all of them
         self._may_pad = getattr(config, "padding_invariant", False) or getattr(config, "feat_extract_norm", None) == "layer"
@@ -185,13 +180,13 @@ class MusicEncoder:
         batches = self._batches(clips, plans, batch_size, window_s)
         bar = tqdm(total=sum(map(len, plans)), desc="Encoding", unit="window", disable=not progress)
         # of its own for every call: another one may want other layers at the same time
-        model = view_of(self.model, self.device, self.dtype, max(chosen.layers))
+        frozen = self._freeze(max(chosen.layers))
         with bar, closing(_Reader()) as reader:
             pools: dict[int, Any] = {}
             try:
                 for batch in batches:
                     waveforms = [reader.read(clips[number], window) for number, window in batch]
-                    states = self._run(model, waveforms, sorted({clips[number].name for number, _ in batch}), chosen)
+                    states = self._run(frozen, waveforms, sorted({clips[number].name for number, _ in batch}), chosen)
                     for (number, window), frames in zip(batch, states, strict=True):
                         if number not in pools:
                             pools[number] = self._new_pool(pool, clips[number], number, chosen, output_dir)
@@ -206,6 +201,9 @@ class MusicEncoder:
         if items is None:
             return results[0]
         return np.stack(results) if pool in ("mean", "mean_std") else results
+
+    def _freeze(self, deepest: int | None = None) -> FrozenEncoder:
+        return FrozenEncoder(self.model, self.feature_extractor, self._title, self.device, self.dtype, deepest)
 
     def _check_options(self, pool, batch_size, sampling_rate, window_s, overlap_s, output_dir) -> None:
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
@@ -266,21 +264,19 @@ class MusicEncoder:
         yield batch
 
     @torch.inference_mode()
-    def _run(self, model, waveforms: list[np.ndarray], names: list[str], chosen: ChosenLayers) -> list[np.ndarray]:
+    def _run(
+        self, frozen: FrozenEncoder, waveforms: list[np.ndarray], names: list[str], chosen: ChosenLayers
+    ) -> list[np.ndarray]:
         """The chosen layers of each waveform, (layers, frames, hidden); frames of padding included."""
         extracted = self.feature_extractor(
             waveforms, sampling_rate=self.sampling_rate, padding=True, return_attention_mask=True, return_tensors="pt"
         )
         values, mask = extracted["input_values"], extracted["attention_mask"]
-        outputs = model(
-            values.to(self.device, self.dtype),
-            attention_mask=None if mask.all() else mask.to(self.device),
-            output_hidden_states=True,
-        )
-        states = torch.stack([outputs.hidden_states[layer] for layer in chosen.layers], dim=1).float().cpu().numpy()
+        layers = frozen.run(values, None if mask.all() else mask)
+        states = torch.stack([layers[layer] for layer in chosen.layers], dim=1).float().cpu().numpy()
         if states.shape[2] != self.grid.count_frames(values.shape[1]):
             raise InputError(
-                f"{type(model).__name__} makes {states.shape[2]} frames where its convolutions make"
+                f"{type(self.model).__name__} makes {states.shape[2]} frames where its convolutions make"
                 f" {self.grid.count_frames(values.shape[1])}; models that shorten them further are not supported."
             )
         if not np.isfinite(states).all():
@@ -332,15 +328,10 @@ def _require_convolutions(model: PreTrainedModel, name: str) -> None:
 
 
 def _load(name, feature_extractor, dtype: torch.dtype):
-    with loading(str(name), name):
-        model, loaded = AutoModel.from_pretrained(name, dtype=dtype, output_loading_info=True)
-        _require_convolutions(model, name)
-        if feature_extractor is None:
-            feature_extractor = AutoFeatureExtractor.from_pretrained(name)
-    # the mask embedding hides frames in pre-training; some checkpoints leave it out
-    missing = sorted(key for key in loaded["missing_keys"] if not key.endswith("masked_spec_embed"))
-    if missing:
-        raise InputError(f"{name} lacks weights of {type(model).__name__}: {', '.join(missing[:3])} ({len(missing)} in all).")
+    model = load_model(AutoModel, name, may_lack=UNUSED_WEIGHTS, dtype=dtype)
+    _require_convolutions(model, name)
+    if feature_extractor is None:
+        feature_extractor = load_extractor(name)
     if isinstance(model.config, MERTConfig) and not isinstance(feature_extractor, MERTFeatureExtractor):
         # published repositories name Wav2Vec2FeatureExtractor: the same settings, without the checks
         feature_extractor = MERTFeatureExtractor.from_dict(feature_extractor.to_dict())

@@ -1,14 +1,17 @@
-"""What may go wrong when a model is loaded, told in a line."""
+"""Models of transformers, loaded whole or refused; what may go wrong is told in a line."""
 
 import os
 import pickle
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from transformers import AutoFeatureExtractor, PreTrainedModel
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.reading import read_json
@@ -20,6 +23,96 @@ LOADING_ERRORS = (
 )
 # Characters that are shown of a model's name, and of what transformers says.
 LONGEST_NAME, LONGEST_REASON = 300, 1000
+# Hides frames in pre-training, and does nothing in a frozen model; some checkpoints leave it out.
+UNUSED_WEIGHTS = ("masked_spec_embed",)
+# Names of weights that a message lists.
+MOST_LISTED = 6
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """A model, and how its weights fitted.
+
+    Attributes:
+        model: in the mode that transformers leaves it in.
+        drawn: names of weights that were drawn at random, as had been agreed.
+        left_out: names of weights that the model has no place for.
+    """
+
+    model: PreTrainedModel
+    drawn: list[str]
+    left_out: list[str]
+
+
+def load_model(model_class: type, source: str | os.PathLike, what: str | None = None, **options) -> PreTrainedModel:
+    """A model with all its weights; see [`load_weights`], which takes the same and tells more."""
+    return load_weights(model_class, source, what, **options).model
+
+
+def load_weights(
+    model_class: type,
+    source: str | os.PathLike,
+    what: str | None = None,
+    *,
+    may_lack: tuple[str, ...] = (),
+    lack: str | None = None,
+    remedy: str = "",
+    **options: Any,
+) -> LoadedWeights:
+    """Load a model; what the checkpoint lacks, or holds in another shape, is refused by name and never drawn at random.
+
+    Args:
+        model_class: an Auto class or a class of models.
+        source: a folder, or the name of a repository.
+        what: is loaded, as an error names it; `source` by default.
+        may_lack: names of weights or of parts (`"code_head"`) that may be drawn at random.
+        lack: what an error says of the others, such as "does not hold the encoder that model.* describes".
+        remedy: a sentence that the error ends with.
+        options: of `from_pretrained`, such as `revision`, `config` and `dtype`.
+
+    Raises:
+        InputError: it cannot be loaded, or not whole.
+    """
+    what = str(source) if what is None else what
+    with loading(what, source):
+        # shapes that differ are reported in place of raised, to be refused by name
+        options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
+        model, report = model_class.from_pretrained(source, **options)
+    mismatched = {name for name, *_ in report["mismatched_keys"]}
+    drawn = sorted({*report["missing_keys"], *mismatched})
+    refused = [name for name in drawn if not set(may_lack) & set(name.split("."))]
+    if refused:
+        if lack is None and mismatched.issuperset(refused):
+            lack = "cannot be loaded: its weights have other shapes than its configuration describes"
+        lack = lack or f"lacks weights of {type(model).__name__}"
+        said = f"{shorten(what)} {lack}: {list_some(refused)} would be random."
+        raise InputError(f"{said} {remedy}".strip())
+    return LoadedWeights(model, drawn, sorted(report["unexpected_keys"]))
+
+
+def load_extractor(source: str | os.PathLike, what: str | None = None, **options):
+    """The feature extractor of a model.
+
+    Args:
+        source, what: as in [`load_weights`].
+        options: of `from_pretrained`, such as `revision`.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    with loading(str(source) if what is None else what, source):
+        return AutoFeatureExtractor.from_pretrained(source, **options)
+
+
+def list_some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(names[:MOST_LISTED]) + more
+
+
+def shorten(what: str) -> str:
+    """A name that fits into a line."""
+    return what if len(what) <= LONGEST_NAME else f"{what[:LONGEST_NAME]}..."
 
 
 @contextmanager
@@ -33,7 +126,7 @@ def loading(what: str, source: str | os.PathLike) -> Iterator[None]:
     Raises:
         InputError: "{what} cannot be loaded: ..."; one that is raised within goes through as it is.
     """
-    what = what if len(what) <= LONGEST_NAME else f"{what[:LONGEST_NAME]}..."
+    what = shorten(what)
     fault = _fault(source)
     if fault is not None:
         raise InputError(f"{what} cannot be loaded: {fault}")
@@ -89,8 +182,6 @@ def _fault_of_config(file: Path) -> str | None:
 
 def _reason(error: BaseException) -> str:
     said = " ".join(str(error).split())
-    if "ignore_mismatched_sizes" in said:  # advice to programmers, below a table that transformers logs
-        return "its weights have other shapes than its configuration describes."
     if isinstance(error, (KeyError, EOFError)):  # whose text alone says nothing
         return f"{type(error).__name__} {said}".strip()
     return said if len(said) <= LONGEST_REASON else f"{said[:LONGEST_REASON]}..."

@@ -8,6 +8,7 @@ VARIANCE_FLOOR = 1e-7
 
 def normalise_clips(waveforms: torch.Tensor) -> torch.Tensor:
     """(batch, samples) -> (batch, samples) of mean 0 and variance 1, each clip by itself; clips hold no padding."""
-    # data2vec's batches and the probes' windows are scaled by other roundings of this, which their results were made with
-    centred = waveforms - waveforms.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + VARIANCE_FLOOR).sqrt()
+    # The arithmetic that the published scores of probes were made with. data2vec's batches alone are scaled by another rounding
+    # of this, up to 1e-6 apart: those of its published trainings, which a last digit would lead elsewhere.
+    variance = waveforms.var(dim=-1, unbiased=False, keepdim=True)
+    return (waveforms - waveforms.mean(dim=-1, keepdim=True)) / (variance + VARIANCE_FLOOR).sqrt()

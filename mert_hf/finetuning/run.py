@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, EvalPrediction, Trainer, TrainingArguments, set_seed
+from transformers import AutoConfig, EvalPrediction, Trainer, TrainingArguments, set_seed
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import fill_folder, to_json, write_atomically
 from mert_hf.common.redaction import name_only
 from mert_hf.common.seeding import seed_torch
 from mert_hf.encoding.licences import note_licence
-from mert_hf.encoding.loading import loading
+from mert_hf.encoding.loading import load_extractor, load_model, loading
 from mert_hf.finetuning.clips import Collator, EvaluationClips, TrainingClips
 from mert_hf.finetuning.labelled_corpus import LabelledCorpus, open_labelled_corpus
 from mert_hf.finetuning.run_folder import FinetuneFolder
@@ -98,16 +98,12 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSe
         config.label2id = {name: number for number, name in enumerate(names)}
         config.problem_type = model.problem_type
         config.use_weighted_layer_sum = model.weighted_layers
-        extractor = MERTFeatureExtractor.from_dict(AutoFeatureExtractor.from_pretrained(base).to_dict())
+        extractor = MERTFeatureExtractor.from_dict(load_extractor(base, f"model.base={base!r}").to_dict())
         seed_torch(settings.training.seed, "weights")
         built = MERTForSequenceClassification(config)
         if not model.random_weights:
-            pretrained, loaded = type(built.mert).from_pretrained(
-                base, config=built.mert.config, dtype=torch.float32, output_loading_info=True
-            )
-            if loaded["missing_keys"]:
-                raise InputError(f"model.base={base!r} lacks weights: {', '.join(sorted(loaded['missing_keys'])[:3])}.")
-            built.mert = pretrained
+            options = {"config": built.mert.config, "dtype": torch.float32}
+            built.mert = load_model(type(built.mert), base, f"model.base={base!r}", **options)
     note_licence(base)
     return built, extractor
 

@@ -75,7 +75,7 @@ class Objective(nn.Module):
         uses_teachers: whether it learns from a teacher of codes, or stored labels, and from the constant-Q spectrum.
         can_be_compiled: whether `training.compile` was tried with it.
         can_be_sharded: whether it was run with FSDP and DeepSpeed.
-        heads: beginnings of names of the model's tensors that are drawn anew where a run begins with an encoder alone.
+        heads: parts of the model that are drawn anew where a run begins with an encoder alone.
         model_prefix: of the names of the model's tensors among its own.
 
     The global batch of an update is what all processes hear in all their batches of it. Its loss is a mean over the global

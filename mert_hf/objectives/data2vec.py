@@ -156,6 +156,7 @@ class Data2Vec(Objective):
         """Clips (batch, samples) scaled to mean 0 and variance 1, as the published feature extractor does, and a mask."""
         frames = int(self.model._get_feat_extract_output_lengths(waveforms.shape[1]))
         mask = self.masking.draw(len(waveforms), frames, draws.for_batch("mask"))
+        # rounded otherwise than by `normalise_clips`: what was published was trained with this
         centred = waveforms - waveforms.mean(-1, keepdim=True)
         scaled = centred * (centred.square().mean(-1, keepdim=True) + 1e-7).rsqrt()
         return {"input_values": scaled, "mask_time_indices": mask.to(waveforms.device)}

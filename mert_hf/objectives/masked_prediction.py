@@ -52,7 +52,7 @@ class MaskedPrediction(Objective):
     uses_teachers = True
     can_be_compiled = True
     can_be_sharded = True
-    heads = ("code_head.", "cqt_head.")
+    heads = ("code_head", "cqt_head")
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from mert_hf import models
 from mert_hf.common.errors import InputError
@@ -21,7 +21,7 @@ from mert_hf.common.files import to_json
 from mert_hf.common.reading import read_json, shown
 from mert_hf.common.redaction import hide_places
 from mert_hf.common.seeding import generator
-from mert_hf.encoding.loading import loading
+from mert_hf.encoding.loading import load_extractor, load_model, loading
 from mert_hf.models.redaction_mert import hide_secrets
 from mert_hf.models.remote_code_mert import AUTO_MAP, CODE_FIELDS
 from mert_hf.publishing.model_card import PICTURES, CardFacts, inherit_base, read_results, write_card
@@ -77,9 +77,8 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     """
     model_folder, results_folder = _locate(Path(source).expanduser())
     staged = Staged(Path(staging))
-    with loading(str(model_folder), model_folder):
-        model = _load(model_folder)
-        extractor = AutoFeatureExtractor.from_pretrained(model_folder, trust_remote_code=False)
+    model = _load(model_folder)
+    extractor = load_extractor(model_folder, trust_remote_code=False)
     for named in (vars(model.config), vars(extractor)):
         for field_name in CODE_FIELDS:  # ours are written when they are saved
             named.pop(field_name, None)
@@ -96,7 +95,7 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     except OSError as error:
         raise InputError(f"{staged.folder} cannot be written: {error.strerror or error}.") from None
     _check_names_of_code(staged.folder)
-    again = _features(_load(staged.folder), AutoFeatureExtractor.from_pretrained(staged.folder), waveform)
+    again = _features(_load(staged.folder), load_extractor(staged.folder), waveform)
     _require_equal(features, again, "after saving and loading")
     staged.checks.append("saved, loaded again: equal features")
     _check_without_package(staged.folder, waveform, features)
@@ -138,12 +137,9 @@ def _locate(source: Path) -> tuple[Path, Path]:
 
 def _load(folder: Path) -> PreTrainedModel:
     """The model with all its heads; weights that are missing are an error, not drawn at random."""
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    model, loaded = _auto_class(config).from_pretrained(folder, output_loading_info=True, trust_remote_code=False)
-    if loaded["missing_keys"]:
-        missing = sorted(loaded["missing_keys"])
-        raise InputError(f"{folder} lacks {len(missing)} of the model's tensors, such as {missing[0]}.")
-    return model.eval()
+    with loading(str(folder), folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return load_model(_auto_class(config), folder, trust_remote_code=False).eval()
 
 
 def _auto_class(config: PreTrainedConfig) -> type:

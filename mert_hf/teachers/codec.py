@@ -9,7 +9,7 @@ import torch.nn as nn
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.settings import require
-from mert_hf.encoding.loading import as_folder, loading
+from mert_hf.encoding.loading import as_folder, load_model
 from mert_hf.teachers.base import CodeTeacher
 
 logger = logging.getLogger(__name__)
@@ -98,13 +98,8 @@ class CodecTeacher(CodeTeacher):
         """
         from transformers import AutoModel
 
-        place = as_folder(name) or name
-        with loading(f"the codec {name}", place):
-            # the codes of a codec that is stored in half precision are those of its weights in float32, as audio is
-            codec, loaded = AutoModel.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
-        missing = sorted(set(loaded["missing_keys"]) | {str(key[0]) for key in loaded["mismatched_keys"]})
-        if missing:
-            raise InputError(f"the codec {name} lacks weights: {', '.join(missing[:3])} ...")
+        # the codes of a codec that is stored in half precision are those of its weights in float32, as audio is
+        codec = load_model(AutoModel, as_folder(name) or name, f"the codec {name}", dtype=torch.float32)
         return cls(codec, codebooks, str(name))
 
     def settings(self):

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 import torch.nn as nn
+from transformers import AutoModel
 
 from mert_hf.common.errors import InputError
-from mert_hf.encoding.loading import loading
-from mert_hf.encoding.normalisation import normalise_clips
+from mert_hf.encoding.frozen import FrozenEncoder
+from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model
 from mert_hf.models.spectra_mert import Chromagram, LogMelSpectrum
 
 # Longest stretch of a track whose spectra are computed at once.
@@ -110,13 +111,18 @@ class HiddenStatesFeature(nn.Module):
         super().__init__()
         if not isinstance(folder, str) or not isinstance(layer, int):
             raise InputError("hidden_states needs both: feature_options {hidden_states: {folder: MODEL, layer: NUMBER}}.")
-        self.model, given_rate, self.normalize = _load_encoder(folder)
-        layers = self.model.config.num_hidden_layers
+        title = f"hidden_states: {folder}"
+        # float32 as the waveforms are, whatever the weights were stored in
+        model = load_model(AutoModel, folder, title, may_lack=UNUSED_WEIGHTS, dtype=torch.float32)
+        self.model = model.eval().requires_grad_(False)
+        layers = getattr(self.model.config, "num_hidden_layers", 0)
         if not 0 <= layer <= layers:
             raise InputError(f"hidden_states: layer={layer}; {folder} has the layers 0 to {layers}.")
+        self._encoder = FrozenEncoder(self.model, load_extractor(folder, title), title, deepest=layer)
         self.layer, self.bins = layer, self.model.config.hidden_size
         self.context_samples = round(self.piece_s / 2 * sampling_rate / hop_samples) * hop_samples
         # counted rather than read: encoders write their hop under different names, or nowhere
+        given_rate = self._encoder.sampling_rate
         counts = [self(torch.zeros(1, seconds * given_rate)).shape[1] for seconds in (1, 5)]
         given, wanted = (given_rate, (counts[1] - counts[0]) / 4), (sampling_rate, sampling_rate / hop_samples)
         if given != wanted:
@@ -132,24 +138,13 @@ class HiddenStatesFeature(nn.Module):
     @torch.no_grad()
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, frames, hidden) float32; frames as the encoder's convolutions count them."""
-        if self.normalize:
-            waveform = normalise_clips(waveform)
-        return self.model(waveform, output_hidden_states=True).hidden_states[self.layer].float()
+        return self._encoder(waveform)[self.layer].float()
 
-
-def _load_encoder(folder: str) -> tuple[nn.Module, int, bool]:
-    """The model, its sampling rate, and whether its feature extractor scales clips to zero mean and unit variance."""
-    from transformers import AutoFeatureExtractor, AutoModel
-
-    with loading(f"hidden_states: {folder}", folder):
-        # float32 as the waveforms are, whatever the weights were stored in
-        model, loaded = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-        extractor = AutoFeatureExtractor.from_pretrained(folder)
-    missing = [key for key in loaded["missing_keys"] if not key.endswith("masked_spec_embed")]
-    if missing or loaded["mismatched_keys"]:
-        raise InputError(f"hidden_states: {folder} lacks weights: {', '.join(sorted(missing)[:3])} ...")
-    model.eval().requires_grad_(False)
-    return model, extractor.sampling_rate, bool(getattr(extractor, "do_normalize", False))
+    def _apply(self, *arguments, **options) -> "HiddenStatesFeature":
+        """Moved or cast, the model is looked at anew."""
+        moved = super()._apply(*arguments, **options)
+        vars(self._encoder).pop("view", None)
+        return moved
 
 
 FRAME_FEATURES: dict[str, type[nn.Module]] = {

@@ -4,9 +4,10 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
 
-from mert_hf import MERTFeatureExtractor, MERTForPreTraining
+from mert_hf import MERTFeatureExtractor, MERTForPreTraining, MERTModel
 from mert_hf.architectures.initial_weights import InitSettings
 from mert_hf.cli import main
 from mert_hf.common.errors import InputError
@@ -91,6 +92,48 @@ def test_what_cannot_be_loaded_is_told_in_a_line(loader, damage, folder):
     else:
         expected = "cannot be loaded: "
     assert expected in said and not said.endswith(": ")
+
+
+def drop(folder, ending: str) -> str:
+    """Take one tensor out of a checkpoint; the name it had."""
+    weights = load_file(folder / "model.safetensors")
+    (name,) = [name for name in weights if name.endswith(ending)]
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return name
+
+
+@pytest.mark.parametrize("loader", [loader for loader in LOADERS if loader not in READ_NO_WEIGHTS])
+def test_weights_that_are_missing_are_named_never_drawn(loader, folder):
+    name = drop(folder, "encoder.layers.1.attention.q_proj.weight").removeprefix("mert.")
+    with pytest.raises(
+        InputError, match=f"{folder}.* (lacks weights of MERT|does not hold the encoder).*{name} would be random"
+    ):
+        LOADERS[loader](str(folder))
+
+
+@pytest.mark.parametrize("loader", ["encode", "probe", "export", "hidden_states", "finetune", "init"])
+def test_what_hides_frames_may_be_missing_where_none_are_hidden(loader, folder):
+    drop(folder, "masked_spec_embed")
+    if loader in ("finetune", "init"):
+        with pytest.raises(InputError, match="masked_spec_embed would be random"):
+            LOADERS[loader](str(folder))
+    else:
+        LOADERS[loader](str(folder))
+
+
+def test_weights_of_other_shapes_are_named(folder):
+    other_sizes(folder)
+    with pytest.raises(InputError, match=r"describes: encoder\.layer_norm\.bias, .* and \d+ more would be random\.$"):
+        MusicEncoder(str(folder))
+
+
+def test_a_model_without_heads_has_no_offset_of_codes(tiny_config, folder):
+    MERTModel(tiny_config).save_pretrained(folder)
+    with pytest.raises(
+        SystemExit, match=r"lacks weights of MERTForPreTraining: code_head.* Give a folder that mert-hf convert"
+    ):
+        main(["code-offset", str(folder), str(folder)])
 
 
 def test_the_command_line_tells_it_too(folder):

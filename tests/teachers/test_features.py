@@ -147,7 +147,7 @@ def test_an_encoder_without_weights_is_an_error(encoder, tmp_path):
     weights = MERTForPreTraining.from_pretrained(encoder).state_dict()
     kept = {name: tensor.contiguous() for name, tensor in weights.items() if "layers.1.feed_forward" not in name}
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match="lacks weights: encoder.layers.1.feed_forward"):
+    with pytest.raises(InputError, match="lacks weights of MERTModel: encoder.layers.1.feed_forward"):
         HiddenStatesFeature(24000, 320, str(tmp_path), 1)
 
 

@@ -4,19 +4,15 @@ import hashlib
 import json
 from typing import Protocol
 
-import numpy as np
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 import mert_hf  # noqa: F401, makes transformers know MERT
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import seed_torch
-from mert_hf.encoding.loading import as_folder, loading
+from mert_hf.encoding.frozen import FrozenEncoder
+from mert_hf.encoding.loading import UNUSED_WEIGHTS, as_folder, load_extractor, load_model, loading
 from mert_hf.models.spectra_mert import LogMelSpectrum
-from mert_hf.models.views_mert import view_of
-
-# drawn at random where a checkpoint lacks it, and read by masking alone, which does not happen here
-UNUSED_WEIGHTS = ("masked_spec_embed",)
 
 
 class Encoder(Protocol):
@@ -48,7 +44,7 @@ class Encoder(Protocol):
 
 
 class FrozenModel:
-    """A model of transformers in eval mode: masks, dropout and LayerDrop are off, nothing of it is trained.
+    """A frozen model of transformers as an [`Encoder`], with all its layers.
 
     Every window goes through it unpadded: windows of one length share a batch. So a model whose features would change with
     padding (HuBERT and its family with a group norm over time) is judged as fairly as MERT.
@@ -66,51 +62,32 @@ class FrozenModel:
 
     def __init__(self, model: PreTrainedModel, extractor, title: str, device: str | torch.device = "cpu"):
         config = model.config
-        rate = getattr(config, "sample_rate", None) or getattr(config, "sampling_rate", None)
-        if rate not in (None, extractor.sampling_rate):
-            raise InputError(
-                f"{title}: the model was made for {rate} Hz, its feature extractor says {extractor.sampling_rate} Hz; mend"
-                " preprocessor_config.json."
-            )
+        self._encoder = FrozenEncoder(model, extractor, title, device)
         self.title = title
-        self.sampling_rate = extractor.sampling_rate
-        self.device = torch.device(device)
-        self._model = view_of(model, self.device)
-        self._normalises = bool(getattr(extractor, "do_normalize", False))
-        strides, kernels = getattr(config, "conv_stride", ()), getattr(config, "conv_kernel", ())
-        self.hop_samples = int(np.prod(strides)) if strides else 0
-        reach = 1
-        for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-            reach = (reach - 1) * stride + kernel
-        self.first_frame_s = reach / 2 / self.sampling_rate
+        self.sampling_rate, grid = self._encoder.sampling_rate, self._encoder.grid
         try:
-            second = self(torch.zeros(1, self.sampling_rate, device=self.device))
+            second = self(torch.zeros(1, self.sampling_rate))
         except (IndexError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"{title} does not take a second of raw audio, so it cannot be judged here: {' '.join(str(error).split())}"
             ) from None
         self.layers = tuple(str(layer) for layer in range(second.shape[1]))
         self.hidden_size = second.shape[3]
-        counted = self.sampling_rate / self.hop_samples if self.hop_samples else float(second.shape[2])
+        counted = self.sampling_rate / grid.hop_samples if grid else float(second.shape[2])
         self.frame_rate = getattr(config, "frame_rate", None) or counted
+        self.first_frame_s = (grid.receptive_samples if grid else 1) / 2 / self.sampling_rate
         self.commit = getattr(config, "_commit_hash", None)
+        # in the keys of all features that were ever kept
         self.fingerprint = {
             "weights": weights_fingerprint(model),
             "config": hashlib.sha256(json.dumps(config.to_diff_dict(), sort_keys=True, default=str).encode()).hexdigest(),
-            "normalises": self._normalises,
+            "normalises": self._encoder.normalises,
             "sampling_rate": self.sampling_rate,
         }
 
-    @torch.no_grad()
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
         """See [`Encoder`]."""
-        waveforms = waveforms.to(self.device, torch.float32)
-        if self._normalises:  # as Wav2Vec2FeatureExtractor does, clip by clip
-            deviation = waveforms.var(dim=-1, unbiased=False, keepdim=True) + 1e-7
-            waveforms = (waveforms - waveforms.mean(dim=-1, keepdim=True)) / deviation.sqrt()
-        outputs = self._model(waveforms.to(self._model.dtype), output_hidden_states=True)
-        states = getattr(outputs, "hidden_states", None) or (outputs.last_hidden_state,)
-        return torch.stack(states, dim=1).float()
+        return torch.stack(self._encoder(waveforms), dim=1).float()
 
     def pool(self, features: torch.Tensor) -> torch.Tensor:
         """The mean over time."""
@@ -135,14 +112,14 @@ def load_encoder(
     source = name
     if folder is not None:
         source = str(folder / "model" if (folder / "model" / "config.json").is_file() else folder)
-    with loading(str(name), source):
-        extractor = AutoFeatureExtractor.from_pretrained(source, revision=revision)
-        config = AutoConfig.from_pretrained(source, revision=revision)
-        if random_seed is None:
-            # float32 as the waveforms are, whatever the weights were stored in
-            model, info = AutoModel.from_pretrained(source, revision=revision, dtype=torch.float32, output_loading_info=True)
-            _require_weights(name, info)
-        else:
+    extractor = load_extractor(source, str(name), revision=revision)
+    if random_seed is None:
+        # float32 as the waveforms are, whatever the weights were stored in
+        options = {"may_lack": UNUSED_WEIGHTS, "revision": revision, "dtype": torch.float32}
+        model = load_model(AutoModel, source, str(name), **options)
+    else:
+        with loading(str(name), source):
+            config = AutoConfig.from_pretrained(source, revision=revision)
             seed_torch(random_seed, "random weights")
             model = AutoModel.from_config(config, dtype=torch.float32)
     if model.main_input_name != "input_values" or not hasattr(extractor, "sampling_rate"):
@@ -158,17 +135,6 @@ def weights_fingerprint(model: torch.nn.Module) -> str:
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-def _require_weights(name: str, info: dict) -> None:
-    missing = sorted(key for key in info["missing_keys"] if not key.endswith(UNUSED_WEIGHTS))
-    wrong = sorted(str(key) for key in info["mismatched_keys"])
-    if missing or wrong:
-        named = (missing + wrong)[0]
-        raise InputError(
-            f"{name} lacks {len(missing)} weights and has {len(wrong)} of another shape, such as {named}; they would be drawn"
-            " at random, so this model is not judged."
-        )
 
 
 class LogMel:
