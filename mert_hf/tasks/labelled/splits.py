@@ -10,9 +10,8 @@ import numpy as np
 from mert_hf.audio import AudioSource
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import generator
-from mert_hf.finetuning.tables import cell_text
-
-SPLITS = ("train", "validation", "test")
+from mert_hf.tasks.base import SPLITS
+from mert_hf.tasks.labelled.tables import cell_text
 
 
 def group_tracks(rows: Sequence[Mapping[str, Any]], sources: Sequence[AudioSource], group_column: str) -> list[str]:
