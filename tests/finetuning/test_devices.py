@@ -33,29 +33,33 @@ def given(tmp_path_factory):
 
 
 def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path) -> None:
-    """Fine-tune, and write down what this process trained by and which files it wrote in the end."""
-    rank, original, said = os.environ.get("RANK", "0"), module.save_model, {}
+    """Fine-tune, have this process save the model once more, and write down what it trained by and whether it wrote."""
+    rank, original, seen = os.environ.get("RANK", "0"), module.measure, []
 
-    def save_model(trainer, extractor, run, results):
-        place = folder if rank == "0" else told / "elsewhere"  # of its own, so that what it writes is seen
-        original(trainer, extractor, FinetuneFolder(place), results)
-        said.update(updates=trainer.state.max_steps, warmup=trainer.args.warmup_steps, wrote=(place / "model").exists())
+    def measure(trainer, *others):
+        *_, results = measured = original(trainer, *others)
+        seen[:] = trainer, results
+        return measured
 
-    module.save_model = save_model
+    module.measure = measure
     finetune_small(base, music, folder, batch_size=1, warmup_share=0.5)
+    trainer, results = seen
+    again = FinetuneFolder(told / f"by_{rank}")
+    module.save_model(trainer, trainer.data_collator.feature_extractor, again, results)
+    said = {"updates": trainer.state.max_steps, "warmup": trainer.args.warmup_steps, "wrote": again.folder.exists()}
     (told / f"{rank}.json").write_text(json.dumps(said))
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_warm_up_is_a_share_of_the_updates_of_all_processes_and_one_of_them_writes(given, tmp_path, processes):
-    (tmp_path / "elsewhere").mkdir()
     started = start(finetune_and_tell, *given, tmp_path / "run", tmp_path, processes=processes)
-    assert finish(started) == [0] * processes, (tmp_path / "run" / "said").read_text()
+    assert finish(started) == [0] * processes, [path.read_text() for path in (tmp_path / "run").glob("said")]
     said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(processes)]
     # ten tracks are trained on in five epochs
     assert [one["updates"] for one in said] == [50 // processes] * processes
     assert [one["warmup"] for one in said] == [round(0.5 * 50 / processes)] * processes
     assert [one["wrote"] for one in said] == [True, False][:processes]
+    assert (tmp_path / "run" / "results.json").is_file()
 
 
 def test_the_warm_up_of_one_process_is_what_it_was():
