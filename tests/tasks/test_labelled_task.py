@@ -6,10 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import soundfile
 from support.sounds import make_tones
 
 from mert_hf.common.errors import InputError
+from mert_hf.probing.metrics import METRICS
+from mert_hf.probing.report.results import row_values
+from mert_hf.tasks import TASKS
 from mert_hf.tasks.base import SPLITS, Check
 from mert_hf.tasks.examples import Cell
 from mert_hf.tasks.labelled import LabelledDataset, LabelledFolder, LabelReading, labelled_task
@@ -137,3 +141,11 @@ def test_splits_are_those_that_were_drawn_before_there_were_tasks_of_folders():
     given = read_split(rows, "split", [str(number) for number in range(97)], classes, 0.15, seed=3)
     digests = [hashlib.sha256(json.dumps(splits).encode()).hexdigest()[:16] for splits in (drawn, given)]
     assert digests == ["43bd6f4676ac5c10", "a0c867e0489c929c"]
+
+
+def test_the_balanced_accuracy_stands_in_tables_of_labelled_music_alone(folder):
+    scores = METRICS["accuracy"]([0, 0, 0, 2], [0, 0, 1, 2], ["a", "b", "c"])
+    assert scores.values["balanced_accuracy"] == sklearn.metrics.balanced_accuracy_score([0, 0, 0, 2], [0, 0, 1, 2])
+    assert row_values(labelled_task(LabelledFolder(folder)), "folder", scores.values) == ["accuracy", "balanced_accuracy"]
+    assert row_values(TASKS["synthetic_pitch"], "synthetic", scores.values) == ["accuracy"]
+    assert row_values(TASKS["gtzan_genre"], "marble", scores.values) == ["accuracy"]

@@ -89,7 +89,7 @@ class _Labelled(ABC):
         reading.require_columns(problem_type)
         corpus, rows, audio = self._open()
         labels = make_labels(rows, problem_type, reading.label_columns, reading.label_separator)
-        groups = group_tracks(rows, [corpus.source(track) for track in range(len(corpus.tracks))], reading.group_column)
+        groups = group_tracks(rows, map(corpus.source, range(len(corpus.tracks))), reading.group_column)
         splits, split_by = _split(rows, groups, labels, reading, self.seed)
         examples = [
             Example(track.name, audio[number], labels.of(number), group=groups[number], number=number, track=track)
@@ -134,7 +134,7 @@ class LabelledFolder(_Labelled):
         corpus = open_folder(self.origin, self.reading.min_track_s, index=self.index)
         self._require_usable(corpus)
         rows = read_folder_rows(Path(self.origin), corpus, self.reading.label_columns[0], self.reading.split_column)
-        return corpus, rows, [corpus.source(track) for track in range(len(corpus.tracks))]
+        return corpus, rows, list(map(corpus.source, range(len(corpus.tracks))))
 
 
 @dataclass(frozen=True)
