@@ -50,15 +50,14 @@ def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path) -> None
     (told / f"{rank}.json").write_text(json.dumps(said))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_the_warm_up_is_a_share_of_the_updates_of_all_processes_and_one_of_them_writes(given, tmp_path, processes):
-    started = start(finetune_and_tell, *given, tmp_path / "run", tmp_path, processes=processes)
-    assert finish(started) == [0] * processes, [path.read_text() for path in (tmp_path / "run").glob("said")]
-    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(processes)]
-    # ten tracks are trained on in five epochs
-    assert [one["updates"] for one in said] == [50 // processes] * processes
-    assert [one["warmup"] for one in said] == [round(0.5 * 50 / processes)] * processes
-    assert [one["wrote"] for one in said] == [True, False][:processes]
+def test_the_warm_up_is_a_share_of_the_updates_of_all_processes_and_one_of_them_writes(given, tmp_path):
+    started = start(finetune_and_tell, *given, tmp_path / "run", tmp_path, processes=2)
+    assert finish(started) == [0, 0], [path.read_text() for path in (tmp_path / "run").glob("said")]
+    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    # ten tracks are trained on in five epochs, two at a time
+    assert [one["updates"] for one in said] == [25, 25]
+    assert [one["warmup"] for one in said] == [12, 12]
+    assert [one["wrote"] for one in said] == [True, False]
     assert (tmp_path / "run" / "results.json").is_file()
 
 
