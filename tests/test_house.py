@@ -31,6 +31,7 @@ HOMES = {
         "data/corpus.py",
         "data/streaming.py",
         "tasks/sources.py",
+        "tasks/labelled/source.py",
         "probing/metrics/module.py",
     ),
     "soundfile": ("models/soundfile_decoders_mert.py", "synthetic/corpus.py", "synthetic/labelled_corpus.py"),

@@ -1,11 +1,13 @@
 """Fine-tune MERT on labelled music.
 
     python training/finetune.py --model.base m-a-p/MERT-v1-95M --data.folder ~/genres --output_dir runs/genres
+    python training/finetune.py --model.base m-a-p/MERT-v1-95M --task gtzan_genre --output_dir runs/gtzan
 
 The folder holds one sub-folder a label, or a metadata.csv or metadata.jsonl with the columns file_name and label (and, if you
-like, split and group); folders train/ and test/ at its top are splits. Without data.folder, labelled synthetic music is
-rendered. The fine-tuned model with its card, the test's results and the confusion matrix end up in output_dir. A run that was
-killed goes on with --training.resume.
+like, split and group); folders train/ and test/ at its top are splits. A task brings its data, from the Hub or from
+data.task_folder, its official splits and its measures. With neither, labelled synthetic music is rendered. The fine-tuned model
+with its card, the test's results and the confusion matrix end up in output_dir. A run that was killed goes on with
+--training.resume.
 """
 
 import logging
@@ -30,12 +32,11 @@ def main() -> None:
         done = finetune(settings, run)
         if done is None:
             return
-        data, predicted, results = done
+        targets, predicted, results = done
         files = [run.model, run.results]
         if settings.model.problem_type == "single_label_classification":
-            targets = data.labels.targets[data.splits["test"]]
             title = f"{run.folder.name}, test tracks"
-            plot_confusion_matrix(targets, predicted.argmax(1), data.labels.names, run.picture, title)
+            plot_confusion_matrix(targets, predicted.argmax(1), results["classes"], run.picture, title)
             files.append(run.picture)
     print(f"\nTest on {results['tracks']['test']} tracks ({results['split']}):")
     for name, value in results["test"].items():

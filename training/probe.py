@@ -4,14 +4,17 @@
         training/probe.py --model runs/quickstart --suite synthetic --output results/quickstart
 
 Any encoder that hears raw audio and that AutoModel loads can be judged: MERT, HuBERT, wav2vec2, WavLM, data2vec. The suite
-"synthetic" needs no download; "marble" and "deezer" need their datasets, see --check. What was done is kept: run the same line
-again to go on.
+"synthetic" needs no download; "marble" and "deezer" need their datasets, see --check. In place of a suite, --folder is your own
+labelled music, as training/finetune.py takes it, in the same splits. What was done is kept: run the same line again to go on.
 """
 
 import argparse
+import dataclasses
 import logging
+import typing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
@@ -19,6 +22,7 @@ from huggingface_hub import constants
 
 from mert_hf.common.command_line import run_tool
 from mert_hf.common.errors import InputError
+from mert_hf.common.settings import read_settings
 from mert_hf.common.threads import share_cores
 from mert_hf.probing.features.encoders import LogMel, load_encoder
 from mert_hf.probing.features.extraction import Extraction
@@ -26,11 +30,15 @@ from mert_hf.probing.report.results import markdown_table, versions
 from mert_hf.probing.runner import Judging
 from mert_hf.probing.suite import RESULTS, TABLE, load_suite, make_jobs, run_jobs, suited, write_report
 from mert_hf.synthetic.benchmark import RENDERERS
-from mert_hf.tasks import SUITES, TASKS, tasks_of
+from mert_hf.tasks import SUITES, TASKS, Task, tasks_of
+from mert_hf.tasks.labelled import LabelledFolder, LabelReading, labelled_task
+from mert_hf.tasks.labelled.reading import CLIP_S, SEED, ProblemType
 from mert_hf.tasks.synthetic import with_renderer
 
 # the random weights of the untrained encoder
 UNTRAINED_SEED = 0
+# what stands for the suite in the results of a labelled folder
+FOLDER = "folder"
 
 
 def main() -> None:
@@ -65,7 +73,7 @@ def main() -> None:
     jobs = make_jobs(loaded, model, [untrained, LogMel()], judging, extraction.dtype, arguments.output)
     run_jobs(jobs, extraction)
     if accelerator.is_main_process:
-        results = write_report(jobs, model, arguments.model, arguments.suite, arguments.output)
+        results = write_report(jobs, model, arguments.model, arguments.suite or FOLDER, arguments.output)
         print(f"\n{markdown_table(results)}\n  {arguments.output / TABLE}\n  {arguments.output / RESULTS}")
 
 
@@ -74,7 +82,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="folder of a model or a run, or its id on the Hub")
     parser.add_argument("--revision", help="commit, branch or tag of the model on the Hub")
-    parser.add_argument("--suite", required=True, choices=list(SUITES), help="which tasks")
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--suite", choices=list(SUITES), help="which tasks")
+    chosen.add_argument("--folder", type=Path, help="your labelled music: one sub-folder a label, or a table (see README)")
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help="only these tasks of the suite")
     parser.add_argument("--output", type=Path, help="folder of the results, such as results/my-model")
     parser.add_argument("--data", type=Path, help="folder that holds a folder for every dataset that is not on the Hub")
@@ -89,14 +99,29 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=cache, help=f"folder of features (default: {cache})")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of features on the disk")
     parser.add_argument("--batch_s", type=float, default=60.0, help="seconds of audio in a batch (default: 60)")
+    labels = parser.add_argument_group("labels of --folder")
+    problem_types = typing.get_args(ProblemType)
+    labels.add_argument("--problem_type", choices=problem_types, help=f"one label, several, or numbers ({problem_types[0]})")
+    for field in dataclasses.fields(LabelReading):
+        labels.add_argument(f"--{field.name}", help=field.metadata["help"])
+    labels.add_argument("--split_seed", type=int, help=f"of splits that are drawn (default: {SEED})")
+    labels.add_argument("--clip_s", type=float, help=f"length of a clip in seconds (default: {CLIP_S:g})")
     arguments = parser.parse_args()
     if arguments.seeds < 1 or arguments.first_summed < 0 or arguments.batch_s <= 0:
         raise InputError("--seeds must be 1 or more, --first_summed 0 or more, --batch_s more than 0.")
     return arguments
 
 
-def choose_tasks(arguments: argparse.Namespace) -> list:
-    """The tasks of the suite, or those named."""
+def choose_tasks(arguments: argparse.Namespace) -> list[Task]:
+    """The tasks of the suite, or those named; or the labelled folder."""
+    ours = ("problem_type", "split_seed", "clip_s", *(field.name for field in dataclasses.fields(LabelReading)))
+    given = {name: getattr(arguments, name) for name in ours if getattr(arguments, name) is not None}
+    if arguments.renderer != "builtin" and arguments.suite != "synthetic":
+        raise InputError("--renderer belongs to --suite synthetic.")
+    if arguments.folder is not None:
+        return [folder_task(arguments, given)]
+    if given:
+        raise InputError(f"--{next(iter(given))} belongs to --folder.")
     tasks = tasks_of(arguments.suite)
     names = [task.name for task in tasks]
     for name in arguments.tasks or ():
@@ -106,10 +131,26 @@ def choose_tasks(arguments: argparse.Namespace) -> list:
     if arguments.tasks:
         tasks = [task for task in tasks if task.name in arguments.tasks]
     if arguments.renderer != "builtin":
-        if arguments.suite != "synthetic":
-            raise InputError("--renderer belongs to --suite synthetic.")
         tasks = [with_renderer(task, arguments.renderer) for task in tasks]
     return tasks
+
+
+def folder_task(arguments: argparse.Namespace, given: dict[str, Any]) -> Task:
+    """The labelled folder as a task, read as is given."""
+    for name in ("tasks", "data", "pin"):
+        if getattr(arguments, name) is not None:
+            raise InputError(f"--{name} belongs to --suite; the labelled music is in --folder {arguments.folder}.")
+    if not arguments.folder.expanduser().is_dir():
+        raise InputError(f"--folder {arguments.folder} is no folder; give one of labelled music.")
+    clip_s = given.pop("clip_s", CLIP_S)
+    if not 0 < clip_s <= 3600:
+        raise InputError(f"--clip_s {clip_s:g} must lie within (0, 3600].")
+    if arguments.output is not None and not arguments.check:
+        given |= {"index": arguments.output / "tracks.json", "report": arguments.output / "skipped.jsonl"}
+    given["seed"] = given.pop("split_seed", SEED)
+    reading = {field.name: given.pop(field.name) for field in dataclasses.fields(LabelReading) if field.name in given}
+    source = LabelledFolder(arguments.folder, reading=read_settings(LabelReading, None, "", reading), **given)
+    return labelled_task(source, clip_s)
 
 
 def check(tasks: list, data: Path | None) -> None:

@@ -54,16 +54,33 @@ class TrainingClips(Dataset):
 class EvaluationClips(Dataset):
     """All clips of tracks, one behind the other; what is left at the end counts from half a clip on.
 
+    Args:
+        corpus, targets, tracks, clip_samples, sampling_rate: as of [`TrainingClips`].
+        most: clips of a track, evenly over it; None is all.
+        alone: every clip is measured by itself, not the mean over its track.
+
     Attributes:
         track_of_clip: (clips,) place of each clip's track among `tracks`.
     """
 
-    def __init__(self, corpus: Corpus, targets: np.ndarray, tracks: Sequence[int], clip_samples: int, sampling_rate: int):
+    def __init__(
+        self,
+        corpus: Corpus,
+        targets: np.ndarray,
+        tracks: Sequence[int],
+        clip_samples: int,
+        sampling_rate: int,
+        most: int | None = None,
+        alone: bool = False,
+    ):
         self.corpus, self.targets, self.tracks, self.sampling_rate = corpus, targets, list(tracks), sampling_rate
+        self._alone = alone
         self._clips: list[tuple[int, int, int]] = []
         for place, track in enumerate(self.tracks):
             length = corpus.length(track, sampling_rate)
             starts = range(0, max(length - clip_samples // 2, 1), clip_samples)
+            if most is not None and len(starts) > most:
+                starts = [starts[number * len(starts) // most] for number in range(most)]
             self._clips += [(place, start, min(clip_samples, length - start)) for start in starts]
         self.track_of_clip = np.array([place for place, _, _ in self._clips])
 
@@ -74,6 +91,16 @@ class EvaluationClips(Dataset):
         place, start, length = self._clips[number]
         track = self.tracks[place]
         return {"waveform": self.corpus.read(track, self.sampling_rate, start, length), "labels": self.targets[track]}
+
+    @property
+    def references(self) -> np.ndarray:
+        """What is right, of each track or of each clip; beside what [`EvaluationClips.answers`] gives."""
+        targets = self.targets[self.tracks]
+        return targets[self.track_of_clip] if self._alone else targets
+
+    def answers(self, values: np.ndarray) -> np.ndarray:
+        """(clips, classes) -> (tracks, classes), or as they are where every clip is measured by itself."""
+        return values if self._alone else self.mean_by_track(values)
 
     def mean_by_track(self, values: np.ndarray) -> np.ndarray:
         """(clips, classes) -> (tracks, classes), the mean over each track's clips."""

@@ -17,10 +17,10 @@ from mert_hf.common.seeding import seed_torch
 from mert_hf.encoding.licences import note_licence
 from mert_hf.encoding.loading import load_extractor, load_model, loading
 from mert_hf.finetuning.clips import Collator, EvaluationClips, TrainingClips
-from mert_hf.finetuning.labelled_corpus import LabelledCorpus, open_labelled_corpus
+from mert_hf.finetuning.data import FinetuneData, open_data
 from mert_hf.finetuning.run_folder import FinetuneFolder
-from mert_hf.finetuning.scores import MONITOR, chance_scores, probabilities, score_tracks
-from mert_hf.finetuning.settings import FinetuneSettings
+from mert_hf.finetuning.scores import chance_scores, probabilities, score_tracks
+from mert_hf.finetuning.settings import FinetuneSettings, FinetuneTrainingSettings
 from mert_hf.finetuning.trainer import FinetuneTrainer
 from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 HEADS = ["layer_sum", "projector", "classifier"]
 
 
-def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[LabelledCorpus, np.ndarray, dict[str, Any]] | None:
+def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[np.ndarray, np.ndarray, dict[str, Any]] | None:
     """Fine-tune in a folder, measure, and write down what came of it. All processes call it.
 
     A run that was stopped, or killed at any moment, and resumed ends with the same weights, bit for bit (CPU, float32), as one
@@ -42,8 +42,8 @@ def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[LabelledC
         run: folder, held by this process.
 
     Returns:
-        The tracks, predictions (tracks, classes) of the test tracks, and what `results.json` holds, in the process that wrote
-        it; None in the others.
+        Targets of the test tracks, predictions (tracks, classes), and what `results.json` holds, in the process that wrote it;
+        None in the others.
 
     Raises:
         InputError: settings, a base, audio or labels that cannot be used; another run in the folder, one of other settings or
@@ -56,18 +56,16 @@ def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[LabelledC
     with arguments.main_process_first(local=False):
         if first:
             run.claim(settings, settings.training.resume)
-        data = open_labelled_corpus(settings, run, rate)
+        data = open_data(settings, run, rate)
         if first:
             run.require_data({**data.facts(), "number of processes": arguments.world_size})
-    model, extractor = build_model(settings, data.labels.names)
+    model, extractor = build_model(settings, data.labels)
     set_seed(settings.training.seed)
     trainer = build_trainer(adapt(model, settings), extractor, data, settings, run, arguments)
     trainer.resume()
-    predicted, results = measure(trainer, data, settings, rate)
-    if not first:
-        return None
+    targets, predicted, results = measure(trainer, data, settings, rate)
     save_model(trainer, extractor, run, results)
-    return data, predicted, results
+    return (targets, predicted, results) if first else None
 
 
 def read_sampling_rate(base: str) -> int:
@@ -128,9 +126,13 @@ def adapt(model: MERTForSequenceClassification, settings: FinetuneSettings):
 
 
 def make_arguments(settings: FinetuneSettings, run: FinetuneFolder) -> TrainingArguments:
-    """Trainer's arguments, but for the warm-up, which depends on the number of tracks."""
-    training, problem_type = settings.training, settings.model.problem_type
-    return TrainingArguments(
+    """Trainer's arguments, but for those that depend on the data: the warm-up and the measure of the best epoch.
+
+    One process trains on one device. Trainer alone would spread the batches of a process over all GPUs it sees, each batch as
+    many times larger.
+    """
+    training = settings.training
+    arguments = TrainingArguments(
         str(run.checkpoints),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.batch_size,
@@ -147,19 +149,31 @@ def make_arguments(settings: FinetuneSettings, run: FinetuneFolder) -> TrainingA
         eval_strategy="epoch",
         save_strategy="epoch",
         load_best_model_at_end=True,
-        metric_for_best_model=MONITOR[problem_type],
         greater_is_better=True,
         logging_strategy="epoch",
         report_to=[],
         remove_unused_columns=False,
         label_names=["labels"],
     )
+    if arguments.n_gpu > 1:
+        logger.warning(
+            "%d GPUs are there, and one is used; accelerate launch --config_file training/launch/multi_gpu.yaml"
+            " training/finetune.py ... uses all",
+            arguments.n_gpu,
+        )
+        arguments._n_gpu = 1  # as Trainer itself sets it where a model is spread over GPUs
+    return arguments
+
+
+def count_updates(tracks: int, training: FinetuneTrainingSettings, processes: int) -> int:
+    """Updates of a whole run: all processes together make one of a batch of each."""
+    return int(np.ceil(tracks / (training.batch_size * processes) / training.gradient_accumulation_steps) * training.epochs)
 
 
 def build_trainer(
     model,
     extractor: MERTFeatureExtractor,
-    data: LabelledCorpus,
+    data: FinetuneData,
     settings: FinetuneSettings,
     run: FinetuneFolder,
     arguments: TrainingArguments,
@@ -167,15 +181,15 @@ def build_trainer(
     """Transformers' Trainer, which keeps the best epoch by the validation tracks."""
     training, problem_type = settings.training, settings.model.problem_type
     clip_samples, rate = round(settings.data.clip_s * extractor.sampling_rate), extractor.sampling_rate
-    train = TrainingClips(data.corpus, data.labels.targets, data.splits["train"], clip_samples, rate, training.seed)
+    train = TrainingClips(data.tracks, data.targets, data.splits["train"], clip_samples, rate, training.seed)
     validation = evaluation_clips(data, "validation", clip_samples, rate)
 
     def score(found: EvalPrediction) -> dict[str, float]:
-        means = validation.mean_by_track(probabilities(found.predictions, problem_type))
-        return score_tracks(means, data.labels.targets[validation.tracks], problem_type)
+        answers = validation.answers(probabilities(found.predictions, problem_type))
+        return score_tracks(answers, validation.references, data.task, data.labels)
 
-    updates = int(np.ceil(len(train) / training.batch_size / training.gradient_accumulation_steps) * training.epochs)
-    arguments.warmup_steps = round(training.warmup_share * updates)
+    arguments.warmup_steps = round(training.warmup_share * count_updates(len(train), training, arguments.world_size))
+    arguments.metric_for_best_model = data.task.monitor
     return FinetuneTrainer(
         run,
         model=model,
@@ -187,28 +201,30 @@ def build_trainer(
     )
 
 
-def evaluation_clips(data: LabelledCorpus, split: str, clip_samples: int, sampling_rate: int) -> EvaluationClips:
-    """All clips of a split's tracks."""
-    return EvaluationClips(data.corpus, data.labels.targets, data.splits[split], clip_samples, sampling_rate)
+def evaluation_clips(data: FinetuneData, split: str, clip_samples: int, sampling_rate: int) -> EvaluationClips:
+    """All clips of a split's tracks that the task has heard."""
+    most, alone = data.task.windows.most, data.task.aggregation == "window"
+    return EvaluationClips(data.tracks, data.targets, data.splits[split], clip_samples, sampling_rate, most, alone)
 
 
-def measure(trainer: Trainer, data: LabelledCorpus, settings: FinetuneSettings, sampling_rate: int):
-    """Predictions (tracks, classes) of the test tracks, and results that go with them."""
+def measure(
+    trainer: Trainer, data: FinetuneData, settings: FinetuneSettings, sampling_rate: int
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Targets and predictions (tracks, classes) of the test tracks, and results that go with them."""
     problem_type = settings.model.problem_type
     clips = evaluation_clips(data, "test", round(settings.data.clip_s * sampling_rate), sampling_rate)
     validation = trainer.evaluate()
     trainer.compute_metrics = None  # it knows the validation tracks
-    predicted = clips.mean_by_track(probabilities(trainer.predict(clips).predictions, problem_type))
-    targets = data.labels.targets[clips.tracks]
-    counts = {split: data.labels.counts(tracks) for split, tracks in data.splits.items()}
+    predicted, targets = clips.answers(probabilities(trainer.predict(clips).predictions, problem_type)), clips.references
+    monitor, trained_on = data.task.monitor, data.targets[data.splits["train"]]
     results = {
-        "test": score_tracks(predicted, targets, problem_type),
-        "test_without_hearing": chance_scores(data.labels.targets[data.splits["train"]], targets, problem_type),
-        "validation": {name.removeprefix("eval_"): value for name, value in validation.items() if name[5:] in MONITOR.values()},
+        "test": score_tracks(predicted, targets, data.task, data.labels),
+        "test_without_hearing": chance_scores(trained_on, targets, data.task, data.labels),
+        "validation": {monitor: validation[f"eval_{monitor}"]},
         "tracks": {split: len(tracks) for split, tracks in data.splits.items()},
-        "tracks_of_each_class": counts,
-        "split": data.split_by,
-        "classes": data.labels.names,
+        "tracks_of_each_class": {split: data.counts(split) for split in data.splits},
+        "split": data.task_data.split_by,
+        "classes": data.labels,
         "problem_type": problem_type,
         "clip_s": settings.data.clip_s,
         "base": name_only(settings.model.base),
@@ -221,11 +237,18 @@ def measure(trainer: Trainer, data: LabelledCorpus, settings: FinetuneSettings, 
         "seed": settings.training.seed,
         "versions": {name: version(name) for name in ("mert_hf", "torch", "transformers")},
     }
-    return predicted, results
+    if settings.task is not None:
+        results |= {"task": settings.task, "revisions": dict(data.task_data.revisions), "notes": list(data.notes)}
+    return targets, predicted, results
 
 
 def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, run: FinetuneFolder, results: dict[str, Any]) -> None:
-    """The model in `model/` (adapters merged, and by themselves in `adapter/`), its card and, last of all, `results.json`."""
+    """The model in `model/` (adapters merged, and by themselves in `adapter/`), its card and, last of all, `results.json`.
+
+    All processes call it, and one writes.
+    """
+    if not trainer.is_world_process_zero():
+        return
     model = trainer.accelerator.unwrap_model(trainer.model)
     if results["method"] == "lora":
         for adapter in model.peft_config.values():  # what is saved names the base, not where it lies on this machine

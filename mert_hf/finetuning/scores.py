@@ -1,14 +1,13 @@
-"""What predictions are worth, track by track."""
+"""What predictions are worth: the measures of the task, as probing has them, and what is read beside them."""
 
 import numpy as np
 from sklearn import metrics
 
-# The number that chooses the best epoch.
-MONITOR = {
-    "single_label_classification": "balanced_accuracy",
-    "multi_label_classification": "mean_average_precision",
-    "regression": "r2",
-}
+from mert_hf.probing.metrics import METRICS
+from mert_hf.tasks.base import Task
+
+# End of the names of values over all cells as one, which belong to Deezer's protocol.
+MICRO = "_micro"
 
 
 def probabilities(logits: np.ndarray, problem_type: str) -> np.ndarray:
@@ -21,40 +20,47 @@ def probabilities(logits: np.ndarray, problem_type: str) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def score_tracks(predicted: np.ndarray, targets: np.ndarray, problem_type: str) -> dict[str, float]:
-    """Scores of (tracks, classes) predictions against the tracks' targets.
+def score_tracks(predicted: np.ndarray, targets: np.ndarray, task: Task, labels: list[str]) -> dict[str, float]:
+    """Scores of (tracks, outputs) predictions against the tracks' targets.
 
-    For several labels, classes without both a track that has them and one that has not are left out of the means.
+    Nothing that a split lacks ends a run between two epochs: of several labels, those without both a track that has them and
+    one that has not are left out of the means, and where none remains, the scores are NaN.
+
+    Args:
+        predicted: likelihoods of the labels, or numbers.
+        targets: as [`mert_hf.tasks.base.TaskData`] gives them.
+        task: its kind and its measures.
+        labels: of the outputs.
     """
-    if problem_type == "single_label_classification":
-        best = predicted.argmax(axis=1)
-        known = np.unique(targets)
-        return {
-            "accuracy": float(metrics.accuracy_score(targets, best)),
-            "balanced_accuracy": float(np.mean([(best[targets == kind] == kind).mean() for kind in known])),
-            "macro_f1": float(metrics.f1_score(targets, best, labels=known, average="macro", zero_division=0)),
-        }
-    if problem_type == "regression":
-        return {
-            "r2": float(metrics.r2_score(targets, predicted)) if len(targets) > 1 else float("nan"),
-            "mean_absolute_error": float(metrics.mean_absolute_error(targets, predicted)),
-        }
-    mixed = [kind for kind in range(targets.shape[1]) if 0 < targets[:, kind].sum() < len(targets)]
-    if not mixed:
-        return {"mean_average_precision": float("nan"), "roc_auc": float("nan"), "classes_scored": 0}
-    return {
-        "mean_average_precision": float(metrics.average_precision_score(targets[:, mixed], predicted[:, mixed])),
-        "roc_auc": float(metrics.roc_auc_score(targets[:, mixed], predicted[:, mixed])),
-        "classes_scored": len(mixed),
-    }
+    if task.kind == "multilabel":
+        mixed = [place for place in range(len(labels)) if 0 < targets[:, place].sum() < len(targets)]
+        if not mixed:
+            return {**dict.fromkeys(task.metrics, float("nan")), "classes_scored": 0}
+        values = _ask(task, targets[:, mixed], predicted[:, mixed], [labels[place] for place in mixed])
+        return {**values, "classes_scored": len(mixed)}
+    if task.kind == "regression":
+        # where all numbers are equal, the measure of tasks refuses to give one, and scikit-learn's is 0
+        values = {"r2": float(metrics.r2_score(targets, predicted)) if len(targets) > 1 else float("nan")}
+        varied = (targets != targets[0]).any(axis=0).all()
+        if len(labels) > 1 and varied:
+            values = _ask(task, targets, predicted, labels) | values
+        return {**values, "mean_absolute_error": float(metrics.mean_absolute_error(targets, predicted))}
+    best = predicted.argmax(axis=1)
+    macro_f1 = metrics.f1_score(targets, best, labels=np.unique(targets), average="macro", zero_division=0)
+    return {**_ask(task, targets, best, labels), "macro_f1": float(macro_f1)}
 
 
-def chance_scores(train_targets: np.ndarray, targets: np.ndarray, problem_type: str) -> dict[str, float]:
+def chance_scores(train_targets: np.ndarray, targets: np.ndarray, task: Task, labels: list[str]) -> dict[str, float]:
     """Scores of what is best without hearing anything: the commonest class, the classes' shares, or the mean."""
-    if problem_type == "single_label_classification":
-        guess = np.bincount(train_targets).astype(float)
-        classes = max(int(targets.max()) + 1, len(guess))
-        guess = np.pad(guess, (0, classes - len(guess)))
-    else:
+    if task.kind in ("multilabel", "regression"):
         guess = train_targets.mean(axis=0)
-    return score_tracks(np.tile(guess, (len(targets), 1)), targets, problem_type)
+    else:
+        guess = np.bincount(train_targets, minlength=len(labels)).astype(float)
+    return score_tracks(np.tile(guess, (len(targets), 1)), targets, task, labels)
+
+
+def _ask(task: Task, targets: np.ndarray, predicted: np.ndarray, labels: list[str]) -> dict[str, float]:
+    values = {}
+    for name in task.metrics:
+        values |= METRICS[name](targets, predicted, labels).values
+    return {name: value for name, value in values.items() if not name.endswith(MICRO)}

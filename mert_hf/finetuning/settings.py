@@ -1,42 +1,47 @@
 """All settings of a fine-tuning run."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from mert_hf.common.settings import check_values, require, section, setting
+from mert_hf.common.errors import InputError
+from mert_hf.common.settings import check_values, require, section, setting, suggest
+from mert_hf.tasks import TASKS, Task
+from mert_hf.tasks.labelled.reading import CLIP_S, SEED, LabelReading, ProblemType
+
+# What a head is trained for, by the kind of the task; other kinds need an answer a frame, or audio.
+PROBLEM_TYPES: dict[str, ProblemType] = {
+    "multiclass": "single_label_classification",
+    "key": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
 
 
 @dataclass
-class LabelledDataSettings:
+class LabelledDataSettings(LabelReading):
     """The labelled tracks, their split and their clips."""
+
+    section: ClassVar[str] = "data"
 
     folder: str | None = setting(None, "folder with metadata.csv or .jsonl (file_name, label), or one sub-folder a label")
     dataset: str | None = setting(None, "a dataset of the Hub, or one saved with save_to_disk, instead of a folder")
     dataset_split: str = setting("train", "split of the dataset; its tracks are split again here")
     dataset_column: str = setting("audio", "audio column of the dataset")
-    synthetic: Literal["instrument", "key"] = setting("instrument", "what to label where neither folder nor dataset is given")
+    task_folder: str | None = setting(None, "with a task: folder that holds a folder for every dataset that is not on the Hub")
+    synthetic: Literal["instrument", "key"] = setting("instrument", "what to label where no task, folder or dataset is given")
     synthetic_pieces: int = setting(300, "pieces of synthetic music to render then", above=0, most=1_000_000)
     synthetic_piece_s: float = setting(6.0, "length of such a piece in seconds", above=0, most=3600)
-    label_columns: list[str] = setting(["label"], "column of the label; several for regression on several numbers")
-    label_separator: str = setting(";", "between the labels of one track, for multi_label_classification")
-    split_column: str = setting(
-        "split", "column with train, validation, test; used where it exists, before folders of these names"
+    clip_s: float | None = setting(
+        None,
+        f"length of a clip: random ones to train on, all of a track to measure on (mean of them); null is that of the task's"
+        f" windows, and {CLIP_S:g} s where it has none",
+        above=0,
+        most=3600,
     )
-    group_column: str = setting("group", "column of what must not be torn apart (artist, album); used where it exists")
-    validation_share: float = setting(0.15, "share of the tracks that choose the best epoch, where no split is given")
-    test_share: float = setting(0.2, "share of the tracks that are measured at the end, where no split is given")
-    clip_s: float = setting(
-        5.0, "length of a clip: random ones to train on, all of a track to measure on (mean of them)", above=0, most=3600
-    )
-    min_track_s: float = setting(0.5, "shorter tracks are skipped", above=0, most=86_400)
-    max_skipped: float = setting(0.1, "largest share of tracks that may be unusable", least=0, most=1)
 
     def __post_init__(self):
-        check_values(self, "data")
+        super().__post_init__()
         require(self.folder is None or self.dataset is None, "data.folder and data.dataset are both given; give one.")
-        for name in ("validation_share", "test_share"):
-            require(0 < getattr(self, name) <= 0.5, f"data.{name}={getattr(self, name)} must lie within (0, 0.5].")
-        require(len(self.label_columns) > 0, "data.label_columns is empty; name the column of the label.")
 
 
 @dataclass
@@ -44,8 +49,8 @@ class ModelSettings:
     """What is fine-tuned, and how much of it."""
 
     base: str = setting("m-a-p/MERT-v1-95M", "folder or repository of a MERT model; a head it may have is left out")
-    problem_type: Literal["single_label_classification", "multi_label_classification", "regression"] = setting(
-        "single_label_classification", "one label a track, several, or numbers"
+    problem_type: ProblemType = setting(
+        "single_label_classification", "one label a track, several, or numbers; of a task, what it asks for"
     )
     method: Literal["full", "lora", "frozen"] = setting("full", "train all weights, low-rank adapters, or the head alone")
     weighted_layers: bool = setting(True, "read a learned weighted sum of all layers instead of the last one")
@@ -72,7 +77,7 @@ class FinetuneTrainingSettings:
         1.0, "gradients are scaled down to this norm; .inf leaves them as they are", above=0, most=1e9, endless=True
     )
     mixed_precision: Literal["no", "bf16", "fp16"] = setting("no", "precision of the forward pass")
-    seed: int = setting(1337, "of everything drawn: split, head, order, clips, dropout", least=0, most=2**32 - 1)
+    seed: int = setting(SEED, "of everything drawn: split, head, order, clips, dropout", least=0, most=2**32 - 1)
     workers: int = setting(0, "processes that read audio in the background", least=0, most=1024)
     resume: bool = setting(False, "go on from the newest whole checkpoint in output_dir, or begin where there is none")
     use_cpu: bool = setting(False, "train on the CPU even where there is a GPU")
@@ -83,17 +88,49 @@ class FinetuneTrainingSettings:
 
 @dataclass
 class FinetuneSettings:
-    """Everything a fine-tuning run depends on."""
+    """Everything a fine-tuning run depends on; what a task brings along is filled in from it."""
 
     output_dir: str = setting("runs/finetune", "folder of the run: checkpoints, model, results")
+    task: str | None = setting(None, "a task, such as gtzan_genre, with its data, splits and measures, instead of a folder")
     model: ModelSettings = section(ModelSettings, "base and method")
     data: LabelledDataSettings = section(LabelledDataSettings, "labelled tracks")
     training: FinetuneTrainingSettings = section(FinetuneTrainingSettings, "optimisation")
 
     def __post_init__(self):
         check_values(self, "")
-        several = len(self.data.label_columns) > 1
+        data, model = self.data, self.model
+        if self.task is None:
+            require(
+                len(data.label_columns) == 1 or model.problem_type == "regression",
+                f"data.label_columns={list(data.label_columns)}: several columns are for model.problem_type regression.",
+            )
+            require(data.task_folder is None, "data.task_folder is given without a task; name one with --task.")
+            data.clip_s = data.clip_s or CLIP_S
+            return
+        task = find_task(self.task)
+        for name in ("folder", "dataset"):
+            require(getattr(data, name) is None, f"task and data.{name} are both given; give one.")
+        asked = PROBLEM_TYPES[task.kind]
         require(
-            not several or self.model.problem_type == "regression",
-            f"data.label_columns={list(self.data.label_columns)}: several columns are for model.problem_type regression.",
+            model.problem_type in (asked, ModelSettings.problem_type),
+            f"model.problem_type={model.problem_type!r}: the task {task.name} is of {asked!r}; leave it out.",
         )
+        model.problem_type = asked
+        data.clip_s = data.clip_s or task.windows.duration_s or CLIP_S
+
+
+def find_task(name: str) -> Task:
+    """The task of a name, if it can be fine-tuned on.
+
+    Raises:
+        InputError: there is none, or it asks for more than one answer a clip.
+    """
+    if name not in TASKS:
+        raise InputError(f"there is no task {name!r}{suggest(name, list(TASKS))}")
+    task = TASKS[name]
+    if task.kind not in PROBLEM_TYPES:
+        raise InputError(
+            f"task {name!r} asks for {task.kind}; fine-tuning answers with one label, several, or numbers a clip: judge the"
+            " model on it with training/probe.py."
+        )
+    return task

@@ -1,6 +1,7 @@
 """Tasks: what a model is judged by, one file a dataset.
 
-A new dataset is a file with its [`Task`], a line here, and a tiny copy of its layout in `tests/task_layouts.py`.
+A new dataset is a file with its [`Task`], a line here, and a tiny copy of its layout in `tests/support/task_layouts.py`.
+Labelled music of one's own is a task without a file: [`mert_hf.tasks.labelled`].
 """
 
 from mert_hf.common.errors import InputError

@@ -150,6 +150,8 @@ class Loaded:
         origin: folder or Hub id, for results and messages.
         revisions: commit of every Hub repository that was read; empty for a folder.
         fingerprint: changes with the content of the splits, for caches.
+        notes: what was left out.
+        split_by: how the splits came about.
     """
 
     splits: Mapping[str, Sequence[Example]]
@@ -157,6 +159,8 @@ class Loaded:
     origin: str
     revisions: Mapping[str, str]
     fingerprint: str
+    notes: tuple[str, ...] = ()
+    split_by: str = "the dataset's own"
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ class Task:
         metrics: keys in `mert_hf.probing.metrics.METRICS`.
         monitor: the value that chooses epoch and learning rate on the validation split; larger is better.
         protocol: how its probes are trained.
-        labels: classes or outputs; empty where the data names them, then `num_labels` says how many there must be.
+        labels: classes or outputs; empty where the data names them, then `num_labels` says how many there must be (0: any).
         windows: how audio is cut.
         train_windows: the same in training, where it differs.
         random_train_windows: a window of `train_windows` starts anywhere, another place every epoch.
@@ -274,7 +278,7 @@ class Task:
         loaded = self.source.load(self.folder(data_folder))
         labels = self.labels or loaded.labels
         expected = len(self.labels) or self.num_labels
-        if len(labels) != expected and self.kind != "beats":
+        if expected and len(labels) != expected:
             raise InputError(
                 f"{self.name}: {len(labels)} labels were found in {loaded.origin}, the task has {expected}; is this the whole"
                 f" dataset? Found: {', '.join(labels[:8])} ..."
@@ -284,12 +288,14 @@ class Task:
                 raise InputError(
                     f"{self.name}: the {split} split in {loaded.origin} is empty; expected {self.source.describe()}"
                 )
-        notes = tuple(
+        notes = loaded.notes + tuple(
             f"the {split} split has {len(loaded.splits[split])} examples, the official one {size}"
             for split, size in self.split_sizes.items()
             if len(loaded.splits[split]) != size
         )
-        return TaskData(self, loaded.splits, labels, loaded.origin, loaded.revisions, loaded.fingerprint, notes)
+        return TaskData(
+            self, loaded.splits, labels, loaded.origin, loaded.revisions, loaded.fingerprint, notes, loaded.split_by
+        )
 
 
 @dataclass(frozen=True)
@@ -297,7 +303,7 @@ class TaskData:
     """The examples of a task, ready to be read; attributes as in [`Loaded`].
 
     Attributes:
-        notes: what differs from the official dataset, to be stored with every result.
+        notes: what was left out, or differs from the official dataset; to be stored with every result.
     """
 
     task: Task
@@ -307,6 +313,7 @@ class TaskData:
     revisions: Mapping[str, str]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    split_by: str = "the dataset's own"
 
     def target(self, example: Example) -> int | np.ndarray | tuple:
         """An example's label as numbers; see `Kind`.

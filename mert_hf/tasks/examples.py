@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mert_hf.audio import AudioError, AudioSource, read_audio, read_info
+from mert_hf.data.tracks import Track
 from mert_hf.models.sampling_rates_mert import resample
 
 
@@ -42,6 +43,8 @@ class Example:
         start_s, end_s: the part of the audio that is meant; None is its end.
         group: examples of one group, such as parts of a piece, are not independent: intervals are drawn over groups. None: the
             example is a group of its own.
+        number: place among the examples of all splits, where these were one list before they were split.
+        track: what was found when the whole audio was checked; None where it was not.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Example:
     start_s: float = 0.0
     end_s: float | None = None
     group: str | None = None
+    number: int | None = None
+    track: Track | None = None
 
     def read(self, sampling_rate: int) -> np.ndarray:
         """The example's part of the audio, (samples,) float32 mono at `sampling_rate`.

@@ -13,7 +13,7 @@ from support.sounds import make_tones
 from transformers import pipeline
 
 from mert_hf import MERTFeatureExtractor, MERTForSequenceClassification
-from mert_hf.finetuning.settings import LabelledDataSettings
+from mert_hf.finetuning.settings import FinetuneSettings
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
 USE, MODEL = BLOCKS[:2]
@@ -66,4 +66,4 @@ def test_a_file_is_classified_without_the_program_ffmpeg(tiny_config, tmp_path, 
     assert sum(found["score"] for found in names["classes"]) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="ffmpeg was not found"):
         names["classify"]("song.mp3")
-    assert f"clips of `--data.clip_s`, {LabelledDataSettings().clip_s:g} s" in (ROOT / "README.md").read_text()
+    assert f"clips of `--data.clip_s`, {FinetuneSettings().data.clip_s:g} s" in (ROOT / "README.md").read_text()

@@ -10,8 +10,8 @@ from support.sounds import make_tones
 
 from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import open_folder
-from mert_hf.finetuning.labels import make_labels, read_folder_rows
-from mert_hf.finetuning.splits import group_tracks, read_split, split_tracks
+from mert_hf.tasks.labelled.labels import make_labels, read_folder_rows
+from mert_hf.tasks.labelled.splits import group_tracks, read_split, split_tracks
 
 DOCUMENTED = (InputError,)
 

@@ -17,7 +17,8 @@ def accuracy(references: ArrayLike, predictions: ArrayLike, labels: Sequence[str
         labels: names of the classes.
 
     Returns:
-        `accuracy`; per class, the share of its examples that were recognised; classes without examples are left out there.
+        `accuracy`, and the mean of the classes' as `balanced_accuracy`; per class, the share of its examples that were
+        recognised; classes without examples are left out there.
 
     Raises:
         InputError: lengths differ, or an index is no class.
@@ -26,9 +27,10 @@ def accuracy(references: ArrayLike, predictions: ArrayLike, labels: Sequence[str
     right = truth == guess
     counts = np.bincount(truth, minlength=len(labels))
     hits = np.bincount(truth[right], minlength=len(labels))
+    per_class = {label: float(hits[place] / counts[place]) for place, label in enumerate(labels) if counts[place]}
     return Scores(
-        {"accuracy": float(right.mean())},
-        {label: float(hits[place] / counts[place]) for place, label in enumerate(labels) if counts[place]},
+        {"accuracy": float(right.mean()), "balanced_accuracy": float(np.mean([*per_class.values()]))},
+        per_class,
         {label: "has no examples" for place, label in enumerate(labels) if not counts[place]},
     )
 

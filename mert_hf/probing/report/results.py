@@ -12,6 +12,7 @@ from mert_hf.tasks.published import average_score
 # Values of a measure that make a row where no table was published; their titles.
 METRIC_TITLES = {
     "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
     "beat_f1": "beat F1 (70 ms)",
     "beat_f1_20ms": "beat F1 (20 ms)",
     "beat_f1_macro": "beat F1 (70 ms), macro",
@@ -120,6 +121,7 @@ def row_values(task: Task, suite: str, values: Iterable[str]) -> list[str]:
         # of keys, the refined accuracy is the measure of record
         hidden = (micro and suite not in MICRO_SUITES) or (name == "accuracy" and task.kind == "key")
         hidden |= "macro" in name and not published
+        hidden |= name == "balanced_accuracy" != task.monitor
         if wanted and not hidden:
             found.append(name)
     return found

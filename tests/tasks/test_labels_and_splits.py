@@ -7,10 +7,8 @@ from support.sounds import make_tones
 
 from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import open_folder
-from mert_hf.finetuning.clips import EvaluationClips, TrainingClips
-from mert_hf.finetuning.labels import make_labels, read_folder_rows
-from mert_hf.finetuning.scores import chance_scores, probabilities, score_tracks
-from mert_hf.finetuning.splits import group_tracks, read_split, split_tracks
+from mert_hf.tasks.labelled.labels import make_labels, read_folder_rows
+from mert_hf.tasks.labelled.splits import group_tracks, read_split, split_tracks
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 
@@ -60,11 +58,13 @@ def test_targets():
     multi = make_labels(rows, MULTI, ["label"], ";")
     assert multi.names == ["a", "b", "c"]
     np.testing.assert_array_equal(multi.targets, [[1, 1, 0], [0, 0, 0], [0, 0, 1]])
-    assert multi.counts([0, 1]) == {"a": 1, "b": 1, "c": 0}
-    np.testing.assert_array_equal(make_labels(rows, "regression", ["x", "y"], ";").targets, [[1.5, 2], [-1, 0], [0, 1]])
+    assert [multi.of(track) for track in range(3)] == [("a", "b"), (), ("c",)]
+    numbers = make_labels(rows, "regression", ["x", "y"], ";")
+    np.testing.assert_array_equal(numbers.targets, [[1.5, 2], [-1, 0], [0, 1]])
+    assert numbers.of(0) == (1.5, 2.0)
     single = make_labels([{"label": name} for name in "bab"], SINGLE, ["label"], ";")
     assert single.targets.tolist() == [1, 0, 1]
-    assert single.counts([0, 2]) == {"a": 0, "b": 2}
+    assert [single.of(track) for track in range(3)] == ["b", "a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -115,37 +115,3 @@ def test_a_given_split_that_leaks_is_refused():
         read_split([{"split": "dev"}], "split", ["a"])
     with pytest.raises(InputError, match="no track is left for validation"):
         read_split([rows[0], rows[2]], "split", ["a", "b"])
-
-
-def test_clips_are_drawn_anew_in_every_epoch_and_cover_the_track_in_evaluation(folder):
-    corpus = open_folder(folder, 0.5)
-    targets = np.array([0, 0, 1])
-    clips = TrainingClips(corpus, targets, [0, 2], 8000, 8000, seed=3)
-    first = [clips[1]["waveform"] for _ in range(2)]
-    np.testing.assert_array_equal(*first)
-    clips.set_epoch(1)
-    assert not np.array_equal(clips[1]["waveform"], first[0])
-    assert (len(clips), clips[1]["labels"]) == (2, 1)
-    every = EvaluationClips(corpus, targets, [0, 2], 12000, 8000)  # tracks of 2 s and 4 s, clips of 1.5 s
-    assert [len(every[number]["waveform"]) for number in range(len(every))] == [12000, 12000, 12000, 8000]
-    assert every.track_of_clip.tolist() == [0, 1, 1, 1]
-    np.testing.assert_array_equal(every.mean_by_track(np.array([[1.0], [3], [4], [8]])), [[1], [5]])
-
-
-def test_scores():
-    logits = np.log([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.2, 0.6, 0.2]])
-    np.testing.assert_allclose(probabilities(logits, SINGLE), np.exp(logits))
-    scores = score_tracks(logits, np.array([0, 0, 2, 0]), SINGLE)
-    assert scores["accuracy"] == 0.75
-    assert scores["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
-    assert scores["macro_f1"] == pytest.approx((0.8 + 1) / 2)
-    assert chance_scores(np.array([0, 2, 2]), np.array([0, 0, 2, 0]), SINGLE)["accuracy"] == 0.25
-    targets = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1]])
-    found = score_tracks(np.array([[0.9, 0.2, 0.1], [0.1, 0.1, 0.1], [0.2, 0.3, 0.1]]), targets, MULTI)
-    assert found["classes_scored"] == 2  # all tracks have the third label
-    assert found["roc_auc"] == pytest.approx((1 + 0) / 2)
-    assert found["mean_average_precision"] == pytest.approx((1 + 1 / 3) / 2)
-    assert chance_scores(targets, targets, MULTI)["roc_auc"] == 0.5
-    numbers = np.array([[1.0], [2.0], [3.0]])
-    assert score_tracks(numbers, numbers, "regression") == {"r2": 1.0, "mean_absolute_error": 0.0}
-    assert chance_scores(numbers, numbers, "regression")["r2"] == 0.0

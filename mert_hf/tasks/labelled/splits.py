@@ -1,7 +1,7 @@
 """Which tracks are trained on, choose the epoch, and are measured: no group of tracks is in two of these."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,11 @@ import numpy as np
 from mert_hf.audio import AudioSource
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import generator
-from mert_hf.finetuning.tables import cell_text
+from mert_hf.tasks.base import SPLITS
+from mert_hf.tasks.labelled.tables import cell_text
 
-SPLITS = ("train", "validation", "test")
 
-
-def group_tracks(rows: Sequence[Mapping[str, Any]], sources: Sequence[AudioSource], group_column: str) -> list[str]:
+def group_tracks(rows: Sequence[Mapping[str, Any]], sources: Iterable[AudioSource], group_column: str) -> list[str]:
     """The group of each track: its cell in `group_column` where there is one, else itself; equal files share a group."""
     cells = [cell_text(row.get(group_column), f"column {group_column!r}") for row in rows]
     groups = [cell or f"track {number}" for number, cell in enumerate(cells)]

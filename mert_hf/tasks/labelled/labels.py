@@ -1,9 +1,8 @@
-"""Labels of tracks: read from a table, from sub-folders or from a dataset, and turned into what a model is trained on."""
+"""Labels of tracks: read from a table, from sub-folders or from a dataset, and turned into classes or numbers."""
 
 import logging
 import posixpath
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -15,8 +14,8 @@ from mert_hf.common.errors import InputError
 from mert_hf.common.settings import suggest
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.names import Names
-from mert_hf.finetuning.layout import label_of_track, read_split_folders
-from mert_hf.finetuning.tables import FILE_NAME, TABLES, cell_text, find_table, read_table
+from mert_hf.tasks.labelled.layout import label_of_track, read_split_folders
+from mert_hf.tasks.labelled.tables import FILE_NAME, TABLES, cell_text, find_table, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -29,23 +28,20 @@ class Labels:
         problem_type: as in transformers' configurations.
         names: the classes, or the columns of numbers.
         targets: (tracks,) int64 classes, (tracks, classes) float32 of 0 and 1, or (tracks, columns) float32.
-        rows: all columns of each track, as they were read.
     """
 
     problem_type: str
     names: list[str]
     targets: np.ndarray
-    rows: list[Mapping[str, Any]]
 
-    def counts(self, indices: Sequence[int]) -> dict[str, int]:
-        """Tracks of each class among some tracks; nothing for regression."""
-        if self.problem_type == "regression":
-            return {}
-        targets = self.targets[np.asarray(indices, dtype=int)]
+    def of(self, track: int) -> str | tuple[str, ...] | tuple[float, ...]:
+        """The label of a track, as an example of a task has it; see [`mert_hf.tasks.base.Kind`]."""
+        target = self.targets[track]
         if self.problem_type == "single_label_classification":
-            counted = Counter(targets.tolist())
-            return {name: counted[number] for number, name in enumerate(self.names)}
-        return {name: int(count) for name, count in zip(self.names, targets.sum(0), strict=True)}
+            return self.names[target]
+        if self.problem_type == "regression":
+            return tuple(target.tolist())
+        return tuple(name for name, has in zip(self.names, target, strict=True) if has)
 
 
 def read_folder_rows(folder: Path, corpus: Corpus, label_column: str, split_column: str = "split") -> list[dict[str, Any]]:
@@ -53,7 +49,7 @@ def read_folder_rows(folder: Path, corpus: Corpus, label_column: str, split_colu
 
     Names of files meet those on the disk in whatever Unicode spelling, with / or \\, but in the same case. Folders at the top
     that are named after splits (train, test) are no labels: they give the split, unless the table has a column for it, and each
-    may hold a table of its own, whose names begin there, instead of one at the top. See [`mert_hf.finetuning.layout`].
+    may hold a table of its own, whose names begin there, instead of one at the top. See [`mert_hf.tasks.labelled.layout`].
 
     Args:
         folder: of the corpus.
@@ -164,7 +160,7 @@ def make_labels(rows: list[Mapping[str, Any]], problem_type: str, columns: Seque
     for column in columns:
         if column not in rows[0]:
             known = [str(name)[:80] for name in rows[0]]
-            raise InputError(f"there is no label column {column!r} (data.label_columns)" + suggest(column, known))
+            raise InputError(f"there is no label column {column!r} (label_columns)" + suggest(column, known))
     if problem_type == "regression":
         try:
             targets = np.array([[float(row[column]) for column in columns] for row in rows])
@@ -172,7 +168,7 @@ def make_labels(rows: list[Mapping[str, Any]], problem_type: str, columns: Seque
             raise InputError(f"columns {', '.join(columns)} must hold numbers for regression: {str(error)[:200]}.") from None
         if not (np.abs(targets) <= np.finfo(np.float32).max).all():  # NaN too
             raise InputError(f"columns {', '.join(columns)} hold NaN or infinity; leave out those tracks.")
-        return Labels(problem_type, list(columns), targets.astype(np.float32), rows)
+        return Labels(problem_type, list(columns), targets.astype(np.float32))
     several = problem_type == "multi_label_classification"
     values = [_labels_of(row[columns[0]], separator if several else None, f"column {columns[0]!r}") for row in rows]
     empty = sum(not labels for labels in values)
@@ -182,7 +178,7 @@ def make_labels(rows: list[Mapping[str, Any]], problem_type: str, columns: Seque
         first = next(labels for labels in values if len(labels) > 1)
         raise InputError(
             f"column {columns[0]!r} holds several labels for one track ({_shown(first)}); leave one, or give"
-            " --model.problem_type multi_label_classification."
+            " problem_type multi_label_classification."
         )
     names = sorted({label for labels in values for label in labels})
     if len(names) < 2:
@@ -192,11 +188,11 @@ def make_labels(rows: list[Mapping[str, Any]], problem_type: str, columns: Seque
     _warn_of_near_names(names)
     numbers = {name: number for number, name in enumerate(names)}
     if not several:
-        return Labels(problem_type, names, np.array([numbers[labels[0]] for labels in values]), rows)
+        return Labels(problem_type, names, np.array([numbers[labels[0]] for labels in values]))
     targets = np.zeros((len(rows), len(names)), dtype=np.float32)
     for target, labels in zip(targets, values, strict=True):
         target[[numbers[label] for label in labels]] = 1
-    return Labels(problem_type, names, targets, rows)
+    return Labels(problem_type, names, targets)
 
 
 def _labels_of(cell: Any, separator: str | None, where: str) -> list[str]:

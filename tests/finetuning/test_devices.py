@@ -1,0 +1,86 @@
+"""Fine-tuning with several processes or GPUs: the warm-up, who writes, and how many devices a process takes."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from support.small_runs import MODEL, finetune_small, finish, start
+from support.sounds import make_tones
+from transformers import TrainingArguments
+
+from mert_hf import MERTConfig, MERTFeatureExtractor, MERTForPreTraining
+from mert_hf.finetuning import run as module
+from mert_hf.finetuning.run_folder import FinetuneFolder
+from mert_hf.finetuning.settings import FinetuneSettings
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """A base of random weights, and ten tracks of each of two labels."""
+    folder = tmp_path_factory.mktemp("given")
+    torch.manual_seed(0)
+    MERTForPreTraining(MERTConfig(**MODEL)).save_pretrained(folder / "base")
+    MERTFeatureExtractor().save_pretrained(folder / "base")
+    for label in ("calm", "wild"):
+        (folder / "music" / label).mkdir(parents=True)
+        for number in range(10):
+            tones = make_tones(0.6, 24000, seed=number + 10 * (label == "wild"))
+            soundfile.write(folder / "music" / label / f"{number}.wav", tones, 24000)
+    return folder / "base", folder / "music"
+
+
+def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path) -> None:
+    """Fine-tune, have this process save the model once more, and write down what it trained by and whether it wrote."""
+    rank, original, seen = os.environ.get("RANK", "0"), module.measure, []
+
+    def measure(trainer, *others):
+        *_, results = measured = original(trainer, *others)
+        seen[:] = trainer, results
+        return measured
+
+    module.measure = measure
+    finetune_small(base, music, folder, batch_size=1, warmup_share=0.5)
+    trainer, results = seen
+    again = FinetuneFolder(told / f"by_{rank}")
+    module.save_model(trainer, trainer.data_collator.feature_extractor, again, results)
+    said = {"updates": trainer.state.max_steps, "warmup": trainer.args.warmup_steps, "wrote": again.folder.exists()}
+    (told / f"{rank}.json").write_text(json.dumps(said))
+
+
+def test_the_warm_up_is_a_share_of_the_updates_of_all_processes_and_one_of_them_writes(given, tmp_path):
+    started = start(finetune_and_tell, *given, tmp_path / "run", tmp_path, processes=2)
+    assert finish(started) == [0, 0], [path.read_text() for path in (tmp_path / "run").glob("said")]
+    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    # ten tracks are trained on in five epochs, two at a time
+    assert [one["updates"] for one in said] == [25, 25]
+    assert [one["warmup"] for one in said] == [12, 12]
+    assert [one["wrote"] for one in said] == [True, False]
+    assert (tmp_path / "run" / "results.json").is_file()
+
+
+def test_the_warm_up_of_one_process_is_what_it_was():
+    """For any sizes; as it was counted when nobody thought of several processes."""
+    import numpy as np
+
+    training = FinetuneSettings().training
+    for tracks in (1, 7, 16, 17, 443):
+        for batch, accumulated, epochs in ((1, 1, 2.0), (16, 3, 2.5), (5, 2, 20.0)):
+            training.batch_size, training.gradient_accumulation_steps, training.epochs = batch, accumulated, epochs
+            assert module.count_updates(tracks, training, 1) == int(np.ceil(tracks / batch / accumulated) * epochs)
+            assert module.count_updates(tracks, training, 8) <= int(np.ceil(tracks / batch / accumulated / 8) * epochs)
+
+
+def test_a_process_that_sees_several_gpus_takes_one_and_says_how_to_take_all(monkeypatch, tmp_path, caplog):
+    def see_four(arguments):
+        device = original(arguments)
+        arguments._n_gpu = 4
+        return device
+
+    original = TrainingArguments._setup_devices.func
+    monkeypatch.setattr(TrainingArguments._setup_devices, "func", see_four)
+    arguments = module.make_arguments(FinetuneSettings(), FinetuneFolder(tmp_path))
+    assert arguments.n_gpu == 1 and arguments.train_batch_size == FinetuneSettings().training.batch_size
+    assert "4 GPUs are there, and one is used; accelerate launch" in caplog.text
