@@ -1,9 +1,10 @@
-"""Measures. Every one is a function `(references, predictions, labels) -> Scores`, and a local module of `evaluate`.
+"""Measures. Each is a file of its own and a local module of `evaluate`; no network is needed.
 
-    scores = METRICS["roc_auc"](references, predictions, labels)
-    module = load_metric("roc_auc")              # evaluate.Metric; no network is needed
+    metric = load_metric("roc_auc")              # evaluate.Metric, by `evaluate.load` of metrics/roc_auc.py
+    found = metric.compute(references=truth, predictions=scores, labels=["rock", "jazz"])
+    found["roc_auc"], found["per_class"], found["left_out"]
 
-What references and predictions are, by the kind of task:
+What references and predictions are:
 
     accuracy               (examples,) class indices; the same
     refined_key_accuracy   (tracks,) indices into `KEYS`; the same
@@ -13,41 +14,30 @@ What references and predictions are, by the kind of task:
     sdr                    one array (sources, samples) a track; the same
 """
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from mert_hf.common.errors import InputError
-from mert_hf.probing.metrics.accuracy import accuracy
-from mert_hf.probing.metrics.beats import beat_f1
-from mert_hf.probing.metrics.key import refined_key_accuracy
-from mert_hf.probing.metrics.ranking import mean_average_precision, roc_auc
-from mert_hf.probing.metrics.regression import r2
-from mert_hf.probing.metrics.scores import Scores
-from mert_hf.probing.metrics.separation import sdr
 
-METRICS: dict[str, Callable[[Any, Any, Sequence[str]], Scores]] = {
-    "accuracy": accuracy,
-    "beat_f1": beat_f1,
-    "mean_average_precision": mean_average_precision,
-    "r2": r2,
-    "refined_key_accuracy": refined_key_accuracy,
-    "roc_auc": roc_auc,
-    "sdr": sdr,
-}
+METRICS = ("accuracy", "beat_f1", "mean_average_precision", "r2", "refined_key_accuracy", "roc_auc", "sdr")
+"""Names of the measures."""
 
 
 def load_metric(name: str):
-    """The measure as a module of `evaluate` (`evaluate.Metric`), read from this package.
+    """The measure: a `ScoresModule`, which is an `evaluate.Metric`. Each call gives one of its own, with nothing collected.
 
     Raises:
-        InputError: there is no such measure.
+        InputError: there is no such measure, `evaluate` is not installed, or its cache cannot be written.
     """
-    import evaluate
-
     if name not in METRICS:
         raise InputError(f"metric {name!r} is unknown; known metrics: {', '.join(METRICS)}.")
-    return evaluate.load(str(Path(__file__).parent / "modules" / f"{name}.py"))
+    try:
+        import evaluate
+    except ImportError:
+        raise InputError('measures need evaluate: pip install "mert_hf[train]"') from None
+    try:
+        return evaluate.load(str(Path(__file__).parent / f"{name}.py"))
+    except OSError as error:
+        raise InputError(f"evaluate keeps measures in its cache, which cannot be written ({error}); set HF_HOME.") from None
 
 
-__all__ = ["METRICS", "Scores", "load_metric"]
+__all__ = ["METRICS", "load_metric"]
