@@ -1,1 +1,1 @@
-"""Judging frozen models: features, probes, measures."""
+"""Judging frozen models: features, probes, measures, reports."""

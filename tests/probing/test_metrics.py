@@ -246,7 +246,7 @@ def test_modules_of_evaluate_load_offline_and_give_the_same(name, monkeypatch):
     assert module.compute(references=references[1:], predictions=predictions[1:], labels=labels, **options) == found
     # nothing is left, neither in the measure nor on the disk
     assert score(name, references, predictions, labels, **options) == found and not len(module)
-    assert not [file for file in Path(os.environ["HF_METRICS_CACHE"]).rglob("*.arrow")]
+    assert not [*Path(module.data_dir).rglob("*.arrow")]
 
 
 def test_what_is_collected_keeps_every_digit():
