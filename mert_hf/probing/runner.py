@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from mert_hf.probing.features.encoders import Encoder
 from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.metrics import TaskScores
 from mert_hf.probing.probes import probe_of
-from mert_hf.probing.probes.base import Baseline, TaskProbe, TrainedProbes
-from mert_hf.probing.probes.scoring import Predictions, TaskScorer, TaskScores
+from mert_hf.probing.probes.base import Baseline, Predictions, TaskProbe, TaskScorer, TrainedProbes
 from mert_hf.probing.report.intervals import bootstrap_intervals, draw_share, resampled
 from mert_hf.probing.settings import ProbingSettings
 from mert_hf.tasks.base import ProbeProtocol, TaskData

@@ -15,8 +15,7 @@ from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
 from mert_hf.probing.probes import baselines_of
 from mert_hf.probing.probes.beats import BeatProbe, beat_targets
-from mert_hf.probing.probes.clips import ClassProbe, ClipScorer
-from mert_hf.probing.probes.targets import ClassTargets, NumberTargets, TagTargets, join_windows
+from mert_hf.probing.probes.clips import ClassProbe, ClipScorer, NumberProbe, TagProbe, join_windows
 from mert_hf.probing.report.intervals import bootstrap_intervals, draw_share, resampled
 from mert_hf.probing.report.plots import circle_of_fifths
 from mert_hf.probing.report.results import averages, markdown_table, number, result_rows
@@ -86,23 +85,30 @@ def test_frames_beside_a_beat_are_targets_and_windows_have_their_own_times():
     assert found[:, 0].tolist() == [1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0]
 
 
-def test_classes_without_positives_are_named():
-    rows = [Example(str(n), Waveform(np.zeros(8, np.float32), 8), label) for n, label in enumerate([("a",), (), ("a", "b")])]
+def test_classes_without_positives_are_named(extraction):
+    rows = [
+        Example(str(n), Waveform(np.zeros(RATE, np.float32), RATE), label) for n, label in enumerate([("a",), (), ("a", "b")])
+    ]
     splits = {"train": rows[:2], "validation": rows, "test": rows[:2]}
     data = make_task(splits, "multilabel", "ab", ("roc_auc", "mean_average_precision"), "roc_auc").load()
-    assert TagTargets(data).missing == ["b"]
+    notes = TagProbe(LogMel(RATE), data, extraction, SETTINGS).notes
+    assert notes[0] == "no training example of b" and "standardised" in notes[1]
     scores = ClipScorer(data, "test")(np.array([[0.9, 0.1], [0.1, 0.2]]))
     assert scores.per_class == {"roc_auc": {"a": 1.0}, "mean_average_precision": {"a": 1.0}}
     assert scores.values["roc_auc"] == 1.0 and scores.left_out == {"b": "has no positive example"}
 
 
-def test_labels_outside_the_list_and_flat_outputs_are_refused():
+def test_labels_outside_the_list_and_flat_outputs_are_refused_before_anything_is_heard(extraction):
     rows = [Example("x", Waveform(np.zeros(8, np.float32), 8), "sitar")]
     with pytest.raises(InputError, match="x is labelled 'sitar', which is none of the task's 2 labels"):
-        ClassTargets(make_task(dict.fromkeys(SPLITS, rows), "multiclass", ("a", "b"), (), "").load())
+        ClassProbe(
+            LogMel(RATE), make_task(dict.fromkeys(SPLITS, rows), "multiclass", ("a", "b"), (), "").load(), None, SETTINGS
+        )
     rows = [Example(str(n), rows[0].audio, (1.0,)) for n in range(3)]
     with pytest.raises(InputError, match="the same in all training examples"):
-        NumberTargets(make_task(dict.fromkeys(SPLITS, rows), "regression", "x", (), "").load())
+        data = make_task(dict.fromkeys(SPLITS, rows), "regression", "x", (), "").load()
+        NumberProbe(LogMel(RATE), data, extraction, SETTINGS)
+    assert not extraction.folder.exists()
 
 
 def test_windows_become_one_answer():
@@ -233,7 +239,7 @@ def test_a_measure_without_meaning_on_a_draw_is_drawn_again_but_not_for_ever():
         bootstrap_intervals(never, 4, 50)
 
 
-def test_shares_of_the_training_split_keep_the_classes():
+def test_shares_of_the_training_split_keep_the_classes(extraction):
     targets = np.repeat([0, 1, 2], (100, 60, 40))
     few = draw_share(targets, 0.1, 0, 0)
     assert np.bincount(targets[few]).tolist() == [10, 6, 4]
@@ -241,9 +247,9 @@ def test_shares_of_the_training_split_keep_the_classes():
     assert (draw_share(targets, 0.1, 0, 1) != few).any()
     assert len(draw_share(targets, 0.001, 0, 0)) == 2
     values = np.linspace(0, 1, 90)
-    rows = [Example(str(n), Waveform(np.zeros(8, np.float32), 8), (value,)) for n, value in enumerate(values)]
+    rows = [Example(str(n), Waveform(np.zeros(RATE // 4, np.float32), RATE), (value,)) for n, value in enumerate(values)]
     regression = make_task(dict.fromkeys(SPLITS, rows), "regression", "x", (), "").load()
-    few = draw_share(NumberTargets(regression).strata, 0.1, 0, 0)
+    few = draw_share(NumberProbe(LogMel(RATE), regression, extraction, SETTINGS).strata, 0.1, 0, 0)
     assert np.histogram(values[few], (0, 1 / 3, 2 / 3, 1))[0].tolist() == [3, 3, 3]
 
 

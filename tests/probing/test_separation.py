@@ -7,8 +7,7 @@ import torch
 
 from mert_hf import MERTModel
 from mert_hf.common.errors import InputError
-from mert_hf.probing.probes.mask_network import MaskNetwork
-from mert_hf.probing.probes.separated_songs import separate_song
+from mert_hf.probing.probes.mask_network import MaskNetwork, separate_song
 from mert_hf.probing.probes.separation_training import score_separation, train_separation_probe
 from mert_hf.tasks import TASKS
 from mert_hf.tasks.base import Windows

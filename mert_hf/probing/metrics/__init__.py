@@ -14,7 +14,10 @@ What references and predictions are:
     sdr                    one array (sources, samples) a track; the same
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mert_hf.common.errors import InputError
 
@@ -22,22 +25,52 @@ METRICS = ("accuracy", "beat_f1", "mean_average_precision", "r2", "refined_key_a
 """Names of the measures."""
 
 
+@dataclass(frozen=True)
+class TaskScores:
+    """Scores of all measures of a task.
+
+    Attributes:
+        values, left_out: as in `checks.Scores`, of all measures together.
+        per_class: the same by measure; without the measures that have none.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
 def load_metric(name: str):
     """The measure: a `ScoresModule`, which is an `evaluate.Metric`. Each call gives one of its own, with nothing collected.
 
     Raises:
-        InputError: there is no such measure, `evaluate` is not installed, or its cache cannot be written.
+        InputError: there is no such measure, or the cache of `evaluate` cannot be written.
     """
+    import evaluate
+
     if name not in METRICS:
         raise InputError(f"metric {name!r} is unknown; known metrics: {', '.join(METRICS)}.")
-    try:
-        import evaluate
-    except ImportError:
-        raise InputError('measures need evaluate: pip install "mert_hf[train]"') from None
     try:
         return evaluate.load(str(Path(__file__).parent / f"{name}.py"))
     except OSError as error:
         raise InputError(f"evaluate keeps measures in its cache, which cannot be written ({error}); set HF_HOME.") from None
 
 
-__all__ = ["METRICS", "load_metric"]
+def load_metrics(names: Iterable[str]) -> dict[str, Any]:
+    """Several measures by their names, for [`score_all`]; errors as in [`load_metric`]."""
+    return {name: load_metric(name) for name in names}
+
+
+def score_all(metrics: Mapping[str, Any], references, predictions, labels: Sequence[str]) -> TaskScores:
+    """All measures of the same answers; arguments and errors as theirs."""
+    scores = TaskScores()
+    for name, metric in metrics.items():
+        found = metric.compute(references=references, predictions=predictions, labels=labels)
+        scores.left_out.update(found.pop("left_out"))
+        per_class = found.pop("per_class")
+        if per_class:
+            scores.per_class[name] = per_class
+        scores.values.update(found)
+    return scores
+
+
+__all__ = ["METRICS", "TaskScores", "load_metric", "load_metrics", "score_all"]

@@ -6,7 +6,7 @@ the same scorer. What is kept for a later run is the features (`features.cache`)
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +16,44 @@ from numpy.typing import NDArray
 from mert_hf.common.errors import InputError
 from mert_hf.probing.features.encoders import Encoder
 from mert_hf.probing.features.extraction import Extraction
-from mert_hf.probing.probes.scoring import Predictions, TaskScorer
+from mert_hf.probing.metrics import TaskScores, load_metrics
 from mert_hf.probing.settings import ProbingSettings
 from mert_hf.tasks.base import Task, TaskData
 
+Predictions = NDArray | Sequence[NDArray] | Mapping[str, NDArray]
+"""(examples, ...) answers, the beats of every example, or of a separation the SDR of every track (its audio is too large)."""
+
 Baseline = Callable[[TaskData], Predictions]
 
-# What no paper does, or does otherwise, of every probe.
+# with fewer features a second, a beat of a fast track falls between them
+LEAST_FRAME_RATE = 10.0
+# what no paper does, or does otherwise
 EQUAL_SHARES = "the weighted sum begins with equal shares of all layers (MARBLE draws them at random)"
 STANDARDISED = "features are standardised layer by layer, by mean and deviation of the training split"
+
+
+class TaskScorer(ABC):
+    """Scores predictions on a split: all of them, or those of some groups.
+
+    Attributes:
+        data: of the task, without the examples that cannot be read.
+        metrics: the task's measures by name.
+        groups: how many things the split holds that are independent of each other, such as files or pieces; resampling takes
+            all answers of one or none.
+    """
+
+    groups: int
+
+    def __init__(self, data: TaskData):
+        self.data, self.metrics = data, load_metrics(data.task.metrics)
+
+    @abstractmethod
+    def __call__(self, predictions: Predictions, chosen: Sequence[int] | None = None) -> TaskScores:
+        """All measures of the task; `chosen` are the groups that count (which may repeat), all by default."""
+
+    def by_answer(self, predictions: Predictions) -> Predictions:
+        """Predictions of one answer an example, as a baseline makes them -> as they are scored."""
+        return predictions
 
 
 @dataclass(frozen=True)
@@ -69,6 +98,7 @@ class TaskProbe(ABC):
         notes: what a reader of the result should know.
 
     Class attributes:
+        least_frame_rate: of features, a second, where answers are frames.
         slow_to_score: measures take long, and are resampled less often.
         baseline_version: raised when baselines alone are scored in another way than before; None as long as they were not.
         layer_seeds: how many seeds are scored for every layer; None is all.
@@ -79,6 +109,7 @@ class TaskProbe(ABC):
 
     scorer: TaskScorer
     notes: tuple[str, ...]
+    least_frame_rate = 0.0
     slow_to_score = False
     baseline_version: int | None = None
     layer_seeds: int | None = None
@@ -99,8 +130,8 @@ class TaskProbe(ABC):
 
     @classmethod
     def suits(cls, encoder: Encoder) -> bool:
-        """Whether an encoder can be probed by this kind."""
-        return True
+        """Whether an encoder can be probed by this kind: its features come often enough."""
+        return encoder.frame_rate >= cls.least_frame_rate
 
     @classmethod
     def readable(cls, encoder: Encoder, data: TaskData, extraction: Extraction) -> TaskData:
@@ -141,18 +172,3 @@ class TaskProbe(ABC):
     def details(self, answers: Any) -> dict[str, Any]:
         """What else is told of the chosen head's answers, as JSON can hold it."""
         return {}
-
-
-class FrameProbe(TaskProbe):
-    """A kind that is answered frame by frame: all examples are needed, and features that come often enough.
-
-    Class attributes:
-        least_frame_rate: with fewer frames a second, a beat of a fast track falls between them.
-    """
-
-    least_frame_rate = 10.0
-
-    @classmethod
-    def suits(cls, encoder: Encoder) -> bool:
-        """See [`TaskProbe`]."""
-        return encoder.frame_rate >= cls.least_frame_rate

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from mert_hf.common.errors import InputError
 from mert_hf.probing.features.cache import Features
 from mert_hf.probing.features.extraction import extract_splits
-from mert_hf.probing.probes.base import EQUAL_SHARES, STANDARDISED, FrameProbe
+from mert_hf.probing.metrics import score_all
+from mert_hf.probing.probes.base import EQUAL_SHARES, LEAST_FRAME_RATE, STANDARDISED, TaskScorer
 from mert_hf.probing.probes.baselines import median_tempo_beats, onset_beats
 from mert_hf.probing.probes.beat_tracking import BeatTracker
 from mert_hf.probing.probes.layer_probes import LayerProbes
 from mert_hf.probing.probes.probe_training import TrainingSet, read_probes
-from mert_hf.probing.probes.scoring import TaskScorer
 from mert_hf.tasks.base import TaskData
 
 # frames of the validation split that are asked after every epoch, evenly spread
@@ -38,10 +38,10 @@ class BeatScorer(TaskScorer):
         """See [`TaskScorer`]."""
         places = range(self.groups) if chosen is None else chosen
         names = [f"{self.data.splits['test'][place].name} ({number})" for number, place in enumerate(places)]
-        return self._score([self.beats[place] for place in places], [predictions[place] for place in places], names)
+        return score_all(self.metrics, [self.beats[place] for place in places], [predictions[place] for place in places], names)
 
 
-class BeatProbe(FrameProbe, LayerProbes):
+class BeatProbe(LayerProbes):
     """Probes of beats; see [`LayerProbes`].
 
     Epochs, learning rates and layers are chosen by the validation loss: the tracker is too slow to be asked after every epoch.
@@ -49,6 +49,7 @@ class BeatProbe(FrameProbe, LayerProbes):
 
     outputs = 1
     layer_seeds = 1
+    least_frame_rate = LEAST_FRAME_RATE
     slow_to_score = True
     notes = (
         "epoch, learning rate and layer are chosen by the validation loss, not by F1",

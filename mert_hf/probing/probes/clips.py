@@ -1,18 +1,21 @@
 """Tasks of one label an example: classes, keys, tags, numbers."""
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from mert_hf.common.errors import InputError
 from mert_hf.probing.features.extraction import extract_splits, without_unreadable
-from mert_hf.probing.probes.base import EQUAL_SHARES, STANDARDISED, Baseline
+from mert_hf.probing.metrics import score_all
+from mert_hf.probing.probes.bank import ProbeBank
+from mert_hf.probing.probes.base import EQUAL_SHARES, STANDARDISED, TaskScorer
 from mert_hf.probing.probes.baselines import autocorrelation_tempo, krumhansl_keys, majority_class, mean_label
 from mert_hf.probing.probes.layer_probes import LayerProbes
 from mert_hf.probing.probes.probe_training import TrainingSet, read_probes
-from mert_hf.probing.probes.scoring import TaskScorer
-from mert_hf.probing.probes.targets import ClassTargets, ClipTargets, NumberTargets, TagTargets, join_windows
 from mert_hf.tasks.base import TaskData
 
 
@@ -48,7 +51,7 @@ class ClipScorer(TaskScorer):
         if chosen is not None:
             rows = np.concatenate([self._rows[group] for group in chosen])
             references, predictions = references[rows], predictions[rows]
-        return self._score(references, predictions, self.data.labels)
+        return score_all(self.metrics, references, predictions, self.data.labels)
 
     def by_answer(self, predictions):
         """See [`TaskScorer`]: a baseline counts as often as a probe."""
@@ -58,23 +61,21 @@ class ClipScorer(TaskScorer):
 class ClipProbe(LayerProbes):
     """Probes of one label an example; see [`LayerProbes`].
 
-    Class attributes:
-        targets_type: of the kind's labels.
+    Attributes:
+        targets: of every split, (examples,) int64 or (examples, outputs) float32, as the loss takes them.
     """
 
-    targets_type: type[ClipTargets]
     baseline_version = 2  # clips that cannot be read are left out
 
     def __init__(self, encoder, data, extraction, settings):
         super().__init__(encoder, data, extraction, settings)
-        self.targets = self.targets_type(data)  # before hours of features: a label may be none of the task's
-        features = extract_splits(encoder, data, "windows", extraction)
-        self.data, self.features = without_unreadable(data, features)
+        self.read_targets(data)  # before hours of features: a label may be none of the task's
+        self.data, self.features = without_unreadable(data, extract_splits(encoder, data, "windows", extraction))
         if self.data is not data:
-            self.targets = self.targets_type(self.data)
-        self.outputs = self.targets.outputs
-        missing = (f"no training example of {', '.join(self.targets.missing)}",) if self.targets.missing else ()
-        self.notes = (*missing, STANDARDISED, EQUAL_SHARES)
+            self.read_targets(self.data)
+        self.outputs = len(data.labels)
+        missing = [label for label, count in zip(data.labels, self.label_counts(), strict=True) if not count]
+        self.notes = (*([f"no training example of {', '.join(missing)}"] if missing else ()), STANDARDISED, EQUAL_SHARES)
         aggregation = data.task.aggregation
         if aggregation == "mean_features":
             self.features = {split: found.mean_by_example() for split, found in self.features.items()}
@@ -83,6 +84,18 @@ class ClipProbe(LayerProbes):
             for split in ("validation", "test")
         }
         self.scorer = self._scorers["test"]
+
+    def read_targets(self, data: TaskData) -> None:
+        """Make `targets` of the labels.
+
+        Raises:
+            InputError: a label does not fit the task, or nothing can be learnt.
+        """
+        self.targets = {split: np.array([data.target(one) for one in examples]) for split, examples in data.splits.items()}
+
+    @abstractmethod
+    def label_counts(self) -> NDArray:
+        """(outputs,) training examples of every label."""
 
     @classmethod
     def readable(cls, encoder, data, extraction):
@@ -98,34 +111,25 @@ class ClipProbe(LayerProbes):
         return ClipScorer(data, "test", np.repeat(np.arange(len(counts)), counts))
 
     @classmethod
-    def baselines(cls, data) -> dict[str, Baseline]:
+    def baselines(cls, data):
         """See [`TaskProbe`]."""
         return {"majority": mean_label}
-
-    @property
-    def strata(self):
-        """See [`TaskProbe`]."""
-        return self.targets.strata
 
     def training_set(self, chosen=None):
         """See [`LayerProbes`]."""
         features = self.features["train"]
         owners = features.owners
         rows = np.arange(len(owners)) if chosen is None else np.flatnonzero(np.isin(owners, chosen))
-        targets = self.targets.targets["train"][owners[rows]]
-        return TrainingSet(features, [rows[place : place + 1] for place in range(len(rows))], targets)
-
-    def losses(self, logits, targets):
-        """See [`LayerProbes`]."""
-        return self.targets.losses(logits, targets)
+        return TrainingSet(
+            features, [rows[place : place + 1] for place in range(len(rows))], self.targets["train"][owners[rows]]
+        )
 
     def validate(self, bank):
         """See [`LayerProbes`]."""
-        features = self.features["validation"]
-        logits = read_probes(bank, features, np.arange(len(features.owners)))
+        logits = self._logits(bank, "validation")
         if self.data.task.protocol.choose_by == "loss":
-            targets = torch.from_numpy(self.targets.targets["validation"][features.owners])
-            return -self.losses(torch.from_numpy(logits), targets).numpy()
+            targets = self.targets["validation"][self.features["validation"].owners]
+            return -self.losses(torch.from_numpy(logits), torch.from_numpy(targets)).numpy()
         found = np.empty(logits.shape[:2])
         for place in np.ndindex(*found.shape):
             found[place] = max(self._monitors(logits[place]).values())
@@ -133,19 +137,15 @@ class ClipProbe(LayerProbes):
 
     def answers(self, bank, rates):
         """See [`LayerProbes`]: of the ways to join windows, the one that is best on the validation split."""
-        logits = {}
-        for split in ("validation", "test"):
-            features = self.features[split]
-            logits[split] = read_probes(bank, features, np.arange(len(features.owners)))[rates, np.arange(len(rates))]
+        own = (rates, np.arange(len(rates)))
         found = []
-        for validation, test in zip(logits["validation"], logits["test"], strict=True):
+        for validation, test in zip(*(self._logits(bank, split)[own] for split in ("validation", "test")), strict=True):
             monitors = self._monitors(validation)
             found.append(self._joined("test", test)[max(monitors, key=monitors.get)])
         return np.array(found)
 
-    def predictions(self, answers):
-        """See [`TaskProbe`]."""
-        return self.targets.predictions(answers)
+    def _logits(self, bank: ProbeBank, split: str) -> NDArray:
+        return read_probes(bank, self.features[split], np.arange(len(self.features[split].owners)))
 
     def _joined(self, split: str, logits: NDArray) -> dict[str, NDArray]:
         return join_windows(logits, self.features[split].owners, len(self.data.splits[split]), self.data.task.aggregation)
@@ -159,14 +159,32 @@ class ClipProbe(LayerProbes):
 
 
 class ClassProbe(ClipProbe):
-    """One class an example."""
-
-    targets_type = ClassTargets
+    """One class an example: targets (examples,) int64."""
 
     @classmethod
     def baselines(cls, data):
         """See [`TaskProbe`]."""
         return {"majority": majority_class}
+
+    @property
+    def strata(self):
+        """See [`TaskProbe`]: the classes."""
+        return self.targets["train"]
+
+    def label_counts(self):
+        """See [`ClipProbe`]."""
+        return np.bincount(self.targets["train"], minlength=len(self.data.labels))
+
+    def losses(self, logits, targets):
+        """See [`LayerProbes`]."""
+        flat = logits.flatten(0, 1)
+        repeated = targets.expand(len(flat), -1)
+        losses = F.cross_entropy(flat.flatten(0, 1), repeated.flatten(), reduction="none").view(len(flat), -1)
+        return losses.mean(dim=1).view(logits.shape[:2])
+
+    def predictions(self, answers):
+        """(answers, classes) -> (answers,) the likeliest."""
+        return answers.argmax(axis=1)
 
     def details(self, answers):
         """`confusion`: (classes, classes) counts, the true class first."""
@@ -185,19 +203,87 @@ class KeyProbe(ClassProbe):
 
 
 class TagProbe(ClipProbe):
-    """Several labels an example, or none."""
+    """Several labels an example, or none: targets (examples, labels) float32 of 0 and 1."""
 
-    targets_type = TagTargets
     slow_to_score = True
+
+    def label_counts(self):
+        """See [`ClipProbe`]."""
+        return self.targets["train"].sum(axis=0)
+
+    def losses(self, logits, targets):
+        """See [`LayerProbes`]."""
+        repeated = targets.expand(*logits.shape[:2], -1, -1)
+        return F.binary_cross_entropy_with_logits(logits, repeated, reduction="none").mean(dim=(2, 3))
 
 
 class NumberProbe(ClipProbe):
-    """Numbers, such as arousal and valence."""
+    """Numbers, such as arousal: targets (examples, outputs) float32, in deviations of the training split around its mean."""
 
-    targets_type = NumberTargets
+    def read_targets(self, data):
+        """See [`ClipProbe`]."""
+        super().read_targets(data)
+        self._numbers = self.targets["train"]
+        self._mean, self._deviation = self._numbers.mean(axis=0), self._numbers.std(axis=0)
+        if not (self._deviation > 0).all():
+            raise InputError(f"{data.task.name}: an output is the same in all training examples; nothing can be learnt.")
+        for split, values in self.targets.items():
+            self.targets[split] = ((values - self._mean) / self._deviation).astype(np.float32)
 
     @classmethod
     def baselines(cls, data):
         """See [`TaskProbe`]."""
         tempo = {"onset autocorrelation": autocorrelation_tempo} if data.labels == ("tempo",) else {}
         return super().baselines(data) | tempo
+
+    @property
+    def strata(self):
+        """See [`TaskProbe`]: thirds of the first output."""
+        first = self._numbers[:, 0]
+        return np.searchsorted(np.quantile(first, (1 / 3, 2 / 3)), first)
+
+    def label_counts(self):
+        """See [`ClipProbe`]: every example has all outputs."""
+        return np.full(len(self.data.labels), len(self._numbers))
+
+    def losses(self, logits, targets):
+        """See [`LayerProbes`]."""
+        return F.mse_loss(logits, targets.expand(*logits.shape[:2], -1, -1), reduction="none").mean(dim=(2, 3))
+
+    def predictions(self, answers):
+        """In the dataset's own unit."""
+        return answers * self._deviation + self._mean
+
+
+def join_windows(logits: NDArray, owners: NDArray, examples: int, aggregation: str) -> dict[str, NDArray]:
+    """The answers of all windows of an example as one.
+
+    Args:
+        logits: (windows, outputs).
+        owners: (windows,) the example of every window.
+        examples: how many.
+        aggregation: of the task.
+
+    Returns:
+        (examples, outputs) by ensemble; "mean" is that of the logits, the others exist for "best_ensemble" alone. Where
+        every window is an example of its own, "window": (windows, outputs) as they are.
+    """
+    if aggregation == "window":
+        return {"window": logits}
+    counts = np.bincount(owners, minlength=examples)[:, None]
+
+    def mean(values: NDArray) -> NDArray:
+        summed = np.zeros((examples, values.shape[1]))
+        np.add.at(summed, owners, values)
+        return summed / counts
+
+    if aggregation != "best_ensemble" or counts.max() == 1:
+        return {"mean": mean(logits)}
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logarithms = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    greatest = np.full((examples, logits.shape[1]), -np.inf)
+    np.maximum.at(greatest, owners, logarithms)
+    votes = np.eye(logits.shape[1])[logits.argmax(axis=1)]
+    # a tie of votes goes to the class of the greater mean probability
+    average = mean(np.exp(logarithms))
+    return {"mean": average, "gmean": mean(logarithms), "max": greatest, "vote": mean(votes) + 1e-3 * average}

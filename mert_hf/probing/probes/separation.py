@@ -5,17 +5,18 @@ From the papers: the backbone is frozen, the probe is a three-layer LSTM of 512 
 """
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from mert_hf.common.errors import InputError
 from mert_hf.probing.features.encoders import LogMel
+from mert_hf.probing.metrics import TaskScores
 from mert_hf.probing.probes.bank import WEIGHTED_SUM
-from mert_hf.probing.probes.base import EQUAL_SHARES, FrameProbe, TrainedProbes
+from mert_hf.probing.probes.base import EQUAL_SHARES, LEAST_FRAME_RATE, TaskProbe, TaskScorer, TrainedProbes
 from mert_hf.probing.probes.baselines import SAMPLING_RATE
-from mert_hf.probing.probes.scoring import TaskScorer, TaskScores
-from mert_hf.probing.probes.separated_songs import separate_tracks, share_of_mixture
+from mert_hf.probing.probes.mask_network import separate_tracks, share_of_mixture
 from mert_hf.probing.probes.separation_training import train_separation_probe
 from mert_hf.tasks.base import TaskData
 from mert_hf.tasks.sources import digest
@@ -40,19 +41,21 @@ class SeparationScorer(TaskScorer):
         if chosen is not None:
             songs = [*predictions]
             tracks = {f"{songs[place]} ({number})": predictions[songs[place]] for number, place in enumerate(chosen)}
-        scores = self._metrics["sdr"].over_tracks(tracks, self.data.labels)
+        scores = self.metrics["sdr"].over_tracks(tracks, self.data.labels)
         return TaskScores(scores.values, {"sdr": dict(scores.per_class)}, scores.left_out)
 
 
-class SeparationProbe(FrameProbe):
+class SeparationProbe(TaskProbe):
     """A network that masks all stems, with the learning rate of the protocol (MARBLE's for one run); see [`TaskProbe`]."""
 
+    least_frame_rate = LEAST_FRAME_RATE
     notes = ("one learning rate, that of the protocol", EQUAL_SHARES)
 
     def __init__(self, encoder, data, extraction, settings):
         super().__init__(encoder, data, extraction, settings)
         self.summed = self.summed or (0,)
         self.scorer = SeparationScorer(data)
+        self._model = {**encoder.fingerprint, "summed_layers": [*self.summed]}
 
     @classmethod
     def require_suitable(cls, settings, encoder, task):
@@ -80,24 +83,26 @@ class SeparationProbe(FrameProbe):
         """See [`TaskProbe`]: a share of the mixture for every source, at 24 kHz."""
         return {f"mixture / {len(data.labels)}": lambda data: share_of_mixture(data, "test", SAMPLING_RATE)}
 
+    def checkpoint(self, seed: int) -> Path:
+        """The file in which a network is kept, by what it is trained on."""
+        depends = [self._model, self.data.fingerprint, asdict(self.data.task.protocol), self.encoder.sampling_rate]
+        return self.extraction.folder / KEPT / f"{digest(depends)[:20]}_{seed}.safetensors"
+
     def train(self):
         """See [`TaskProbe`]. Every epoch of hours of training is kept, so that a killed run goes on."""
-        encoder, data, rate = self.encoder, self.data, self.encoder.sampling_rate
-        protocol, model = data.task.protocol, {**encoder.fingerprint, "summed_layers": [*self.summed]}
-        kept = digest([model, data.fingerprint, asdict(protocol), rate])[:20]
-        folder = self.extraction.folder / KEPT
-        folder.mkdir(parents=True, exist_ok=True)
-        hop_samples, device = round(rate / encoder.frame_rate), self.settings.device
+        data, rate, device = self.data, self.encoder.sampling_rate, self.settings.device
+        hop_samples = round(rate / self.encoder.frame_rate)
+        (self.extraction.folder / KEPT).mkdir(parents=True, exist_ok=True)
         trained, answers = [], []
         for seed in range(self.settings.seeds):
-            file = folder / f"{kept}_{seed}.safetensors"
-            trained.append(train_separation_probe(self._embed, data, rate, hop_samples, None, seed, device, file, model))
+            file = self.checkpoint(seed)
+            trained.append(train_separation_probe(self._embed, data, rate, hop_samples, None, seed, device, file, self._model))
             answers.append([separate_tracks(self._embed, trained[-1].network, data, "test", rate, device)])
         return TrainedProbes(
             (WEIGHTED_SUM,),
             np.zeros((len(trained), 1)),  # there is nothing to choose from
             answers,
-            {WEIGHTED_SUM: protocol.learning_rate},
+            {WEIGHTED_SUM: data.task.protocol.learning_rate},
             {WEIGHTED_SUM: trained[0].best_epoch},
             trained[0].network.layer_weights.detach().softmax(dim=0).tolist(),
         )

@@ -21,8 +21,7 @@ from mert_hf.common.reading import parse_json
 from mert_hf.common.seeding import generator, seed_torch
 from mert_hf.probing.metrics import load_metric
 from mert_hf.probing.metrics.checks import Scores
-from mert_hf.probing.probes.mask_network import Embed, MaskNetwork, frozen_features
-from mert_hf.probing.probes.separated_songs import random_crop, separate_tracks
+from mert_hf.probing.probes.mask_network import Embed, MaskNetwork, frozen_features, random_crop, separate_tracks
 from mert_hf.tasks.base import TaskData
 
 

@@ -45,7 +45,7 @@ SHOWN_SYSTEMS = (
     "MERT-v1-95M",
     "MERT-v1-330M",
 )
-PACKAGES = ("mert_hf", "torch", "transformers", "datasets", "evaluate", "numpy", "scikit-learn")
+PACKAGES = ("mert_hf", "torch", "transformers", "datasets", "numpy", "scikit-learn")
 
 
 def result_rows(
