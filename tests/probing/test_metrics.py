@@ -12,7 +12,7 @@ import pytest
 import sklearn.metrics
 
 from mert_hf.common.errors import InputError
-from mert_hf.probing.metrics import METRICS, load_metric
+from mert_hf.probing.metrics import METRIC_NAMES, load_metric
 from mert_hf.probing.metrics.beat_f1 import count_matches
 from mert_hf.probing.metrics.refined_key_accuracy import KEY_SCORES
 from mert_hf.probing.metrics.sdr import framewise_sdr
@@ -225,7 +225,7 @@ INPUTS = {
 }
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", METRIC_NAMES)
 def test_modules_of_evaluate_load_offline_and_give_the_same(name, monkeypatch):
     def refuse(*arguments, **options):
         raise OSError("this needs no network")
@@ -288,9 +288,9 @@ def test_accuracy_and_r2_are_those_of_before_to_the_last_bit():
 
 
 LOADS = """
-import json, sys
-from mert_hf.probing.metrics import METRICS, load_metric
-for name in METRICS:
+import json
+from mert_hf.probing.metrics import METRIC_NAMES, load_metric
+for name in METRIC_NAMES:
     load_metric(name)
 print(json.dumps(load_metric("accuracy").compute(references=[0, 1], predictions=[0, 0], labels=["a", "b"])["accuracy"]))
 """
@@ -323,6 +323,14 @@ def test_unknown_metrics_name_the_known_ones():
         load_metric("auc")
 
 
+def test_the_functions_of_before_are_those_of_the_modules_and_say_so():
+    with pytest.warns(FutureWarning, match=r"METRICS\[name\]\(\.\.\.\) is now load_metric\(name\)\.compute"):
+        from mert_hf.probing.metrics import METRICS
+    found = METRICS["accuracy"]([0, 1, 1], [0, 1, 0], ["a", "b"])
+    assert (found.values["accuracy"], found.per_class) == (2 / 3, {"a": 1.0, "b": 0.5})
+    assert set(METRICS) == set(METRIC_NAMES)
+
+
 def test_tasks_and_metrics_fit_together():
     for task in TASKS.values():
-        assert set(task.metrics) <= set(METRICS), task.name
+        assert set(task.metrics) <= set(METRIC_NAMES), task.name

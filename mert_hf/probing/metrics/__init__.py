@@ -14,6 +14,7 @@ What references and predictions are:
     sdr                    one array (sources, samples) a track; the same
 """
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,8 @@ from typing import Any
 
 from mert_hf.common.errors import InputError
 
-METRICS = ("accuracy", "beat_f1", "mean_average_precision", "r2", "refined_key_accuracy", "roc_auc", "sdr")
-"""Names of the measures."""
+METRIC_NAMES = ("accuracy", "beat_f1", "mean_average_precision", "r2", "refined_key_accuracy", "roc_auc", "sdr")
+"""Of the measures."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def load_metric(name: str):
     """
     import evaluate
 
-    if name not in METRICS:
-        raise InputError(f"metric {name!r} is unknown; known metrics: {', '.join(METRICS)}.")
+    if name not in METRIC_NAMES:
+        raise InputError(f"metric {name!r} is unknown; known metrics: {', '.join(METRIC_NAMES)}.")
     try:
         return evaluate.load(str(Path(__file__).parent / f"{name}.py"))
     except OSError as error:
@@ -73,4 +74,12 @@ def score_all(metrics: Mapping[str, Any], references, predictions, labels: Seque
     return scores
 
 
-__all__ = ["METRICS", "TaskScores", "load_metric", "load_metrics", "score_all"]
+def __getattr__(name: str) -> Any:
+    """`METRICS` of version 0.1: functions that give `checks.Scores`, by name."""
+    if name != "METRICS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("METRICS[name](...) is now load_metric(name).compute(...).", FutureWarning, stacklevel=2)
+    return {measure: metric.score for measure, metric in load_metrics(METRIC_NAMES).items()}
+
+
+__all__ = ["METRIC_NAMES", "TaskScores", "load_metric", "load_metrics", "score_all"]
