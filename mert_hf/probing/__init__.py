@@ -1,1 +1,1 @@
-"""Judging frozen models: features, probes, measures, reports."""
+"""Judging frozen models: features, probes, measures."""
