@@ -20,14 +20,14 @@ from mert_hf.common.command_line import run_tool
 from mert_hf.common.errors import InputError, TrainingFailedError
 from mert_hf.common.files import to_json, write_atomically
 from mert_hf.common.threads import share_cores
-from mert_hf.comparison.bench import Bench, judge_cell, train_cell
 from mert_hf.comparison.cells import Cell, Music, cell_names, read_cells
 from mert_hf.comparison.plots import plot_comparison
+from mert_hf.comparison.run import SuiteEvaluator, evaluate_cell, train_cell
 from mert_hf.comparison.table import compile_results, describe_cell, describe_failure, markdown_table
 from mert_hf.engine.trainer import Interrupted
 from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
-from mert_hf.probing.runner import Judging
+from mert_hf.probing.settings import ProbingSettings
 from mert_hf.probing.suite import load_suite
 from mert_hf.synthetic import write_corpus
 from mert_hf.tasks import SUITES, TASKS
@@ -67,8 +67,9 @@ def main() -> None:
         world_size=accelerator.num_processes,
         barrier=accelerator.wait_for_everyone,
     )
-    bench = Bench(loaded, SUITE, extraction, Judging(seeds=arguments.seeds, device=str(accelerator.device)))
-    baselines = bench.judge(LogMel(), arguments.output / "baselines", baselines=True)
+    settings = ProbingSettings(seeds=arguments.seeds, device=str(accelerator.device))
+    evaluator = SuiteEvaluator(loaded, SUITE, extraction, settings)
+    baselines = evaluator.evaluate(LogMel(), arguments.output / "baselines", baselines=True)
     circumstances = {
         "budget_s": arguments.budget,
         "music": "synthetic, rendered by the package" if arguments.music is None else arguments.music.resolve().name,
@@ -81,7 +82,7 @@ def main() -> None:
     described = []
     for place, cell in enumerate(cells):
         logger.info("\nCell %d of %d: %s", place + 1, len(cells), cell.name)
-        described.append(run_cell(cell, bench))
+        described.append(run_cell(cell, evaluator))
         if accelerator.is_main_process:  # after every cell, so that one can look while the others run
             write_report(compile_results(described, baselines, circumstances), arguments.output)
     failed = [cell["name"] for cell in described if "failed" in cell]
@@ -89,8 +90,8 @@ def main() -> None:
         raise InputError(f"{len(failed)} of {len(cells)} cells could not be trained: {', '.join(failed)}; why is said above.")
 
 
-def run_cell(cell: Cell, bench: Bench) -> dict:
-    """Train and judge; a training that diverges or collapses is a finding, and the others go on."""
+def run_cell(cell: Cell, evaluator: SuiteEvaluator) -> dict:
+    """Train and evaluate; a training that diverges or collapses is a finding, and the others go on."""
     try:
         trained = train_cell(cell)
     except TrainingFailedError as failure:
@@ -99,7 +100,7 @@ def run_cell(cell: Cell, bench: Bench) -> dict:
     except Interrupted:
         logger.warning("The same line goes on from there.")
         raise
-    judged = judge_cell(cell, bench)
+    judged = evaluate_cell(cell, evaluator)
     logger.info("Judged in %.0f s", judged["judged_s"])
     return describe_cell(cell, trained, judged)
 

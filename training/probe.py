@@ -27,8 +27,8 @@ from mert_hf.common.threads import share_cores
 from mert_hf.probing.features.encoders import LogMel, load_encoder
 from mert_hf.probing.features.extraction import Extraction
 from mert_hf.probing.report.results import markdown_table, versions
-from mert_hf.probing.runner import Judging
-from mert_hf.probing.suite import RESULTS, TABLE, load_suite, make_jobs, run_jobs, suited, write_report
+from mert_hf.probing.settings import ProbingSettings
+from mert_hf.probing.suite import RESULTS, TABLE, list_evaluations, load_suite, run_evaluations, suited, write_report
 from mert_hf.synthetic.benchmark import RENDERERS
 from mert_hf.tasks import SUITES, TASKS, Task, tasks_of
 from mert_hf.tasks.labelled import LabelledFolder, LabelReading, labelled_task
@@ -69,11 +69,13 @@ def main() -> None:
         accelerator.num_processes,
         accelerator.wait_for_everyone,
     )
-    judging = Judging(arguments.seeds, arguments.probe, arguments.first_summed, arguments.limited, str(accelerator.device))
-    jobs = make_jobs(loaded, model, [untrained, LogMel()], judging, extraction.dtype, arguments.output)
-    run_jobs(jobs, extraction)
+    settings = ProbingSettings(
+        arguments.seeds, arguments.probe, arguments.first_summed, arguments.limited, str(accelerator.device)
+    )
+    evaluations = list_evaluations(loaded, model, [untrained, LogMel()], settings, extraction.dtype, arguments.output)
+    run_evaluations(evaluations, extraction)
     if accelerator.is_main_process:
-        results = write_report(jobs, model, arguments.model, arguments.suite or FOLDER, arguments.output)
+        results = write_report(evaluations, model, arguments.model, arguments.suite or FOLDER, arguments.output)
         print(f"\n{markdown_table(results)}\n  {arguments.output / TABLE}\n  {arguments.output / RESULTS}")
 
 

@@ -19,7 +19,7 @@ def describe_cell(cell: Cell, trained: Mapping[str, Any], judged: Mapping[str, A
     Args:
         cell: as it was run.
         trained: `results.json` of its run.
-        judged: by `judge_cell`.
+        judged: by `evaluate_cell`.
     """
     defaults = flatten(pretrain_settings()())
     kept = ("objective", "teacher", "parameters", "steps", "skipped_steps", "loss_start", "loss_end", "training_s", "device")
@@ -52,7 +52,7 @@ def compile_results(
 
     Args:
         cells: by `describe_cell` or `describe_failure`.
-        baselines: rows by title, by `Bench.judge`.
+        baselines: rows by title, by `SuiteEvaluator.evaluate`.
         circumstances: budget, corpus and whatever all cells share.
     """
     rows = [row for several in baselines.values() for row in several]

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn import metrics
 
-from mert_hf.probing.metrics import METRICS
+from mert_hf.probing.metrics import load_metrics, score_all
 from mert_hf.tasks.base import Task
 
 # End of the names of values over all cells as one, which belong to Deezer's protocol.
@@ -60,7 +60,5 @@ def chance_scores(train_targets: np.ndarray, targets: np.ndarray, task: Task, la
 
 
 def _ask(task: Task, targets: np.ndarray, predicted: np.ndarray, labels: list[str]) -> dict[str, float]:
-    values = {}
-    for name in task.metrics:
-        values |= METRICS[name](targets, predicted, labels).values
+    values = score_all(load_metrics(task.metrics), targets, predicted, labels).values
     return {name: value for name, value in values.items() if not name.endswith(MICRO)}

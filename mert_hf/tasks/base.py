@@ -213,7 +213,7 @@ class Task:
         dataset: name of the dataset's folder below a data folder; tasks of one dataset share it.
         kind: what its labels are.
         source: where its examples come from.
-        metrics: keys in `mert_hf.probing.metrics.METRICS`.
+        metrics: keys in `mert_hf.probing.metrics.METRIC_NAMES`.
         monitor: the value that chooses epoch and learning rate on the validation split; larger is better.
         protocol: how its probes are trained.
         labels: classes or outputs; empty where the data names them, then `num_labels` says how many there must be (0: any).

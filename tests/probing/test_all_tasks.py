@@ -10,9 +10,10 @@ from support.task_layouts import BUILDERS
 from mert_hf.probing import runner
 from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
-from mert_hf.probing.probes.baselines import baselines_of
+from mert_hf.probing.probes import baselines_of
 from mert_hf.probing.report.results import markdown_table, result_rows
-from mert_hf.probing.runner import Judging, judge, judge_baseline
+from mert_hf.probing.runner import evaluate_baseline, evaluate_encoder
+from mert_hf.probing.settings import ProbingSettings
 from mert_hf.tasks import TASKS, tasks_of
 
 FOREIGN = [(suite, task.name) for suite in ("marble", "deezer") for task in tasks_of(suite)]
@@ -29,7 +30,7 @@ def data_folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("suite", "name"), FOREIGN)
-def test_a_task_is_judged_beside_its_baselines(suite, name, data_folder, tmp_path, monkeypatch):
+def test_a_task_is_evaluated_beside_its_baselines(suite, name, data_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "BOOTSTRAP_DRAWS", 3)
     monkeypatch.setattr(runner, "SLOW_BOOTSTRAP_DRAWS", 3)
     data = TASKS[name].load(data_folder)
@@ -37,9 +38,9 @@ def test_a_task_is_judged_beside_its_baselines(suite, name, data_folder, tmp_pat
     # half of two examples would leave every class without a positive or without a negative one
     protocol = replace(protocol, test_resamples=2 if suite == "deezer" else 0, test_share=1.0)
     data = replace(data, task=replace(data.task, protocol=protocol))
-    judged = judge(LogMel(12000), data, Extraction(tmp_path), Judging(seeds=1))
-    baselines = {title: judge_baseline(data, baseline) for title, baseline in baselines_of(data).items()}
-    rows = result_rows(data, suite, judged, baselines)
+    evaluated = evaluate_encoder(LogMel(12000), data, Extraction(tmp_path), ProbingSettings(seeds=1))
+    baselines = {title: evaluate_baseline(data, baseline) for title, baseline in baselines_of(data).items()}
+    rows = result_rows(data, suite, evaluated, baselines)
     # every published value is there, and a number that JSON can hold
     published = {value for values in data.task.published.values() for value in values}
     assert published <= {row["metric"] for row in rows} and rows

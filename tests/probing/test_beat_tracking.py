@@ -5,7 +5,7 @@ import pytest
 from support.sounds import make_tones
 
 from mert_hf.common.errors import InputError
-from mert_hf.probing.metrics import METRICS
+from mert_hf.probing.metrics import load_metric
 from mert_hf.probing.probes.beat_tracking import BeatTracker
 from mert_hf.probing.probes.onsets import onset_activation
 
@@ -30,7 +30,7 @@ def activation_of(beats, frame_rate, seed=0, noise=0.1, missing=0.0, eighths=0.0
 
 
 def f1(truth, found):
-    return METRICS["beat_f1"]([truth], [found], []).values["beat_f1"]
+    return load_metric("beat_f1").compute(references=[truth], predictions=[found])["beat_f1"]
 
 
 @pytest.mark.parametrize("frame_rate", [50, 75, 100])

@@ -20,7 +20,7 @@ from transformers import (
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.common.errors import InputError
 from mert_hf.probing.features import extraction as features_module
-from mert_hf.probing.features.cache import FeatureCache, Window
+from mert_hf.probing.features.cache import FeatureCache, FeatureWindow
 from mert_hf.probing.features.encoders import FrozenModel, LogMel, load_encoder
 from mert_hf.probing.features.extraction import Extraction, cut_windows, extract_features
 from mert_hf.tasks.base import Windows
@@ -234,10 +234,10 @@ def test_a_cache_that_was_tampered_with_is_refused(encoder, tmp_path):
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
 def test_every_changed_byte_of_a_cache_is_noticed(tmp_path, suffix):
     cache = FeatureCache(tmp_path, {"a": 1})
-    cache.write(0, ["x"], [[Window(0.5, 3)]], np.arange(24, dtype=np.float16).reshape(3, 2, 4))
+    cache.write(0, ["x"], [[FeatureWindow(0.5, 3)]], np.arange(24, dtype=np.float16).reshape(3, 2, 4))
     file = cache.folder / f"shard_00000{suffix}"
     whole = file.read_bytes()
-    assert [list(found) for found in cache.read([["x"]]).windows] == [[Window(0.5, 3)]]
+    assert [list(found) for found in cache.read([["x"]]).windows] == [[FeatureWindow(0.5, 3)]]
     for place in range(0, len(whole), 3):
         spoilt = bytearray(whole)
         spoilt[place] ^= 1

@@ -5,10 +5,10 @@ import torch.nn as nn
 from support.probing_tasks import QUICK
 
 from mert_hf.common.errors import InputError
-from mert_hf.probing.features.cache import Features, Window
+from mert_hf.probing.features.cache import Features, FeatureWindow
 from mert_hf.probing.probes import probe_training
 from mert_hf.probing.probes.bank import AdamPerProbe, ProbeBank, ProbeShape
-from mert_hf.probing.probes.probe_training import Feed, read_probes, train_probes
+from mert_hf.probing.probes.probe_training import TrainingSet, read_probes, train_probes
 
 DEVICE = torch.device("cpu")
 
@@ -68,9 +68,11 @@ def test_heads_learn_as_if_each_were_alone_with_torchs_adam():
 
 
 def test_the_weighted_sum_learns_which_layer_knows():
-    feed, _ = separable_feed(layer=2)
+    training_set, _ = separable_set(layer=2)
     shape = ProbeShape(3, 8, 2, 1, "linear", summed=(1, 2))
-    trained = train_probes(feed, cross_entropy, lambda bank: np.zeros((1, 4)) + next(counter), shape, RATES, QUICK, 0, DEVICE)
+    trained = train_probes(
+        training_set, cross_entropy, lambda bank: np.zeros((1, 4)) + next(counter), shape, RATES, QUICK, 0, DEVICE
+    )
     one, two = trained.bank.layer_shares()[0].tolist()
     assert two > one + 0.1 and one + two == pytest.approx(1)
 
@@ -84,18 +86,18 @@ def cross_entropy(logits, targets):
     return torch.stack([nn.functional.cross_entropy(one, targets) for one in flat]).view(logits.shape[:2])
 
 
-def separable_feed(layer=1, count=200, seed=0):
+def separable_set(layer=1, count=200, seed=0):
     """Features of three layers, of which one holds the class."""
     rng = np.random.default_rng(seed)
     targets = rng.integers(2, size=count)
     features = rng.standard_normal((count, 3, 8)).astype(np.float32)
     features[:, layer, 0] += 3 * (2 * targets - 1)
-    kept = Features([features], [[Window(0.0, 1)]] * count)
-    return Feed(kept, list(np.arange(count)[:, None]), targets), targets
+    kept = Features([features], [[FeatureWindow(0.0, 1)]] * count)
+    return TrainingSet(kept, list(np.arange(count)[:, None]), targets), targets
 
 
 def test_best_epoch_and_stopping_are_those_of_validation_alone():
-    feed, _ = separable_feed()
+    training_set, _ = separable_set()
     # head 0 is best at epoch 3, head 1 at epoch 5, and later numbers after they stopped do not count
     script = np.array([[0.1, 0.1], [0.2, 0.2], [0.9, 0.3], [0.4, 0.3], [0.3, 0.5], [0.3, 0.2]] + [[0.0, 0.0]] * 6)
     script[11] = 1.0
@@ -106,7 +108,11 @@ def test_best_epoch_and_stopping_are_those_of_validation_alone():
         return script[len(seen) - 1][None]
 
     shape = ProbeShape(2, 8, 2, 1, "linear")
-    two = Feed(Features([feed.features.shards[0][:, :2]], feed.features.windows), feed.rows, feed.targets)
+    two = TrainingSet(
+        Features([training_set.features.shards[0][:, :2]], training_set.features.windows),
+        training_set.rows,
+        training_set.targets,
+    )
     trained = train_probes(two, cross_entropy, validate, shape, np.full((1, 2), 1e-2), QUICK, 0, DEVICE)
     assert trained.epochs.tolist() == [[3, 5]] and trained.best.tolist() == [[0.9, 0.5]]
     assert len(seen) == 5 + QUICK.stop_patience  # when the second head has not got better for so long
@@ -117,20 +123,22 @@ def test_best_epoch_and_stopping_are_those_of_validation_alone():
 
 
 def test_training_is_repeatable_and_seeds_differ():
-    feed, _ = separable_feed()
+    training_set, _ = separable_set()
     shape = ProbeShape(3, 8, 2, 1, "mlp", 6, 0.2, True, (1, 2))
     found = [
-        train_probes(feed, cross_entropy, lambda bank: np.zeros((1, 4)) + next(counter), shape, RATES, QUICK, seed, DEVICE)
+        train_probes(
+            training_set, cross_entropy, lambda bank: np.zeros((1, 4)) + next(counter), shape, RATES, QUICK, seed, DEVICE
+        )
         for seed in (0, 0, 1)
     ]
     rows = np.arange(20)
-    first, again, other = (read_probes(trained.bank, feed.features, rows) for trained in found)
+    first, again, other = (read_probes(trained.bank, training_set.features, rows) for trained in found)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.1
 
 
 def test_a_batch_in_parts_teaches_what_it_teaches_in_one_piece(monkeypatch):
-    feed, _ = separable_feed()
+    training_set, _ = separable_set()
     shape = ProbeShape(3, 8, 2, 1, "mlp", 6, 0.0, True, (1, 2))
     parts = []
 
@@ -139,9 +147,11 @@ def test_a_batch_in_parts_teaches_what_it_teaches_in_one_piece(monkeypatch):
         return cross_entropy(logits, targets)
 
     def train():
-        found = train_probes(feed, counting, lambda bank: np.zeros((1, 4)) + next(counter), shape, RATES, QUICK, 0, DEVICE)
+        found = train_probes(
+            training_set, counting, lambda bank: np.zeros((1, 4)) + next(counter), shape, RATES, QUICK, 0, DEVICE
+        )
         return [parameter.detach() for parameter in found.bank.parameters()], read_probes(
-            found.bank, feed.features, np.arange(200)
+            found.bank, training_set.features, np.arange(200)
         )
 
     whole, answers = train()
@@ -156,27 +166,29 @@ def test_a_batch_in_parts_teaches_what_it_teaches_in_one_piece(monkeypatch):
 
 
 def test_only_the_layer_that_knows_answers():
-    feed, _ = separable_feed(layer=1)
-    test, targets = separable_feed(layer=1, seed=1)
+    training_set, _ = separable_set(layer=1)
+    test, targets = separable_set(layer=1, seed=1)
     shape = ProbeShape(3, 8, 2, 1, "linear")
     rates = np.full((1, 3), 1e-2)
-    trained = train_probes(feed, cross_entropy, lambda bank: np.zeros((1, 3)) + next(counter), shape, rates, QUICK, 0, DEVICE)
+    trained = train_probes(
+        training_set, cross_entropy, lambda bank: np.zeros((1, 3)) + next(counter), shape, rates, QUICK, 0, DEVICE
+    )
     right = (read_probes(trained.bank, test.features, np.arange(200))[0].argmax(axis=-1) == targets).mean(axis=1)
     assert right[1] > 0.95 and max(right[0], right[2]) < 0.65
 
 
-def test_crops_and_steps_of_a_feed():
-    features = Features([np.arange(20, dtype=np.float32)[:, None, None]], [[Window(0.0, 10)], [Window(0.0, 10)]])
-    feed = Feed(features, [np.arange(10), np.arange(10, 20)], np.arange(20)[:, None], crop_rows=4)
+def test_crops_and_steps_of_a_training_set():
+    features = Features([np.arange(20, dtype=np.float32)[:, None, None]], [[FeatureWindow(0.0, 10)], [FeatureWindow(0.0, 10)]])
+    training_set = TrainingSet(features, [np.arange(10), np.arange(10, 20)], np.arange(20)[:, None], crop_rows=4)
     starts = set()
     for epoch in range(20):
-        for rows, targets in feed.epoch(np.random.default_rng(epoch), 2, None):
+        for rows, targets in training_set.epoch(np.random.default_rng(epoch), 2, None):
             values = features.take(rows)
             assert values.shape == (8, 1, 1) and (values[:, 0, 0] == targets[:, 0]).all()
             assert (np.diff(values[:4, 0, 0]) == 1).all()
             starts.add(int(values[0, 0, 0]))
     assert len(starts) > 8
-    batches = [len(rows) for rows, _ in feed.epoch(np.random.default_rng(0), 2, 3)]
+    batches = [len(rows) for rows, _ in training_set.epoch(np.random.default_rng(0), 2, 3)]
     assert batches == [8, 8, 8]
 
 

@@ -7,7 +7,8 @@ import torch
 
 from mert_hf import MERTModel
 from mert_hf.common.errors import InputError
-from mert_hf.probing.probes.separation import SeparationProbe, score_separation, separate_song, train_separation_probe
+from mert_hf.probing.probes.mask_network import MaskNetwork, separate_song
+from mert_hf.probing.probes.separation_training import score_separation, train_separation_probe
 from mert_hf.tasks import TASKS
 from mert_hf.tasks.base import Windows
 
@@ -69,14 +70,14 @@ def test_a_probe_learns_to_separate_songs_it_has_not_heard(embed, data):
     assert len(result.losses) == len(result.validation) == 12
     assert result.losses[-1] < 0.5 * result.losses[0]
     assert result.validation[result.best_epoch - 1] == max(result.validation)
-    scores = score_separation(embed, result.probe, data, "test", RATE)
+    scores = score_separation(embed, result.network, data, "test", RATE)
     assert set(scores.values) == {"sdr", *(f"sdr_{stem}" for stem in STEMS)}
 
     # a quarter of the mixture for every stem, the best that knows nothing, has less
     def quarter(features, frames):
         return torch.full((len(features), 4, 1025, frames), 0.25)
 
-    blind = SeparationProbe(3, 32, 4, 320, lstm_size=24)
+    blind = MaskNetwork(3, 32, 4, 320, lstm_size=24)
     blind.forward = quarter
     baseline = score_separation(embed, blind, data, "test", RATE)
     assert scores.values["sdr"] > baseline.values["sdr"] + 3
@@ -97,7 +98,7 @@ def test_what_the_masks_let_through_comes_back_as_it_was(embed, data):
     """Spectrum, phase, windows and their joining lose nothing."""
     song = data.splits["test"][0]
     mixture = song.read(RATE)
-    probe = SeparationProbe(3, 32, 4, 320, lstm_size=24)
+    probe = MaskNetwork(3, 32, 4, 320, lstm_size=24)
     probe.forward = lambda features, frames: (
         torch.nn.functional.one_hot(torch.tensor(0), 4).float().reshape(1, 4, 1, 1).expand(len(features), 4, 1025, frames)
     )
@@ -141,8 +142,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(embed, data, tmp_path):
         train_separation_probe(stopping, data, RATE, 320, seed=3, checkpoint=file)
     resumed = train_separation_probe(embed, data, RATE, 320, seed=3, checkpoint=file)
     assert (resumed.losses, resumed.validation) == (straight.losses, straight.validation)
-    for name, tensor in straight.probe.state_dict().items():
-        assert torch.equal(resumed.probe.state_dict()[name], tensor), name
+    for name, tensor in straight.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], tensor), name
     # a finished run is read, not trained
     again = train_separation_probe(stopping, data, RATE, 320, seed=3, checkpoint=file)
     assert again.validation == straight.validation

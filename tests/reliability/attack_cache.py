@@ -8,7 +8,7 @@ import numpy as np
 from fuzzing import damage_bytes, damage_values
 
 from mert_hf.common.errors import InputError
-from mert_hf.probing.features.cache import FeatureCache, Window
+from mert_hf.probing.features.cache import FeatureCache, FeatureWindow
 
 DOCUMENTED = (InputError,)
 KEY = {"model": "small", "level": "windows"}
@@ -20,7 +20,7 @@ def prepare(folder: Path):
     whole, damaged = folder / "whole", folder / "damaged"
     cache = FeatureCache(whole, KEY)
     drawn = np.random.default_rng(0).standard_normal((6, 2, 8)).astype(np.float16)
-    windows = [[[Window(0.0, 2), Window(1.5, 1)], [Window(0.0, 1)]], [[Window(0.0, 2)]]]
+    windows = [[[FeatureWindow(0.0, 2), FeatureWindow(1.5, 1)], [FeatureWindow(0.0, 1)]], [[FeatureWindow(0.0, 2)]]]
     cache.write(0, NAMES[0], windows[0], drawn[:4])
     cache.write(1, NAMES[1], windows[1], drawn[4:])
     meant = [listed for shard in windows for listed in shard]

@@ -171,8 +171,8 @@ def train_cells(names: list[str], cells: Path, output: Path, budget_s: float, mu
     from accelerate import PartialState
 
     from mert_hf.common.errors import TrainingFailedError
-    from mert_hf.comparison.bench import train_cell
     from mert_hf.comparison.cells import Music, read_cells
+    from mert_hf.comparison.run import train_cell
 
     state = PartialState(cpu=True)
     found = []

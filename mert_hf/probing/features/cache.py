@@ -21,7 +21,7 @@ MEMORY_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class Window:
+class FeatureWindow:
     """Where a stretch of rows comes from: `start_s` in its example, and how many `rows` it has."""
 
     start_s: float
@@ -38,7 +38,7 @@ class Features:
     """
 
     shards: Sequence[NDArray]
-    windows: Sequence[Sequence[Window]]
+    windows: Sequence[Sequence[FeatureWindow]]
 
     @property
     def owners(self) -> NDArray[np.int64]:
@@ -49,6 +49,12 @@ class Features:
     def rows(self) -> NDArray[np.int64]:
         """(windows,) rows of every window."""
         return np.array([window.rows for found in self.windows for window in found], dtype=np.int64)
+
+    @property
+    def rows_by_window(self) -> list[NDArray[np.int64]]:
+        """Of every window, the numbers of its rows."""
+        stops = np.cumsum(self.rows)
+        return [np.arange(stop - rows, stop) for stop, rows in zip(stops, self.rows, strict=True)]
 
     @property
     def hidden_size(self) -> int:
@@ -66,6 +72,16 @@ class Features:
             chosen = places == place
             taken[chosen] = self.shards[place][rows[chosen] - starts[place]]
         return taken
+
+    def mean_by_example(self) -> "Features":
+        """One row an example: the mean of its windows, each of which is one row."""
+        if not (self.rows == 1).all():
+            raise ValueError("features of windows have one row each.")
+        stops = np.cumsum([len(found) for found in self.windows])
+        means = [
+            self.take(np.arange(stop - len(found), stop)).mean(axis=0) for stop, found in zip(stops, self.windows, strict=True)
+        ]
+        return Features([np.stack(means)], [found[:1] for found in self.windows])
 
 
 @dataclass(frozen=True)
@@ -130,7 +146,7 @@ class FeatureCache:
         if needed_bytes > free:
             raise InputError(f"{self.folder} has {free / 1e9:.1f} GB left, {what} {needed_bytes / 1e9:.1f}.")
 
-    def write(self, shard: int, names: Sequence[str], windows: Sequence[Sequence[Window]], features: NDArray) -> None:
+    def write(self, shard: int, names: Sequence[str], windows: Sequence[Sequence[FeatureWindow]], features: NDArray) -> None:
         """Write the features (rows, layers, hidden) of some examples; the description comes last and marks completeness.
 
         Raises:
@@ -154,7 +170,7 @@ class FeatureCache:
             if not self.has(shard):
                 raise InputError(f"shard {shard} of {self.folder} is missing; run again.")
             described, array = self._read_shard(shard)
-            found = [[Window(*window) for window in listed] for listed in described.windows]
+            found = [[FeatureWindow(*window) for window in listed] for listed in described.windows]
             rows = sum(window.rows for listed in found for window in listed)
             if described.names != list(expected) or array.ndim != 3 or len(array) != rows or len(found) != len(described.names):
                 raise InputError(

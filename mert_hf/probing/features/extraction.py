@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +15,9 @@ from tqdm import tqdm
 from mert_hf import __version__
 from mert_hf.audio import AudioError
 from mert_hf.common.errors import InputError
-from mert_hf.probing.features.cache import FeatureCache, Features, Window
+from mert_hf.probing.features.cache import FeatureCache, Features, FeatureWindow
 from mert_hf.probing.features.encoders import Encoder
-from mert_hf.tasks.base import TaskData, Windows
+from mert_hf.tasks.base import SPLITS, TaskData, Windows
 from mert_hf.tasks.examples import Example
 
 logger = logging.getLogger(__name__)
@@ -111,6 +111,25 @@ def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level,
     return features
 
 
+def extract_splits(encoder: Encoder, data: TaskData, level: Level, extraction: Extraction) -> dict[str, Features]:
+    """Features of all splits; arguments and errors as in [`extract_features`]."""
+    return {split: extract_features(encoder, data, split, level, extraction) for split in SPLITS}
+
+
+def without_unreadable(data: TaskData, features: dict[str, Features]) -> tuple[TaskData, dict[str, Features]]:
+    """Data and features without the examples that have no window; the data's notes name them."""
+    splits, kept, notes = dict(data.splits), dict(features), list(data.notes)
+    for split, found in features.items():
+        places = [place for place, windows in enumerate(found.windows) if windows]
+        if len(places) == len(found.windows):
+            continue
+        lost = [data.splits[split][place].name for place, windows in enumerate(found.windows) if not windows]
+        notes.append(f"left out of the {split} split, as their audio cannot be read: {', '.join(lost)}")
+        splits[split] = [data.splits[split][place] for place in places]
+        kept[split] = Features(found.shards, [found.windows[place] for place in places])
+    return (replace(data, splits=splits, notes=tuple(notes)), kept) if len(notes) > len(data.notes) else (data, kept)
+
+
 def most_damaged(examples: int) -> int:
     """How many unreadable clips of a split are left out and named in place of stopping the run."""
     return -(-examples // EXAMPLES_PER_DAMAGED) if examples >= LEAST_EXAMPLES else 0
@@ -145,7 +164,7 @@ def cut_windows(waveform: NDArray[np.float32], windows: Windows, sampling_rate: 
 
 def _embed_examples(
     encoder: Encoder, examples: Sequence[Example], windows: Windows, level: Level, extraction: Extraction, allowed: int
-) -> tuple[list[list[Window]], NDArray]:
+) -> tuple[list[list[FeatureWindow]], NDArray]:
     """Windows of every example, none of up to `allowed` that cannot be read; (rows, layers, hidden) of all of them in order."""
 
     def read(example: Example) -> list[tuple[float, NDArray]] | AudioError:
@@ -170,7 +189,7 @@ def _embed_examples(
         ):
             parts[place] = _fit(features, extraction.dtype, examples[flat[place][0]].name, encoder)
     ordered = iter([parts[place] for place in range(len(flat))])
-    listed = [[Window(start, len(next(ordered))) for start, _ in pairs] for pairs in cut]
+    listed = [[FeatureWindow(start, len(next(ordered))) for start, _ in pairs] for pairs in cut]
     if not flat:
         silence = [(0, np.zeros(encoder.sampling_rate, dtype=np.float32))]
         return listed, _embed_batch(encoder, silence, examples, level)[0][:0].astype(extraction.dtype)

@@ -1,7 +1,5 @@
 """What a model must beat: guesses from the training labels, and the textbook's answers to key, tempo and beat."""
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,7 +8,6 @@ from mert_hf.common.errors import InputError
 from mert_hf.models.spectra_mert import Chromagram
 from mert_hf.probing.probes.beat_tracking import BeatTracker
 from mert_hf.probing.probes.onsets import onset_activation
-from mert_hf.probing.probes.separation import share_of_mixture
 from mert_hf.tasks.base import TaskData
 
 SAMPLING_RATE = 24000
@@ -23,30 +20,34 @@ SLOWEST_BPM, FASTEST_BPM = 55.0, 215.0
 # tempi that listeners prefer: a log-normal curve around 120 a minute, an octave wide (Ellis 2007 takes 0.9)
 PREFERRED_BPM, PREFERENCE_OCTAVES = 120.0, 1.0
 
-Predictions = NDArray | list[NDArray] | Mapping[str, NDArray]
-"""(examples, ...) answers, the beats of every example, or of a separation the SDR of every track (its audio is too large)."""
+
+def majority_class(data: TaskData) -> NDArray:
+    """The most frequent class of the training split."""
+    train = [data.target(example) for example in data.splits["train"]]
+    return np.full(len(data.splits["test"]), np.bincount(train, minlength=len(data.labels)).argmax())
 
 
-def majority(data: TaskData) -> Predictions:
-    """The most frequent class, the shares of all labels, the mean, or beats in the median tempo of the training split.
+def mean_label(data: TaskData) -> NDArray:
+    """The mean of the training split: the shares of all labels, or mean numbers."""
+    train = [data.target(example) for example in data.splits["train"]]
+    return np.tile(np.mean(train, axis=0, dtype=np.float64), (len(data.splits["test"]), 1))
+
+
+def median_tempo_beats(data: TaskData) -> list[NDArray]:
+    """Beats in the median tempo of the training split.
 
     Raises:
         InputError: no training track has two beats.
     """
     train = [data.target(example) for example in data.splits["train"]]
-    test = data.splits["test"]
-    if data.task.kind in ("multiclass", "key"):
-        return np.full(len(test), np.bincount(train, minlength=len(data.labels)).argmax())
-    if data.task.kind in ("multilabel", "regression"):
-        return np.tile(np.mean(train, axis=0, dtype=np.float64), (len(test), 1))
     periods = [np.diff(beats) for beats in train if len(beats) > 1]
     if not periods:
         raise InputError(f"{data.task.name}: no track of the training split has two beats; there is no tempo to guess.")
     period_s = float(np.median(np.concatenate(periods)))
-    return [np.arange(0.0, example.duration_s(), period_s) for example in test]
+    return [np.arange(0.0, example.duration_s(), period_s) for example in data.splits["test"]]
 
 
-def krumhansl_keys(data: TaskData) -> Predictions:
+def krumhansl_keys(data: TaskData) -> NDArray:
     """The key whose profile correlates best with the mean chroma of the whole example."""
     chroma = Chromagram(SAMPLING_RATE, CHROMA_FFT_SAMPLES // 4, 12, CHROMA_FFT_SAMPLES)
     return np.array([estimate_key(chroma(_waveform(example))[0].mean(dim=0).numpy()) for example in data.splits["test"]])
@@ -59,7 +60,7 @@ def estimate_key(chroma: NDArray) -> int:
     return int(np.argmax(profiles @ (chroma - chroma.mean()) / np.linalg.norm(profiles, axis=1)))
 
 
-def autocorrelation_tempo(data: TaskData) -> Predictions:
+def autocorrelation_tempo(data: TaskData) -> NDArray:
     """Logarithm to base 2 of the tempo at which the onsets repeat most strongly."""
     return np.array([[np.log2(estimate_tempo(_onsets(example)))] for example in data.splits["test"]])
 
@@ -75,30 +76,10 @@ def estimate_tempo(onsets: NDArray, frame_rate: float = ONSET_RATE) -> float:
     return float(tempi[np.argmax(correlation[lags] * preference)])
 
 
-def onset_beats(data: TaskData) -> Predictions:
+def onset_beats(data: TaskData) -> list[NDArray]:
     """Beats that the tracker finds in the onsets themselves."""
     tracker = BeatTracker(ONSET_RATE)
     return [tracker(_onsets(example)) for example in data.splits["test"]]
-
-
-def mixture_share(data: TaskData) -> Predictions:
-    """The mixture by the number of sources for each of them, at 24 kHz."""
-    return share_of_mixture(data, "test", SAMPLING_RATE)
-
-
-def baselines_of(data: TaskData) -> dict[str, Callable[[TaskData], Predictions]]:
-    """The baselines without a probe that a task has, by their title."""
-    found: dict[str, Callable[[TaskData], Predictions]] = {}
-    if data.task.kind == "separation":
-        return {f"mixture / {len(data.labels)}": mixture_share}
-    found["majority"] = majority
-    if data.task.kind == "key":
-        found["chroma + Krumhansl"] = krumhansl_keys
-    if data.task.kind == "beats":
-        found["onset activation + HMM"] = onset_beats
-    if data.task.kind == "regression" and data.labels == ("tempo",):
-        found["onset autocorrelation"] = autocorrelation_tempo
-    return found
 
 
 def _waveform(example) -> torch.Tensor:

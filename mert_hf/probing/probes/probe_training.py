@@ -25,7 +25,7 @@ Validate = Callable[[ProbeBank], NDArray]
 
 
 @dataclass(frozen=True)
-class Feed:
+class TrainingSet:
     """What probes learn from.
 
     Attributes:
@@ -61,7 +61,7 @@ class Feed:
 
 
 @dataclass(frozen=True)
-class Trained:
+class FinishedBank:
     """Probes with the weights of their best epochs.
 
     Attributes:
@@ -76,7 +76,7 @@ class Trained:
 
 
 def train_probes(
-    feed: Feed,
+    training_set: TrainingSet,
     losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     validate: Validate,
     shape: ProbeShape,
@@ -85,11 +85,11 @@ def train_probes(
     seed: int,
     device: torch.device,
     title: str = "",
-) -> Trained:
+) -> FinishedBank:
     """Train until every probe has stopped getting better or the epochs are over.
 
     Args:
-        feed: the training split.
+        training_set: the training split.
         losses: logits (rates, heads, batch, outputs) and targets -> (rates, heads).
         validate: see [`Validate`]; asked after every epoch, it alone chooses the epoch.
         shape: of the probes.
@@ -100,7 +100,7 @@ def train_probes(
         title: of the progress bar.
     """
     seed_torch(seed, "probe weights")
-    bank = ProbeBank(shape, *_statistics(feed, seed)).to(device)
+    bank = ProbeBank(shape, *_statistics(training_set, seed)).to(device)
     optimizer = AdamPerProbe(bank, torch.tensor(rates, dtype=torch.float32, device=device))
     best = np.full((shape.rates, shape.heads), -np.inf)
     epochs, since_better, since_change = (np.zeros(best.shape, dtype=np.int64) for _ in range(3))
@@ -110,9 +110,9 @@ def train_probes(
         bank.train()
         seed_torch(seed, "probe dropout", epoch)
         draws = generator(seed, "probe order", epoch)
-        for rows, targets in feed.epoch(draws, protocol.batch_size, protocol.steps_per_epoch):
+        for rows, targets in training_set.epoch(draws, protocol.batch_size, protocol.steps_per_epoch):
             for part in _parts(len(rows), shape):
-                features = torch.from_numpy(feed.features.take(rows[part])).to(device)
+                features = torch.from_numpy(training_set.features.take(rows[part])).to(device)
                 loss = losses(bank(features), torch.from_numpy(targets[part]).to(device)).sum()
                 # the mean over the batch is that over its parts, each by its share
                 (loss * (len(features) / len(rows))).backward()
@@ -132,7 +132,7 @@ def train_probes(
             if stopped.all():
                 break
     bank.restore(kept)
-    return Trained(bank.eval(), best, epochs)
+    return FinishedBank(bank.eval(), best, epochs)
 
 
 @torch.no_grad()
@@ -154,9 +154,9 @@ def _parts(rows: int, shape: ProbeShape, most: int | None = None) -> Iterator[sl
     return (slice(start, start + size) for start in range(0, rows, size))
 
 
-def _statistics(feed: Feed, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = np.concatenate(feed.rows)
+def _statistics(training_set: TrainingSet, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = np.concatenate(training_set.rows)
     if len(rows) > STATISTICS_ROWS:
         rows = np.sort(generator(seed, "probe statistics").choice(rows, STATISTICS_ROWS, replace=False))
-    taken = torch.from_numpy(feed.features.take(rows))
+    taken = torch.from_numpy(training_set.features.take(rows))
     return taken.mean(dim=0), taken.std(dim=0, unbiased=False)

@@ -1,1 +1,1 @@
-"""What is told of a judging: results, intervals, pictures."""
+"""What is told of a probing: results, intervals, pictures."""

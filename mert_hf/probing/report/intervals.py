@@ -60,26 +60,18 @@ def _resample(scores, pick, draws: int, seed: int, purpose: str) -> dict[str, li
     return found
 
 
-def draw_share(targets: NDArray, kind: str, share: float, seed: int, number: int) -> NDArray[np.int64]:
-    """Examples for a run with little data, stratified: classes (or thirds of a regression) keep their shares.
+def draw_share(strata: NDArray, share: float, seed: int, number: int) -> NDArray[np.int64]:
+    """Examples for a run with little data, in which all strata keep their shares.
 
     Args:
-        targets: of the training split, by example: class indices, or (examples, outputs). Multilabel ones are drawn plainly.
-        kind: of the task.
+        strata: (training examples,) such as their classes.
         share: of the examples; at least two are drawn.
         seed, number: of the draw.
     """
     draw = generator(seed, "limited data", number)
-    count = len(targets)
-    if kind in ("multiclass", "key"):
-        strata = targets
-    elif kind == "regression":
-        strata = np.searchsorted(np.quantile(targets[:, 0], (1 / 3, 2 / 3)), targets[:, 0])
-    else:
-        strata = np.zeros(count, dtype=np.int64)
     # the n-th of a stratum of m stands at (n + chance) / m: the first k of all then hold every stratum in its share
-    places = np.empty(count)
+    places = np.empty(len(strata))
     for stratum in np.unique(strata):
         members = draw.permutation(np.flatnonzero(strata == stratum))
         places[members] = (np.arange(len(members)) + draw.random()) / len(members)
-    return np.sort(np.argsort(places, kind="stable")[: max(2, round(share * count))])
+    return np.sort(np.argsort(places, kind="stable")[: max(2, round(share * len(strata)))])

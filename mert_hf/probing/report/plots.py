@@ -1,4 +1,4 @@
-"""Pictures of a judging."""
+"""Pictures of what probing found."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -94,7 +94,7 @@ def plot_beats(
     """Draw a track's mel spectrogram with the true beats, and below it the activation with the beats found.
 
     Args:
-        found: `activation` of a judged beat task.
+        found: `activation` of a beat task, by `evaluate_encoder`.
         waveform: (samples,) of the same track.
         sampling_rate: of the waveform, in Hz.
         title: above.

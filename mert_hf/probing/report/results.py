@@ -1,7 +1,7 @@
-"""What a judging came to: rows for `evaluation.json` and model cards, and a table beside the published numbers."""
+"""What a probing came to: rows for `evaluation.json` and model cards, and a table beside the published numbers."""
 
 import importlib.metadata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mert_hf.common.errors import InputError
@@ -50,7 +50,7 @@ PACKAGES = ("mert_hf", "torch", "transformers", "datasets", "numpy", "scikit-lea
 
 
 def result_rows(
-    data: TaskData, suite: str, judged: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
+    data: TaskData, suite: str, evaluated: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """One row a value that tables print, shares in percent.
 
@@ -60,15 +60,15 @@ def result_rows(
     Args:
         data: the task.
         suite: that it was run in.
-        judged: of the model, by `judge`.
-        baselines: of others by their title, by `judge` or `judge_baseline`.
+        evaluated: of the model, by `evaluate_encoder`.
+        baselines: of others by their title, by `evaluate_encoder` or `evaluate_baseline`.
     """
     task = data.task
     published = task.published
     # of data from two places, each is named
     origin = " and ".join(map(name_only, data.origin.split(" and ")))
     rows = []
-    for name in row_values(task, suite, judged["values"]):
+    for name in row_values(task, suite, evaluated["values"]):
         scale = 1.0 if name.startswith(DECIBELS) else 100.0
         rows.append(
             {
@@ -84,33 +84,33 @@ def result_rows(
                 "metric": name,
                 "metric_title": METRIC_TITLES.get(name, name),
                 "unit": "dB" if scale == 1.0 else "%",
-                **_scaled(judged["values"][name], scale),
-                "layer": judged["layer"],
-                "probe": judged["probe"],
-                "protocol": judged["protocol"],
-                "learning_rate": judged.get("learning_rates", {}).get(judged["layer"]),
-                "epoch": judged.get("epochs", {}).get(judged["layer"]),
-                "summed_layers": judged.get("summed_layers", []),
-                "layer_shares": judged.get("layer_shares"),
-                "layers": {head: scale * values[name] for head, values in judged["layers"].items()},
+                **_scaled(evaluated["values"][name], scale),
+                "layer": evaluated["layer"],
+                "probe": evaluated["probe"],
+                "protocol": evaluated["protocol"],
+                "learning_rate": evaluated.get("learning_rates", {}).get(evaluated["layer"]),
+                "epoch": evaluated.get("epochs", {}).get(evaluated["layer"]),
+                "summed_layers": evaluated.get("summed_layers", []),
+                "layer_shares": evaluated.get("layer_shares"),
+                "layers": {head: scale * values[name] for head, values in evaluated["layers"].items()},
                 "baselines": {
                     title: _scaled(found["values"][name], scale) | {"layer": found.get("layer")}
                     for title, found in baselines.items()
                 },
                 "published": {system: values[name] for system, values in published.items() if name in values},
-                "left_out": dict(judged["left_out"]),
-                "notes": list(judged["notes"]),
+                "left_out": dict(evaluated["left_out"]),
+                "notes": list(evaluated["notes"]),
             }
         )
-        if "limited" in judged and name == task.monitor:
+        if "limited" in evaluated and name == task.monitor:
             rows[-1]["limited"] = {
                 share: {"mean": scale * found["mean"], "std": scale * found["std"], "examples": found["examples"]}
-                for share, found in judged["limited"].items()
+                for share, found in evaluated["limited"].items()
             }
     return rows
 
 
-def row_values(task: Task, suite: str, values: Iterable[str]) -> list[str]:
+def row_values(task: Task, suite: str, values: Collection[str]) -> list[str]:
     """Of the values of a task, those that make rows: the published ones and those beside them, or those of its measures."""
     printed = {name for system in task.published.values() for name in system}
     found = []
@@ -119,7 +119,7 @@ def row_values(task: Task, suite: str, values: Iterable[str]) -> list[str]:
         published = bool(printed) and suite not in MICRO_SUITES
         wanted = name in printed or name in BESIDE if published else name in METRIC_TITLES
         # of keys, the refined accuracy is the measure of record
-        hidden = (micro and suite not in MICRO_SUITES) or (name == "accuracy" and task.kind == "key")
+        hidden = (micro and suite not in MICRO_SUITES) or (name == "accuracy" and "refined_accuracy" in values)
         hidden |= "macro" in name and not published
         hidden |= name == "balanced_accuracy" != task.monitor
         if wanted and not hidden:

@@ -1,4 +1,4 @@
-"""Training and judging the cells of a comparison. What was done is kept, so that a comparison goes on where it was stopped."""
+"""Training and evaluating the cells of a comparison. What was done is kept: a comparison goes on where it was stopped."""
 
 import json
 import time
@@ -18,45 +18,46 @@ from mert_hf.pretraining.run import pretrain
 from mert_hf.pretraining.setup import Setup
 from mert_hf.probing.features.encoders import Encoder, load_encoder
 from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.probes import probe_of
 from mert_hf.probing.report.results import result_rows
-from mert_hf.probing.runner import Judging
-from mert_hf.probing.suite import make_jobs, run_jobs, suits
+from mert_hf.probing.settings import ProbingSettings
+from mert_hf.probing.suite import list_evaluations, run_evaluations
 from mert_hf.tasks.base import TaskData
 
 JUDGED = "judged"
 
 
 @dataclass(frozen=True)
-class Bench:
-    """How cells are judged, all alike.
+class SuiteEvaluator:
+    """How cells are evaluated, all alike.
 
     Attributes:
         loaded: data of the tasks.
         suite: that they are of.
         extraction: of features.
-        judging: by probes.
+        settings: of the probes.
     """
 
     loaded: Sequence[TaskData]
     suite: str
     extraction: Extraction
-    judging: Judging
+    settings: ProbingSettings
 
-    def judge(self, encoder: Encoder, folder: Path, baselines: bool = False) -> dict[str, list[dict[str, Any]]]:
+    def evaluate(self, encoder: Encoder, folder: Path, baselines: bool = False) -> dict[str, list[dict[str, Any]]]:
         """Rows of results (see `result_rows`) of a frozen encoder by its title, and of the baselines without a probe.
 
         Args:
-            encoder: to be judged by all tasks that it suits.
+            encoder: to be evaluated by all tasks that it suits.
             folder: keeps what was found.
             baselines: take them in.
         """
-        fitting = [data for data in self.loaded if suits(encoder, data.task)]
-        jobs = make_jobs(fitting, encoder, (), self.judging, self.extraction.dtype, folder, baselines)
-        run_jobs(jobs, self.extraction)
+        fitting = [data for data in self.loaded if probe_of(data.task).suits(encoder)]
+        evaluations = list_evaluations(fitting, encoder, (), self.settings, self.extraction.dtype, folder, baselines)
+        run_evaluations(evaluations, self.extraction)
         rows: dict[str, list[dict[str, Any]]] = {}
-        for job in jobs:
-            found = {"layers": {}, "layer": None, "probe": None, "protocol": None, **job.result()}
-            rows.setdefault(job.title, []).extend(result_rows(job.data, self.suite, found, {}))
+        for one in evaluations:
+            found = {"layers": {}, "layer": None, "probe": None, "protocol": None, **one.result()}
+            rows.setdefault(one.title, []).extend(result_rows(one.data, self.suite, found, {}))
         return rows
 
 
@@ -89,19 +90,19 @@ def train_cell(cell: Cell) -> dict[str, Any]:
     return read_json(run.results)
 
 
-def judge_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
-    """Judge a trained cell; all processes call it.
+def evaluate_cell(cell: Cell, evaluator: SuiteEvaluator) -> dict[str, Any]:
+    """Evaluate a trained cell; all processes call it.
 
     Returns:
         `rows` (see `result_rows`), and `judged_s`, how many seconds that took.
     """
     folder = Path(cell.settings.output_dir)
-    encoder = load_encoder(str(folder), device=bench.judging.device)
+    encoder = load_encoder(str(folder), device=evaluator.settings.device)
     clock = folder / JUDGED / "seconds.json"
     before_s = to_dataclass(_Clock, read_json(clock), str(clock)).seconds if clock.is_file() else 0.0
     done = _count_parts(folder)
     started = time.perf_counter()
-    rows = bench.judge(encoder, folder / JUDGED).get(encoder.title, [])
+    rows = evaluator.evaluate(encoder, folder / JUDGED).get(encoder.title, [])
     spent_s = time.perf_counter() - started
     state = PartialState()
     if _count_parts(folder) > done:

@@ -1,6 +1,6 @@
 """What every measure gives back, and the checks that all of them share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,3 +48,48 @@ def same_length(references, predictions) -> None:
         raise InputError(
             f"{len(references)} references and {len(predictions)} predictions cannot be compared; pass equally many."
         )
+
+
+def require_integers(name: str, values: ArrayLike) -> None:
+    """Refuse what is not (examples,) integers.
+
+    Raises:
+        InputError: it is not.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputError(f"{name} must be (examples,) integers; they are {array.shape} of {array.dtype}.")
+
+
+def class_indices(references: ArrayLike, predictions: ArrayLike, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both as (examples,) int64.
+
+    Raises:
+        InputError: lengths differ, they are no integers, or one lies outside 0 to `classes` - 1.
+    """
+    same_length(references, predictions)
+    arrays = []
+    for name, values in (("references", references), ("predictions", predictions)):
+        require_integers(name, values)
+        array = np.asarray(values)
+        if array.min() < 0 or array.max() >= classes:
+            raise InputError(f"{name} must lie from 0 to {classes - 1}; they reach from {array.min()} to {array.max()}.")
+        arrays.append(array.astype(np.int64))
+    return arrays[0], arrays[1]
+
+
+def numbers_by_label(
+    references: ArrayLike, predictions: ArrayLike, labels: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both as (examples, labels) float64.
+
+    Raises:
+        InputError: shapes differ, there is not one column a label, or a number is NaN or infinite.
+    """
+    truth, guess = finite("references", references, 2), finite("predictions", predictions, 2)
+    same_length(truth, guess)
+    if not truth.shape[1] == guess.shape[1] == len(labels):
+        raise InputError(
+            f"references {truth.shape} and predictions {guess.shape} must have {len(labels)} columns, one a label."
+        )
+    return truth, guess
