@@ -87,7 +87,7 @@ def test_a_new_kind_is_one_class(monkeypatch, tmp_path):
     model, baseline = (evaluation.result() for evaluation in evaluations)
     assert (model["layer"], model["layers"], model["answered"]) == (
         "one",
-        {"zero": {"accuracy": 0.25}, "one": {"accuracy": 0.25}},
+        {"zero": {"accuracy": 0.25, "balanced_accuracy": 0.25}, "one": {"accuracy": 0.25, "balanced_accuracy": 0.25}},
         [1] * 12,
     )
     assert model["values"]["accuracy"]["seeds"] == [0.25, 0.25] and model["notes"] == ["heard nothing"]
