@@ -33,7 +33,7 @@ HOMES = {
     "mir_eval": (),  # tests compare with it
     "peft": ("finetuning/",),
     "torchaudio": ("teachers/features.py",),
-    "psutil": ("pretraining/devices.py",),
+    "psutil": ("engine/run_lock.py", "pretraining/devices.py"),
     # named in texts alone: torch's exporter and datasets import them
     "onnxscript": (),
     "torchcodec": (),

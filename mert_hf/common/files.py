@@ -134,7 +134,11 @@ def digest_folder(folder: str | os.PathLike) -> dict[str, str]:
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    """Force a file or a folder to the disk. Windows opens no folders, and flushes only what may be written."""
+    windows = os.name == "nt"
+    if windows and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -18,6 +18,6 @@ def require_packages(extra: str, *names: str) -> None:
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingPackageError(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed here and not installed:"
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed here and not installed:"
             f' pip install "mert_hf[{extra}]"'
         )
