@@ -40,8 +40,8 @@ class RunLock:
     has not touched the file for a quarter of an hour. The same holds where files cannot be locked at all (Windows, some shared
     file systems), but for processes of this machine that are gone.
 
-    filelock does one or the other: its locks of the operating system know no other machine, and its lease, which has a sign of
-    life, keeps the folder of a run that was killed on this machine closed until it has run out.
+    filelock (4.3) has a lease with a sign of life too, but whoever finds that of a dead machine must watch it until it has run
+    out, where here the file's age tells at once; and it takes the empty file that a finished run has left for a claim.
 
     Args:
         file: the lock file; it stays behind, empty, when the lock is given back.
