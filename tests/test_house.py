@@ -26,7 +26,7 @@ HOMES = {
         "tasks/sources.py",
         "probing/metrics/module.py",
     ),
-    "soundfile": ("models/soundfile_decoders_mert.py", "synthetic/corpus.py", "synthetic/labelled_corpus.py"),
+    "soundfile": ("models/soundfile_decoders_mert.py", "audio/writing.py"),
     "av": ("models/ffmpeg_decoders_mert.py",),
     "soxr": ("models/sampling_rates_mert.py",),
     "evaluate": ("probing/",),

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mert_hf.audio.writing import encode_flac
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import claim_folder, write_atomically
-from mert_hf.synthetic.corpus import GENERATOR_VERSION, encode_flac
+from mert_hf.synthetic.corpus import GENERATOR_VERSION
 from mert_hf.synthetic.score.benchmark_vocabularies import VOCABULARIES
 from mert_hf.synthetic.score.chance import between
 from mert_hf.synthetic.score.composition import compose

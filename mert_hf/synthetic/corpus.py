@@ -1,14 +1,12 @@
 """A folder of synthetic pieces: audio as FLAC, labels as JSON."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mert_hf.audio.writing import encode_flac
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import claim_folder, write_atomically
 from mert_hf.common.reading import read_json
@@ -39,17 +37,6 @@ def read_labels(path: str | Path) -> PieceLabels:
         InputError: If the file holds something else.
     """
     return PieceLabels.from_dict(read_json(path), str(path))
-
-
-def encode_flac(waveform: NDArray[np.float32], sampling_rate: int) -> bytes:
-    """Return a waveform (samples,) within -1 to 1 as a FLAC file of 16 bit."""
-    import soundfile
-
-    audio = io.BytesIO()
-    # libsndfile would cut the fraction off; rounding halves the error
-    samples = np.round(waveform.astype(np.float64) * 32768).astype(np.int16)
-    soundfile.write(audio, samples, sampling_rate, format="FLAC", subtype="PCM_16")
-    return audio.getvalue()
 
 
 def _write_piece(folder: Path, index: int, piece: SyntheticPiece) -> None:
