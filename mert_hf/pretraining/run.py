@@ -17,10 +17,13 @@ from mert_hf.objectives import MULTIVIEW_OBJECTIVES, Objective
 from mert_hf.pretraining.devices import make_accelerator, start_tracker
 from mert_hf.pretraining.jobs import Job
 from mert_hf.pretraining.report import write_failure, write_results
-from mert_hf.pretraining.settings import PretrainSettings
+from mert_hf.pretraining.settings import PretrainSettings, TrainingSettings
 from mert_hf.pretraining.sources import Sources, open_sources
 
 logger = logging.getLogger(__name__)
+
+# Of the paper's recipe: 32,000 of 400,000 updates.
+RECIPES_WARMUP_SHARE = 0.08
 
 
 def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, Any] | None:
@@ -58,6 +61,8 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
     start_tracker(accelerator, settings, run)
     validator = _make_validator(settings, sources, accelerator)
     trainer = _make_trainer(settings, objective, sources, run, accelerator, validator)
+    if 0 < settings.training.max_steps <= settings.training.warmup_steps:
+        logger.info("%s", _describe_rise(settings.training, trainer.updater.rate(settings.training.max_steps - 1)))
     title = f"{run.folder.name}: {job.description}"
     try:
         progress = trainer.train()
@@ -94,6 +99,16 @@ def _describe_update(settings: PretrainSettings, processes: int) -> str:
     return (
         f"{clips} clips{' of two crops' if pairs else ''}, {audio_s:g} s ({audio_s / 3600:.2f} h) of audio ({processes} x"
         f" {training.batch_size} x {training.gradient_accumulation_steps}: processes x clips x accumulated batches)"
+    )
+
+
+def _describe_rise(training: TrainingSettings, highest: float) -> str:
+    """What a run that ends within its warm-up trains with: short trials of long recipes are made on purpose, or by mistake."""
+    warmup_steps = round(RECIPES_WARMUP_SHARE * training.max_steps)
+    return (
+        f"The warm-up of {training.warmup_steps} updates is not over before the run's {training.max_steps} are: the learning"
+        f" rate only rises, to {highest:.3g} (training.learning_rate is {training.learning_rate:.3g}). Give"
+        f" --training.warmup_steps {warmup_steps} for a rate that rises and falls"
     )
 
 
