@@ -9,7 +9,6 @@ again to go on.
 """
 
 import argparse
-import logging
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from huggingface_hub import constants
 
 from mert_hf.common.command_line import run_tool
 from mert_hf.common.errors import InputError
+from mert_hf.common.logs import show_logs
 from mert_hf.common.threads import share_cores
 from mert_hf.probing.features.encoders import LogMel, load_encoder
 from mert_hf.probing.features.extraction import Extraction
@@ -44,7 +44,7 @@ def main() -> None:
         raise InputError("--model and --output are needed, or --check alone.")
     versions()  # what is not installed is said before hours of work
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=2))])
-    logging.basicConfig(format="%(message)s", level=logging.INFO if accelerator.is_main_process else logging.ERROR)
+    show_logs(accelerator.is_main_process)
     if accelerator.device.type == "cpu":
         share_cores()
     model = load_encoder(arguments.model, arguments.revision, accelerator.device)

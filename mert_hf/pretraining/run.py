@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from mert_hf.common.errors import TrainingFailedError
+from mert_hf.common.logs import show_logs
 from mert_hf.common.redaction import name_only
 from mert_hf.encoding.licences import note_licence
 from mert_hf.engine.preparation import main_process_first
@@ -45,8 +46,7 @@ def pretrain(settings: PretrainSettings, job: Job, run: RunFolder) -> dict[str, 
     accelerator = make_accelerator(settings, job.config, run)
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(accelerator.device)  # this process may have done other runs
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    show_logs(accelerator.is_main_process)
     # one process checks the corpus and fits the teacher, the others read what it wrote
     with main_process_first(accelerator, settings.training.rank_timeout_s):
         if accelerator.is_main_process:
