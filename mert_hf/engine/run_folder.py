@@ -62,8 +62,8 @@ OTHER_USES = {
     "music.json": "a comparison",
     "evaluation.md": "the results of probes",
 }
-# What people and launchers may put into a folder before a run begins there.
-LEFT_ALONE = (".log", ".out", ".err", ".txt", ".yaml", ".yml")
+# Files that people and launchers may put into a folder before a run begins there, and one that a killed run was writing.
+LEFT_ALONE = (".log", ".out", ".err", ".txt", ".yaml", ".yml", ".partial")
 FILES_NAMED = 3
 
 CHANGES_NAMED = 6
@@ -120,12 +120,12 @@ class RunFolder:
             InputError: another run lies here or is being written now, the run that is to be continued had other settings or is
                 damaged, the folder is kept for something else, or cannot be written.
         """
-        other = self._find_other_use()
-        if other is not None:
-            raise InputError(
-                f"output_dir {self.folder} holds {other}, and no run; give a folder that is new, empty or a run's own."
-            )
         try:
+            other = self._find_other_use()
+            if other is not None:
+                raise InputError(
+                    f"output_dir {self.folder} holds {other}, and no run; give a folder that is new, empty or a run's own."
+                )
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except OSError as error:

@@ -291,7 +291,7 @@ def test_a_folder_that_is_no_run_is_left_as_it_is(tmp_path, files, what, resume)
 def test_what_is_put_beside_a_run_before_it_begins_is_no_hindrance(tmp_path):
     from mert_hf.pretraining.settings import PretrainSettings
 
-    for name in ("mine.yaml", "slurm-7.out", "train.log", ".hidden", "run.lock"):
+    for name in ("mine.yaml", "slurm-7.out", "train.log", ".hidden", "run.lock", "recipe.yaml.host.7.0a1b.partial"):
         (tmp_path / name).write_text("")
     run = RunFolder(tmp_path)
     with run.hold():
