@@ -19,6 +19,7 @@ from huggingface_hub import constants
 from mert_hf.common.command_line import run_tool
 from mert_hf.common.errors import InputError, TrainingFailedError
 from mert_hf.common.files import to_json, write_atomically
+from mert_hf.common.logs import show_logs
 from mert_hf.common.threads import share_cores
 from mert_hf.comparison.cells import Cell, Music, cell_names, read_cells
 from mert_hf.comparison.plots import plot_comparison
@@ -49,8 +50,7 @@ def main() -> None:
     music = Music(folder, arguments.min_track_s, arguments.held_out)
     cells = read_cells(arguments.cells, CELLS, arguments.output, arguments.budget, arguments.seed, music, state.num_processes)
     accelerator = Accelerator(mixed_precision=cells[0].settings.training.mixed_precision)
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    show_logs(accelerator.is_main_process)
     if accelerator.device.type == "cpu":
         share_cores()
     with accelerator.main_process_first():

@@ -10,11 +10,11 @@ with its card, the test's results and the confusion matrix end up in output_dir.
 --training.resume.
 """
 
-import logging
 from pathlib import Path
 
 from mert_hf.common.command_line import run_tool
 from mert_hf.common.figures import plot_confusion_matrix
+from mert_hf.common.logs import show_logs
 from mert_hf.common.settings import parse_command_line
 from mert_hf.finetuning.run import finetune
 from mert_hf.finetuning.run_folder import FinetuneFolder
@@ -26,8 +26,7 @@ RECIPES = Path(__file__).parent / "recipes" / "finetune"
 def main() -> None:
     """Settings to labelled clips to a measured model."""
     settings = parse_command_line(FinetuneSettings, RECIPES, __doc__)
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("mert_hf").setLevel(logging.INFO)
+    show_logs()
     with FinetuneFolder(settings.output_dir).hold() as run:
         done = finetune(settings, run)
         if done is None:

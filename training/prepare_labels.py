@@ -18,6 +18,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from mert_hf.common.command_line import run_tool
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import to_json, write_atomically
+from mert_hf.common.logs import show_logs
 from mert_hf.common.settings import parse_command_line, write_settings
 from mert_hf.data.crops import RandomCrops
 from mert_hf.data.label_store import LabelFolder, LabelStore
@@ -52,8 +53,7 @@ def main() -> None:
         raise InputError(f"objective={settings.objective} predicts no codes; labels are for masked_prediction.")
     # the others wait while the first process checks the corpus and fits the teacher
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=2))])
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    show_logs(accelerator.is_main_process)
     folder = LabelFolder(settings.data.labels)
     lock = RunLock(folder.lock)
     try:

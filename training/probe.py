@@ -10,7 +10,6 @@ labelled music, as training/finetune.py takes it, in the same splits. What was d
 
 import argparse
 import dataclasses
-import logging
 import typing
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from huggingface_hub import constants
 
 from mert_hf.common.command_line import run_tool
 from mert_hf.common.errors import InputError
+from mert_hf.common.logs import show_logs
 from mert_hf.common.settings import read_settings
 from mert_hf.common.threads import share_cores
 from mert_hf.probing.features.encoders import LogMel, load_encoder
@@ -52,7 +52,7 @@ def main() -> None:
         raise InputError("--model and --output are needed, or --check alone.")
     versions()  # what is not installed is said before hours of work
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=2))])
-    logging.basicConfig(format="%(message)s", level=logging.INFO if accelerator.is_main_process else logging.ERROR)
+    show_logs(accelerator.is_main_process)
     if accelerator.device.type == "cpu":
         share_cores()
     model = load_encoder(arguments.model, arguments.revision, accelerator.device)

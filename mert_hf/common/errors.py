@@ -12,4 +12,8 @@ class TrainingFailedError(InputError):
     """A training that diverged or collapsed. All processes raise it at the same update."""
 
 
-__all__ = ["FULL_DISK", "AudioError", "InputError", "TrainingFailedError"]
+class MissingPackageError(InputError, ImportError):
+    """A package of an extra is not installed; the message says how to install it."""
+
+
+__all__ = ["FULL_DISK", "AudioError", "InputError", "MissingPackageError", "TrainingFailedError"]

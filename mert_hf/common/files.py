@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mert_hf.common.reading import read_json
+
 
 def to_json(content: Any, indent: int | None = None) -> str:
     """JSON, which has no NaN and no infinity: null, as of the accuracy of a codebook without a label."""
@@ -107,6 +109,29 @@ def fill_folder(place: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def claim_folder(note: str | os.PathLike, facts: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Note in a folder what it is filled from, or compare that with what was noted there before.
+
+    Args:
+        note: the file of it; its folder is made where it does not exist.
+        facts: by name, as JSON holds them.
+
+    Returns:
+        What is different, by name, as it is there and as it is here (None: not at all); empty where the folder is free to use.
+
+    Raises:
+        InputError: the note is damaged.
+    """
+    note = Path(note)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    if not note.exists():
+        write_atomically(note, to_json(facts, indent=2) + "\n")
+        return {}
+    noted = read_json(note)
+    both = ((name, noted.get(name), facts.get(name)) for name in dict.fromkeys((*facts, *noted)))
+    return {name: (there, here) for name, there, here in both if there != here}
+
+
 def digest_json(content: Any) -> str:
     """SHA-256, in hexadecimal, of what JSON can hold; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -134,7 +159,11 @@ def digest_folder(folder: str | os.PathLike) -> dict[str, str]:
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    """Force a file or a folder to the disk. Windows opens no folders, and flushes only what may be written."""
+    windows = os.name == "nt"
+    if windows and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

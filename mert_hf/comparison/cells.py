@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mert_hf.common.errors import InputError
-from mert_hf.common.files import write_atomically
-from mert_hf.common.reading import read_json
+from mert_hf.common.files import claim_folder
 from mert_hf.common.settings import read_settings, recipe_names, suggest
 from mert_hf.objectives import OBJECTIVES
 from mert_hf.pretraining.settings import RunSettings, pretrain_settings
@@ -60,16 +59,14 @@ class Music:
         Raises:
             InputError: it is other music.
         """
-        folder, note = Path(self.folder), Path(output) / "music.json"
+        folder = Path(self.folder)
         sizes = sorted((str(file.relative_to(folder)), file.stat().st_size) for file in folder.rglob("*") if file.is_file())
         found = {"folder": str(folder), "files": hashlib.sha256(json.dumps(sizes).encode()).hexdigest()}
-        if not note.is_file():
-            write_atomically(note, json.dumps(found) + "\n")
-            return
-        before = read_json(note)
-        if before.get("files") != found["files"]:
+        changed = claim_folder(Path(output) / "music.json", found)
+        if "files" in changed:  # the folder may have moved
+            before, _ = changed.get("folder", (folder, folder))
             raise InputError(
-                f"the comparison in {output} is made of {before.get('folder')} as it was then; that music, or {folder}, is not"
+                f"the comparison in {output} is made of {before} as it was then; that music, or {folder}, is not"
                 " the same. Choose another --output."
             )
 

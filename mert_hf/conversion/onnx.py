@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.packages import require_packages
 from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model, loading
 from mert_hf.encoding.normalisation import normalise_clips
 from mert_hf.models.configuration_mert import MERTConfig
@@ -85,10 +86,7 @@ def export_onnx(
     file = Path(file)
     if file.suffix != ".onnx":
         raise InputError(f"{file} must end in .onnx.")
-    try:
-        import onnxscript  # noqa: F401 (torch's exporter needs it, and says so less clearly)
-    except ImportError:
-        raise InputError('the export needs onnx and onnxscript: pip install "mert_hf[onnx]"') from None
+    require_packages("onnx", "onnx", "onnxscript")  # torch's exporter needs them, and says so less clearly
     file.parent.mkdir(parents=True, exist_ok=True)
     exported = _Exported(view_of(model, model.device), feature_extractor.do_normalize, all_layers).eval()
     first = "logits" if hasattr(model, "classifier") else "last_hidden_state"

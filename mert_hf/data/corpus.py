@@ -14,6 +14,7 @@ import numpy as np
 from mert_hf.audio import AUDIO_EXTENSIONS, AudioSource, read_audio
 from mert_hf.common.errors import FULL_DISK, InputError
 from mert_hf.common.files import write_atomically
+from mert_hf.common.packages import require_packages
 from mert_hf.common.reading import read_json_lines
 from mert_hf.common.seeding import generator
 from mert_hf.data.tracks import WHILE_TRAINING, Track, check_all, check_track, read_index, write_index
@@ -196,6 +197,7 @@ def load_audio_dataset(name: str, split: str = "train"):
     Raises:
         InputError: it cannot be loaded; the setting it was given in is `data.dataset`.
     """
+    require_packages("train", "datasets")
     from datasets import load_dataset, load_from_disk
 
     folder = Path(name).expanduser()
@@ -229,6 +231,7 @@ def open_dataset(
     Raises:
         InputError: the column does not exist or is no audio.
     """
+    require_packages("train", "datasets")
     from datasets import Audio
 
     if column not in dataset.column_names:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mert_hf.audio import AudioError, read_audio, read_info, require_duration
 from mert_hf.common.errors import InputError
+from mert_hf.common.packages import require_packages
 from mert_hf.common.seeding import generator
 from mert_hf.data.crops import AudioBatch, UnreadableCrop, begin_reader, collate
 from mert_hf.data.source import BatchRange, ClipSource
@@ -204,6 +205,7 @@ def open_stream(name: str, split: str, column: str):
     Raises:
         InputError: it cannot be opened, is empty, or its column holds no encoded audio.
     """
+    require_packages("train", "datasets")
     from datasets import Audio, load_dataset
 
     folder = Path(name).expanduser()

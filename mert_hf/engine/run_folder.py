@@ -54,6 +54,18 @@ FREE_TO_CHANGE = (
     "training.rank_timeout_s",
 )
 
+# What tells that a folder is kept for something else, although a recipe may lie there too.
+OTHER_USES = {
+    "labels.json": "labels",
+    "labels.lock": "labels",
+    "config.json": "a model",
+    "music.json": "a comparison",
+    "evaluation.md": "the results of probes",
+}
+# Files that people and launchers may put into a folder before a run begins there, and one that a killed run was writing.
+LEFT_ALONE = (".log", ".out", ".err", ".txt", ".yaml", ".yml", ".partial")
+FILES_NAMED = 3
+
 CHANGES_NAMED = 6
 # Key of a checkpoint's state that says that the digests of its files belong to it.
 SEALED = "sealed"
@@ -101,13 +113,19 @@ class RunFolder:
         """Begin or continue a run here, keep other runs out, and write down its resolved recipe.
 
         A folder in which no update was done yet, because nothing lies there or something was wrong before, is taken anew, so
-        that the command that goes on with a run may also be the one that begins it.
+        that the command that goes on with a run may also be the one that begins it. What is no run is not touched: labels, for
+        example, have a teacher too.
 
         Raises:
             InputError: another run lies here or is being written now, the run that is to be continued had other settings or is
-                damaged, or the folder cannot be written.
+                damaged, the folder is kept for something else, or cannot be written.
         """
         try:
+            other = self._find_other_use()
+            if other is not None:
+                raise InputError(
+                    f"output_dir {self.folder} holds {other}, and no run; give a folder that is new, empty or a run's own."
+                )
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except OSError as error:
@@ -126,6 +144,27 @@ class RunFolder:
                 write_settings(settings, self.recipe)
         except OSError as error:
             raise InputError(f"output_dir {self.folder} cannot be written: {error.strerror}.") from None
+
+    def _find_other_use(self) -> str | None:
+        """What lies in the folder where that is no run, in a few words; None where it is one, or nothing yet."""
+        if not self.folder.is_dir() or self.newest_checkpoint() is not None or self.metrics.is_file():
+            return None
+        names = {file.name for file in self.folder.iterdir()}
+        for name, use in OTHER_USES.items():
+            if name in names:
+                return f"{use} ({name})"
+        if self.recipe.name in names:
+            return None
+        expected = {self._lock.file.name, self.ranks.name}  # of a run that ended before it had written its recipe
+        strange = sorted(
+            name
+            for name in names - expected
+            if not name.startswith(".") and ((self.folder / name).is_dir() or not name.endswith(LEFT_ALONE))
+        )
+        if not strange:
+            return None
+        more = f" and {len(strange) - FILES_NAMED} more" if len(strange) > FILES_NAMED else ""
+        return f"{', '.join(strange[:FILES_NAMED])}{more}"
 
     def require_settings(self, settings: Any) -> None:
         """Refuse to take the run that lies here for one of these settings.

@@ -10,13 +10,10 @@ import weakref
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from mert_hf.common.errors import InputError
 from mert_hf.common.reading import parse_json
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +37,11 @@ class RunLock:
     The operating system gives the lock back when its holder dies, however it dies, so a dead run of this machine locks nobody
     out: processes that it has forked, such as readers of audio that outlive it by seconds, do not hold the lock. Of a run on
     another machine, which may not share its locks with this one, nobody here can tell; its holder is believed to live until it
-    has not touched the file for a quarter of an hour. The same holds where files cannot be locked at all, but for processes of
-    this machine that are gone (on Windows none is asked: that would end it).
+    has not touched the file for a quarter of an hour. The same holds where files cannot be locked at all (Windows, some shared
+    file systems), but for processes of this machine that are gone.
+
+    filelock (4.3) has a lease with a sign of life too, but whoever finds that of a dead machine must watch it until it has run
+    out, where here the file's age tells at once; and it takes the empty file that a finished run has left for a claim.
 
     Args:
         file: the lock file; it stays behind, empty, when the lock is given back.
@@ -88,7 +88,9 @@ class RunLock:
 
     def _lock(self, descriptor: int) -> bool:
         """Ask the operating system; whether it knows such locks for this file."""
-        if fcntl is None:
+        try:
+            import fcntl
+        except ImportError:  # Windows
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,17 +138,7 @@ def _touch(file: Path, released: threading.Event) -> None:
 
 def _is_other_process(pid: int) -> bool:
     """Whether a process of this machine may live that is not this one."""
-    if pid == os.getpid():
-        return False
-    if os.name == "nt":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is someone else's
-        return True
-    return True
+    return pid != os.getpid() and psutil.pid_exists(pid)
 
 
 def _write(descriptor: int, content: str) -> None:

@@ -12,6 +12,7 @@ from transformers import AutoConfig, EvalPrediction, Trainer, TrainingArguments,
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import fill_folder, to_json, write_atomically
+from mert_hf.common.packages import require_packages
 from mert_hf.common.redaction import name_only
 from mert_hf.common.seeding import seed_torch
 from mert_hf.encoding.licences import note_licence
@@ -112,6 +113,7 @@ def adapt(model: MERTForSequenceClassification, settings: FinetuneSettings):
         model.freeze_base_model()
     if settings.model.method != "lora":
         return model
+    require_packages("finetune", "peft")
     from peft import LoraConfig, get_peft_model
 
     heads = [name for name in HEADS if getattr(model, name) is not None]

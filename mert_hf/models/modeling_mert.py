@@ -494,7 +494,9 @@ class MERTClassifierBase(MERTPreTrainedModel):
 
     def _encode(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None, kwargs: dict):
         """What the head reads, (batch, frames, hidden), which frames are audio, (batch, frames) bool, and the outputs."""
-        wanted = kwargs.pop("output_hidden_states", None) or self.config.output_hidden_states
+        wanted = kwargs.pop("output_hidden_states", None)
+        if wanted is None:
+            wanted = self.config.output_hidden_states
         needed = wanted or self.layer_sum is not None
         outputs = self.mert(input_values, attention_mask, output_hidden_states=needed, return_dict=True, **kwargs)
         states = outputs.last_hidden_state if self.layer_sum is None else self.layer_sum(outputs.hidden_states)

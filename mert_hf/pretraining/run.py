@@ -33,11 +33,13 @@ import torch
 from accelerate import Accelerator
 
 from mert_hf.common.errors import TrainingFailedError
+from mert_hf.common.logs import show_logs
 from mert_hf.common.redaction import name_only
 from mert_hf.encoding.licences import note_licence
 from mert_hf.engine.devices import make_accelerator, start_tracker
 from mert_hf.engine.preparation import main_process_first
 from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.trainer import Trainer
 from mert_hf.engine.validation import Validator
 from mert_hf.objectives import OBJECTIVES, Objective
@@ -47,6 +49,9 @@ from mert_hf.pretraining.setup import Setup
 from mert_hf.pretraining.sources import Sources, open_sources
 
 logger = logging.getLogger(__name__)
+
+# Of the paper's recipe: 32,000 of 400,000 updates.
+RECIPES_WARMUP_SHARE = 0.08
 
 
 def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, Any] | None:
@@ -69,8 +74,7 @@ def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, A
     accelerator = make_accelerator(settings.training, run.folder, objective_class.can_be_sharded, layerdrop)
     if accelerator.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(accelerator.device)  # this process may have done other runs
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("mert_hf").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    show_logs(accelerator.is_main_process)
     # one process checks the corpus and fits the teacher, the others read what it wrote
     with main_process_first(accelerator, settings.training.rank_timeout_s):
         if accelerator.is_main_process:
@@ -87,6 +91,8 @@ def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, A
     start_tracker(accelerator, settings, run.folder)
     validator = _make_validator(settings, sources, accelerator)
     trainer = _make_trainer(settings, objective, sources, run, accelerator, validator)
+    if 0 < settings.training.max_steps <= settings.training.warmup_steps:
+        logger.info("%s", _describe_rise(settings.training, trainer.updater.rate(settings.training.max_steps - 1)))
     title = f"{run.folder.name}: {setup.description}"
     try:
         progress = trainer.train()
@@ -124,6 +130,16 @@ def _describe_update(settings: RunSettings, processes: int) -> str:
     return (
         f"{clips} clips{' of two crops' if pairs else ''}, {audio_s:g} s ({audio_s / 3600:.2f} h) of audio ({processes} x"
         f" {training.batch_size} x {training.gradient_accumulation_steps}: processes x clips x accumulated batches)"
+    )
+
+
+def _describe_rise(training: TrainingSettings, highest: float) -> str:
+    """What a run that ends within its warm-up trains with: short trials of long recipes are made on purpose, or by mistake."""
+    warmup_steps = round(RECIPES_WARMUP_SHARE * training.max_steps)
+    return (
+        f"The warm-up of {training.warmup_steps} updates is not over before the run's {training.max_steps} are: the learning"
+        f" rate only rises, to {highest:.3g} (training.learning_rate is {training.learning_rate:.3g}). Give"
+        f" --training.warmup_steps {warmup_steps} for a rate that rises and falls"
     )
 
 

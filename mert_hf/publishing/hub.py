@@ -24,6 +24,9 @@ from mert_hf.models.redaction_mert import HIDDEN, hide_secrets
 # the client's own HTTP library, whichever that is.
 HUB_ERRORS = (HTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled)
 
+# What most errors leave behind.
+NOTHING = "nothing was published"
+
 # Kinds of files that are executed when they are read; in a repository they are a danger to whoever loads them.
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -107,8 +110,8 @@ def upload(
 ) -> Published:
     """Upload a folder in one commit and tag it.
 
-    Nothing of it can be seen before the commit, which comes last. Where the upload fails, the repository is as it was: an
-    existing one at its old revision, a new one empty.
+    Nothing of it can be seen before the commit. Where the upload fails, the repository is as it was: an existing one at its old
+    revision, a new one empty. Only the tag comes after the commit; where that fails, the error says that the model is there.
 
     Args:
         folder: what to upload, all of it.
@@ -128,21 +131,46 @@ def upload(
         ModelCard.load(Path(folder) / "README.md").validate()
         url = api.create_repo(repo_id, private=private, exist_ok=True)
         before = api.model_info(repo_id)
-        # not upload_folder, which may make several commits of a large folder
-        files = [CommitOperationAdd(file.name, file) for file in sorted(Path(folder).iterdir())]
-        commit = api.create_commit(repo_id, files, commit_message=message, parent_commit=before.sha)
-        api.create_tag(repo_id, tag=tag, revision=commit.oid)
-        names = api.list_repo_files(repo_id, revision=commit.oid)
     except HUB_ERRORS as error:
         raise explain(error, repo_id, token) from None
-    except RuntimeError as error:  # of the storage behind the Hub
-        raise InputError(f"the upload to {repo_id} broke off; nothing was published, try again: {error}") from None
     except ValueError as error:
         raise InputError(f"the Hub does not accept the card: {' '.join(str(error).split())}") from None
-    return Published(hide_secrets(str(url)), commit.oid, tag, [name for name in names if name.endswith(PICKLES)])
+    # not upload_folder, which may make several commits of a large folder
+    files = [CommitOperationAdd(file.name, file) for file in sorted(Path(folder).iterdir())]
+    try:
+        commit = api.create_commit(repo_id, files, commit_message=message, parent_commit=before.sha).oid
+    except HUB_ERRORS as error:
+        raise explain(error, repo_id, token, _find_outcome(api, repo_id, before.sha)) from None
+    except RuntimeError as error:  # of the storage behind the Hub
+        raise InputError(f"the upload to {repo_id} broke off; nothing was published, try again: {error}") from None
+    try:
+        api.create_tag(repo_id, tag=tag, revision=commit)
+    except HUB_ERRORS as error:
+        raise InputError(
+            f"the model is published as commit {commit} of {repo_id}, but the Hub did not confirm its tag {tag}"
+            f" ({_reason(error, token)}); set it, unless it is there: hf repos tag create {repo_id} {tag} --revision {commit}"
+        ) from None
+    # files that were there before stay there
+    names = [file.rfilename for file in before.siblings or ()]
+    return Published(hide_secrets(str(url)), commit, tag, [name for name in names if name.endswith(PICKLES)])
 
 
-def explain(error: Exception, repo_id: str, token: str | None = None) -> InputError:
+def _find_outcome(api: HfApi, repo_id: str, before: str) -> str:
+    """What a commit that was not confirmed has left behind."""
+    try:
+        unchanged = api.model_info(repo_id).sha == before
+    except HUB_ERRORS:
+        return "whether anything was published is not known: look at its page"
+    return NOTHING if unchanged else "its newest commit is another now, this one or somebody else's: look at its page"
+
+
+def _reason(error: Exception, token: str | None) -> str:
+    """What the Hub or the network says, without a token."""
+    reason = (error.server_message or "no reason given") if isinstance(error, HfHubHTTPError) else type(error).__name__
+    return reason.replace(token, HIDDEN) if token else reason  # one that was given as an argument, not by the environment
+
+
+def explain(error: Exception, repo_id: str, token: str | None = None, outcome: str = NOTHING) -> InputError:
     """Say in one line what the Hub's or the network's refusal means and what to do; no token is ever in it."""
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     log_in = "log in with `hf auth login`, or set HF_TOKEN"
@@ -151,9 +179,7 @@ def explain(error: Exception, repo_id: str, token: str | None = None) -> InputEr
     if isinstance(error, OfflineModeIsEnabled):
         return InputError("HF_HUB_OFFLINE is set, so the Hub is not asked; unset it to publish.")
     if isinstance(error, HTTPError) and status is None:
-        return InputError(
-            f"the Hub at {constants.ENDPOINT} cannot be reached ({type(error).__name__}); nothing was published. Try again."
-        )
+        return InputError(f"the Hub at {constants.ENDPOINT} cannot be reached ({_reason(error, token)}); {outcome}. Try again.")
     if isinstance(error, HFValidationError):
         return InputError(f"{repo_id!r} is no name of a repository; give it as user/name.")
     if isinstance(error, GatedRepoError):
@@ -168,7 +194,4 @@ def explain(error: Exception, repo_id: str, token: str | None = None) -> InputEr
         return InputError(f"your token may not write to {repo_id}; make one that may, and log in with it.")
     if status in (409, 412):
         return InputError(f"{repo_id} changed while the upload ran; nothing was published. Look at it, then try again.")
-    answer = getattr(error, "server_message", None) or "no reason given"
-    if token:  # one that was given as an argument, which the environment does not hold
-        answer = answer.replace(token, HIDDEN)
-    return InputError(f"the Hub answered {status} for {repo_id}; nothing was published: {answer}")
+    return InputError(f"the Hub answered {status} for {repo_id}; {outcome}: {_reason(error, token)}")

@@ -1,6 +1,5 @@
 """Audio of the synthetic benchmark: single notes and short pieces in three splits made from separate vocabularies."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -9,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mert_hf.audio.writing import encode_flac
 from mert_hf.common.errors import InputError
-from mert_hf.common.files import write_atomically
-from mert_hf.common.reading import read_json
-from mert_hf.synthetic.corpus import GENERATOR_VERSION, encode_flac
+from mert_hf.common.files import claim_folder, write_atomically
+from mert_hf.synthetic.corpus import GENERATOR_VERSION
 from mert_hf.synthetic.score.benchmark_vocabularies import VOCABULARIES
 from mert_hf.synthetic.score.chance import between
 from mert_hf.synthetic.score.composition import compose
@@ -112,12 +111,9 @@ def write_benchmark(folder: str | Path, dataset: str, renderer: str = "builtin")
 
 
 def _claim(folder: Path, version: str) -> None:
-    note = folder / "benchmark.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    found = read_json(note).get("version", "an unknown version") if note.exists() else None
-    if found not in (None, version):
+    changed = claim_folder(folder / "benchmark.json", {"version": version})
+    if "version" in changed:
+        found = changed["version"][0] or "an unknown version"
         raise InputError(
             f"{folder} holds a synthetic benchmark of {found}, not of {version}; choose another folder or delete it."
         )
-    if found is None:
-        write_atomically(note, json.dumps({"version": version}) + "\n")

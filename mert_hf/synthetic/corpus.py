@@ -1,16 +1,14 @@
 """A folder of synthetic pieces: audio as FLAC, labels as JSON."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mert_hf.audio.writing import encode_flac
 from mert_hf.common.errors import InputError
-from mert_hf.common.files import write_atomically
+from mert_hf.common.files import claim_folder, write_atomically
 from mert_hf.common.reading import read_json
 from mert_hf.synthetic.piece import SyntheticPiece, check_settings, generate_piece
 from mert_hf.synthetic.score.labels import PieceLabels
@@ -41,17 +39,6 @@ def read_labels(path: str | Path) -> PieceLabels:
     return PieceLabels.from_dict(read_json(path), str(path))
 
 
-def encode_flac(waveform: NDArray[np.float32], sampling_rate: int) -> bytes:
-    """Return a waveform (samples,) within -1 to 1 as a FLAC file of 16 bit."""
-    import soundfile
-
-    audio = io.BytesIO()
-    # libsndfile would cut the fraction off; rounding halves the error
-    samples = np.round(waveform.astype(np.float64) * 32768).astype(np.int16)
-    soundfile.write(audio, samples, sampling_rate, format="FLAC", subtype="PCM_16")
-    return audio.getvalue()
-
-
 def _write_piece(folder: Path, index: int, piece: SyntheticPiece) -> None:
     """Write the audio, then the labels, whose presence marks the piece as complete."""
     audio_path, labels_path = piece_paths(folder, index)
@@ -65,24 +52,14 @@ def claim_corpus(folder: Path, settings: dict[str, Any]) -> None:
     Raises:
         InputError: If the folder holds pieces made with other or unknown settings.
     """
-    path = folder / SETTINGS_FILE
-    folder.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        if any(folder.glob("piece_*")):
-            raise InputError(
-                f"{folder} holds pieces without the {SETTINGS_FILE} that tells their settings; choose another folder."
-            )
-        _write_json(path, settings)
-        return
-    found = read_json(path)
-    differing = [
-        f"{name} is {found.get(name)!r} there and {value!r} here"
-        for name, value in settings.items()
-        if found.get(name) != value
-    ]
-    if differing:
+    note = folder / SETTINGS_FILE
+    if not note.exists() and any(folder.glob("piece_*")):
+        raise InputError(f"{folder} holds pieces without the {SETTINGS_FILE} that tells their settings; choose another folder.")
+    changed = claim_folder(note, settings)
+    if changed:
+        told = "; ".join(f"{name} is {there!r} there and {here!r} here" for name, (there, here) in changed.items())
         raise InputError(
-            f"{folder} holds a synthetic corpus of other settings: {'; '.join(differing)}. "
+            f"{folder} holds a synthetic corpus of other settings: {told}. "
             "Choose another folder, pass the settings it was made with, or delete it."
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mert_hf.audio.writing import encode_flac
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import write_atomically
 from mert_hf.common.seeding import generator
@@ -39,8 +40,6 @@ def write_labelled_corpus(
     """
     if task not in TASKS:
         raise InputError(f"there is no synthetic task {task!r}; accepted: {', '.join(TASKS)}.")
-    import soundfile
-
     folder = Path(folder)
     table = folder / "metadata.csv"
     settings = {
@@ -65,10 +64,8 @@ def write_labelled_corpus(
         heard[label] += 1
         rendering = np.random.SeedSequence([seed, index], spawn_key=(1_000_000,))
         waveform = render(labels, round(duration_s * sampling_rate), sampling_rate, rendering)
-        audio = io.BytesIO()
-        soundfile.write(audio, waveform, sampling_rate, format="FLAC", subtype="PCM_16")
         name = f"piece_{index:05d}.flac"
-        write_atomically(folder / name, audio.getvalue())
+        write_atomically(folder / name, encode_flac(waveform, sampling_rate))
         rows.append({"file_name": name, "label": label})
     text = io.StringIO()
     writer = csv.DictWriter(text, ["file_name", "label"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.packages import require_packages
 from mert_hf.tasks.base import SPLITS, Check, Loaded
 from mert_hf.tasks.examples import Cell, Example
 
@@ -87,6 +88,7 @@ class HubTable:
         Raises:
             InputError: it cannot be reached or read, or lacks a column or a split.
         """
+        require_packages("train", "datasets")
         from datasets import Audio
         from datasets.exceptions import DatasetsError
 
@@ -138,6 +140,7 @@ class HubTable:
         return str(self._local(folder) or self.repo_id)
 
     def _builder(self, folder: Path | None):
+        require_packages("train", "datasets")
         from datasets import get_dataset_config_names, load_dataset_builder
         from datasets.exceptions import DatasetsError
 
@@ -163,6 +166,7 @@ class _Rows(Sequence):
     """The rows of a table as examples, read when asked for."""
 
     def __init__(self, table: Any, source: HubTable):
+        require_packages("train", "datasets")
         from datasets import ClassLabel
 
         self.table = table

@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.packages import require_packages
 from mert_hf.common.settings import check_values, setting
 from mert_hf.models.spectra_mert import ConstantQSpectrum
 
@@ -102,6 +103,7 @@ class CQTTeacher(nn.Module):
 
 
 def _make_nnaudio_transform(sampling_rate: int, hop_samples: int, min_hz: float, bins: int, bins_per_octave: int) -> nn.Module:
+    require_packages("train", "nnAudio")
     from nnAudio.features.cqt import CQT1992v2  # slow to import, and only the judge needs it
 
     class FramesFirst(CQT1992v2):

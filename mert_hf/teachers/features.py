@@ -11,6 +11,7 @@ import torch.nn as nn
 from transformers import AutoModel
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.packages import require_packages
 from mert_hf.encoding.frozen import FrozenEncoder
 from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model
 from mert_hf.models.spectra_mert import Chromagram, LogMelSpectrum
@@ -73,6 +74,7 @@ class MFCCFeature(FrameSpectrum):
     def __init__(
         self, sampling_rate: int, hop_samples: int, coefficients: int = 13, mel_bins: int = 40, fft_samples: int = 1024
     ):
+        require_packages("train", "torchaudio")
         from torchaudio.functional import create_dct  # loads a compiled library that only this feature needs
 
         if not 1 <= coefficients <= mel_bins:

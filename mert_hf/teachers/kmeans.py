@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import digest_json, write_atomically
+from mert_hf.common.packages import require_packages
 from mert_hf.common.reading import read_json, to_dataclass
 from mert_hf.common.settings import require, setting
 from mert_hf.encoding.loading import telling
@@ -387,6 +388,7 @@ def _join(pieces: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _fit_kmeans(frames: torch.Tensor, size: int, seed: int) -> torch.Tensor:
+    require_packages("train", "sklearn")
     from sklearn.cluster import MiniBatchKMeans  # needed for fitting only
 
     # no random reassignments of rare centroids, as in HuBERT's k-means: with 4000 codes they cost 10 % more error (measured)

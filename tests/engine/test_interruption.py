@@ -1,6 +1,7 @@
 """Runs that are killed, that meet a full disk or another run, and what is left of them."""
 
 import errno
+import fcntl
 import json
 import os
 import random
@@ -267,7 +268,7 @@ def test_the_lock_of_another_machine_is_taken_over_when_it_was_silent_for_long(t
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(run_lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     (gone,) = start(time.time)
     assert finish([gone]) == [0]
     host = socket.gethostname()

@@ -261,3 +261,42 @@ def test_a_run_is_not_overwritten_nor_continued_with_other_settings(tmp_path):
     with pytest.raises(InputError, match=r"training\.learning_rate \(0\.0005 -> 0\.001\)"):
         run.claim(settings, resume=True)
     assert run.failure.exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        (["labels.json", "shards/00000.bin", "recipe.yaml"], r"labels \(labels\.json\)"),
+        (["labels.lock", "tracks.json"], r"labels \(labels\.lock\)"),  # while they are made
+        (["config.json", "model.safetensors"], r"a model \(config\.json\)"),
+        (["music.json", "cells/mert/recipe.yaml"], r"a comparison \(music\.json\)"),
+        (["a.wav", "b.wav", "c.wav", "d.wav", "e.wav"], r"a\.wav, b\.wav, c\.wav and 3 more"),
+        (["other/recipe.yaml"], r"other, teacher"),
+    ],
+    ids=["labels", "labels that are made", "model", "comparison", "music", "folder of runs"],
+)
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_is_no_run_is_left_as_it_is(tmp_path, files, what, resume):
+    from mert_hf.pretraining.settings import PretrainSettings
+
+    for name in (*files, "teacher/teacher.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=rf"output_dir {tmp_path} holds {what}, and no run; give a folder that is new"):
+        RunFolder(tmp_path).claim(PretrainSettings(), resume)
+    kept = {file.relative_to(tmp_path).as_posix(): file.read_text() for file in tmp_path.rglob("*") if file.is_file()}
+    assert kept == dict.fromkeys((*files, "teacher/teacher.json"), "mine")
+
+
+def test_what_is_put_beside_a_run_before_it_begins_is_no_hindrance(tmp_path):
+    from mert_hf.pretraining.settings import PretrainSettings
+
+    for name in ("mine.yaml", "slurm-7.out", "train.log", ".hidden", "run.lock", "recipe.yaml.host.7.0a1b.partial"):
+        (tmp_path / name).write_text("")
+    run = RunFolder(tmp_path)
+    with run.hold():
+        run.claim(PretrainSettings(), resume=False)
+    run.teacher.mkdir()  # fitted, and then something was wrong
+    (tmp_path / "synthetic_music").mkdir()
+    RunFolder(tmp_path).claim(PretrainSettings(), resume=False)
+    assert not run.teacher.exists()

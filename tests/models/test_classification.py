@@ -93,6 +93,22 @@ def test_losses(model, config, problem_type, labels, loss):
     assert frames.layer_sum.weights.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("kind", [MERTForSequenceClassification, MERTForAudioFrameClassification])
+@torch.no_grad()
+def test_what_a_call_says_of_hidden_states_goes_before_the_configuration(config, kind, weighted):
+    """As in transformers: True, False, or left out, which is what the configuration says."""
+    config.use_weighted_layer_sum = weighted
+    model, clip = kind(config).eval(), torch.from_numpy(make_tones(0.5, 24000))[None]
+    for configured in (True, False):
+        model.config.output_hidden_states = configured
+        for given, returned in ((True, True), (False, False), (None, configured)):
+            states = model(clip, output_hidden_states=given).hidden_states
+            assert (states is not None) == returned, (configured, given)
+            assert not returned or len(states) == config.num_hidden_layers + 1
+        assert (model(clip).hidden_states is not None) == configured
+
+
 def test_labels_that_do_not_fit(model, config):
     clip = torch.from_numpy(make_tones(0.5, 24000))[None]
     with pytest.raises(ValueError, match="labels has 36 frames, fewer than the 37 of the model"):

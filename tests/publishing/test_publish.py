@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError
 from loopback_hub.client import ROOT, run_with_hub
 from transformers import AutoModel, pipeline
 
@@ -123,6 +124,57 @@ def test_a_commit_that_the_hub_fails_publishes_nothing(logged_in, folder):
         upload(folder, REPO, "one")
     assert logged_in.tags(REPO) == {}
     assert set(logged_in.files(REPO)) == {".gitattributes"}
+
+
+@pytest.mark.parametrize("fault", ["an error", "no answer"])
+def test_a_tag_that_the_hub_fails_leaves_the_model_published_and_is_said_so(logged_in, folder, monkeypatch, fault):
+    """The commit is there by then, and whoever reads that it is not would publish a second time."""
+    if fault == "an error":
+        logged_in.fail_next("create_tag", status=503)
+    else:
+        monkeypatch.setattr(HfApi, "create_tag", cut_off)
+    with pytest.raises(InputError) as told:
+        upload(folder, REPO, "one", token="hf_writer")
+    commit = logged_in.commits(REPO)[0]
+    assert commit.title == "one" and logged_in.tags(REPO) == {}
+    assert "model.safetensors" in logged_in.files(REPO)
+    expected = f"the model is published as commit {commit.oid} of ada/tiny-mert, but the Hub did not confirm its tag v1"
+    assert str(told.value).startswith(expected)
+    assert "nothing was published" not in str(told.value)
+    # what it says to do is right
+    *_, repo_id, tag, option, revision = str(told.value).split("hf repos tag create")[1].split()
+    assert (repo_id, tag, option, revision) == (REPO, "v1", "--revision", commit.oid)
+    monkeypatch.undo()
+
+
+def cut_off(*_, **__):
+    raise HTTPError("the server disconnected")
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_commit_whose_answer_is_lost_is_looked_for(logged_in, folder, monkeypatch, arrived):
+    create = HfApi.create_commit
+
+    def lost(self, *arguments, **options):
+        if arrived:
+            create(self, *arguments, **options)
+        cut_off()
+
+    monkeypatch.setattr(HfApi, "create_commit", lost)
+    moved = "its newest commit is another now, this one or somebody else's: look at its page"
+    outcome = moved if arrived else "nothing was published"
+    with pytest.raises(InputError, match=rf"cannot be reached \(HTTPError\); {outcome}\. Try again"):
+        upload(folder, REPO, "one")
+
+
+def test_a_commit_of_which_nobody_can_tell_is_said_to_be_one(logged_in, folder, monkeypatch):
+    def lost(*_, **__):
+        monkeypatch.setattr(HfApi, "model_info", cut_off)
+        cut_off()
+
+    monkeypatch.setattr(HfApi, "create_commit", lost)
+    with pytest.raises(InputError, match="whether anything was published is not known: look at its page"):
+        upload(folder, REPO, "one")
 
 
 def test_a_repository_that_changes_meanwhile_is_not_overwritten(logged_in, folder, monkeypatch):

@@ -13,6 +13,7 @@ import soundfile
 
 import mert_hf.synthetic.corpus as corpus_module
 from mert_hf.synthetic import INSTRUMENTS, Note, PieceLabels, generate_piece, write_corpus
+from mert_hf.synthetic.labelled_corpus import write_labelled_corpus
 from mert_hf.synthetic.score.composition import compose
 from mert_hf.synthetic.score.instruments import INSTRUMENT_TABLE
 from mert_hf.synthetic.sound.render import render
@@ -409,6 +410,13 @@ def test_corpus_of_other_settings_is_refused(tmp_path):
     write_corpus(tmp_path, 1, 1.0, seed=2)
     with pytest.raises(ValueError, match=r"seed is 2 there and 3 here; sampling_rate is 24000 there and 16000 here"):
         write_corpus(tmp_path, 1, 1.0, seed=3, sampling_rate=16000)
+
+
+def test_labelled_music_is_not_taken_for_a_corpus(tmp_path):
+    """Its pieces have the same names."""
+    write_labelled_corpus(tmp_path, "key", 1, 1.0, seed=2)
+    with pytest.raises(ValueError, match=r"task is 'key' there and None here"):
+        write_corpus(tmp_path, 1, 1.0, seed=2)
 
 
 def test_pieces_of_unknown_settings_are_refused(tmp_path):

@@ -121,7 +121,7 @@ def test_music2vecs_recipes_are_the_rows_of_table_3():
     }
 
 
-def test_clustering_ends_in_a_model_and_pictures_of_its_prototypes(pretrain, tmp_path):
+def test_clustering_ends_in_a_model_and_pictures_of_its_prototypes(pretrain, tmp_path, caplog):
     results = pretrain("multiview_clustering", tmp_path / "run", {**RESNET, "multiview.options.head": [16, 12, 20]})
     assert results["objective"] == "clustering"
     assert results["tracks_validated_on"] == 2
@@ -129,6 +129,7 @@ def test_clustering_ends_in_a_model_and_pictures_of_its_prototypes(pretrain, tmp
     assert len(reports) == 4
     assert {"prototypes_used", "ema_distance", "embedding_rank", "teacher_entropy"} <= set(reports[0])
     assert reports[-1]["learning_rate"] < reports[0]["learning_rate"]
+    assert "An update:" in caplog.text and "The warm-up of" not in caplog.text  # there is none
     assert {file.name for file in (tmp_path / "run" / "report").iterdir()} == {"training_curves.png", "prototype_usage.png"}
     model = AutoModel.from_pretrained(tmp_path / "run" / "model")
     assert isinstance(model, MultiViewModel)

@@ -94,6 +94,9 @@ def test_trains_on_synthetic_music_and_says_what_it_did(trained):
         "Fitting residual k-means codes of a spectrum (local stand-in for EnCodec, not EnCodec): 16 + 12",
         "M parameters; 12 updates on cpu",
         "An update: 2 clips, 4 s (0.00 h) of audio (1 x 2 x 1: processes x clips x accumulated batches)",
+        # a trial of the quickstart, whose warm-up takes 50 updates and whose peak is 0.001
+        "The warm-up of 50 updates is not over before the run's 12 are: the learning rate only rises, to 0.00024 (training.",
+        "Give --training.warmup_steps 1 for a rate that rises and falls",
         "masked accuracy",
         "s audio/s",
         "Loss ",
@@ -103,6 +106,8 @@ def test_trains_on_synthetic_music_and_says_what_it_did(trained):
     results = json.loads((folder / "results.json").read_text())
     reports = read_metrics(folder / "metrics.jsonl")
     assert [report["step"] for report in reports] == [3, 6, 9, 12]
+    assert max(report["learning_rate"] for report in reports) == pytest.approx(12 / 50 * 0.001)
+    assert output.index("The warm-up of 50 updates") < output.index("Training:")
     assert (results["steps"], results["tracks"], results["tracks_skipped"]) == (12, 6, 0)
     assert results["audio_hours"] == pytest.approx(12 * 2 * 2 / 3600)
     assert (results["loss_start"], results["loss_end"]) == (reports[0]["loss"], reports[-1]["loss"])
