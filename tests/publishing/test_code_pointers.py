@@ -136,7 +136,7 @@ def test_the_names_are_those_of_classes(name):
 
     for reference in [*globals()[name].values(), *(entry["impl"] for entry in CUSTOM_PIPELINES.values())]:
         module, _, cls = reference.rpartition(".")
-        assert isinstance(getattr(importlib.import_module(f"mert_hf.{module}"), cls), type)
+        assert isinstance(getattr(importlib.import_module(f"mert_hf.models.{module}"), cls), type)
 
 
 @pytest.mark.parametrize("content", [{"notes": [{"x": f"{STRANGER}.Evil"}]}, {f"{STRANGER}.Evil": 1}, {"a": "evil--b.C"}])
