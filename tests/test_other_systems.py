@@ -9,11 +9,11 @@ import sys
 import psutil
 import pytest
 import torch
-from mert_hf.pretraining.devices import peak_memory_gib
 from test_house import MODULES, PACKAGE, ROOT, SCRIPTS
 
 from mert_hf.common import files, threads
 from mert_hf.common.errors import InputError
+from mert_hf.engine.devices import peak_memory_gib
 from mert_hf.engine.run_lock import RunLock
 
 # modules of Python that Windows lacks ("Availability: Unix" in its documentation)

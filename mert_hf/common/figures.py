@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mert_hf.common.packages import require_packages
+
 PathLike = str | os.PathLike
 DOTS_PER_INCH = 110
 # Numbers of a report that say how far a run is, not how it goes.
@@ -13,6 +15,7 @@ PROGRESS = ("step", "audio_hours", "audio_s_per_s", "skipped_steps", "spike_step
 
 def new_figure(title: str, rows: int, columns: int, size: tuple[float, float], **sharing):
     """A figure with a title, and its panels in a row: row by row."""
+    require_packages("train", "matplotlib")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -69,6 +72,7 @@ def plot_confusion_matrix(
         picture: file to write.
         title: above the matrix.
     """
+    require_packages("train", "matplotlib")
     from matplotlib.figure import Figure
 
     counts = np.zeros((len(names), len(names)), dtype=int)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mert_hf.common.figures import DOTS_PER_INCH, PathLike, new_figure, series
+from mert_hf.common.packages import require_packages
 
 
 def plot_training_curves(
@@ -185,6 +186,7 @@ def plot_prototype_usage(reports: list[dict[str, Any]], picture: PathLike, title
 
 
 def _draw_codebooks(panel, steps: np.ndarray, values: np.ndarray, marker: str | None = None) -> None:
+    require_packages("train", "matplotlib")
     from matplotlib import colormaps
 
     colours = colormaps["viridis"](np.linspace(0, 0.9, values.shape[1]))

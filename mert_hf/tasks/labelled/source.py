@@ -165,6 +165,7 @@ class LabelledDataset(_Labelled):
         return not Path(self.name).expanduser().is_dir()
 
     def _open(self):
+        require_packages("train", "datasets")
         from datasets import Audio
 
         dataset = load_audio_dataset(self.name, self.split)
