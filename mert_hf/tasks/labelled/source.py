@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from mert_hf.common.packages import require_packages
 from mert_hf.data.corpus import Corpus, load_audio_dataset, open_dataset, open_folder
 from mert_hf.tasks.base import SPLITS, Check, Loaded, Task, Windows
 from mert_hf.tasks.examples import Cell, Example
