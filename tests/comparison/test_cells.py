@@ -87,6 +87,8 @@ def test_what_is_counted_in_updates_keeps_its_share():
     assert (short.data2vec.decay_steps, short.data2vec.first_judged_step) == (38, 6)
     clustering = cut_to_budget(read_settings(PretrainSettings, "clustering", CELLS), 3200.0)
     assert (clustering.training.max_steps, clustering.multiview.options["temperature_steps"]) == (100, 16)
+    del clustering.multiview.options["temperature_steps"]  # a default of 5,120 updates changes along as well
+    assert cut_to_budget(clustering, 50 * clustering.update_audio_s()).multiview.options["temperature_steps"] == 2560
 
 
 @pytest.mark.parametrize(

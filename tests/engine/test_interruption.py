@@ -41,7 +41,8 @@ def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_never_was(musi
     settings = dict(max_steps=STEPS, gradient_accumulation_steps=2, checkpoint_every=2, spike_deviations=50.0)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert finish(start_run(music, whole, workers, processes, settings)) == [0] * processes
-    seed = random.SystemRandom().randrange(10**6)  # told by the assertion below
+    seed = random.SystemRandom().randrange(10**6)
+    print("seed of the kills:", seed)  # pytest shows it with whatever fails
     chance, died_at = random.Random(seed), []
     while True:
         started = start_run(music, killed, workers, processes, settings)

@@ -70,7 +70,8 @@ def names(folder: Path) -> set[str]:
 def test_a_run_killed_at_random_moments_ends_bit_by_bit_as_one_that_never_was(given, whole, tmp_path):
     """Most of the kills hit a checkpoint or the model while it is written; the next process starts at once."""
     folder = tmp_path / "killed"
-    seed = random.SystemRandom().randrange(10**6)  # told by the assertions below
+    seed = random.SystemRandom().randrange(10**6)
+    print("seed of the kills:", seed)  # pytest shows it with whatever fails
     chance, died_at = random.Random(seed), []
     while True:
         (process,) = start(finetune_small, *given, folder)
