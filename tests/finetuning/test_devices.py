@@ -1,13 +1,11 @@
 """Fine-tuning with several processes or GPUs: the warm-up, who writes, and how many devices a process takes."""
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import soundfile
 import torch
-from support.small_runs import MODEL, finetune_small, finish, start
+from support.small_runs import MODEL, finetune_and_tell, finish, start
 from support.sounds import make_tones
 from transformers import TrainingArguments
 
@@ -30,24 +28,6 @@ def given(tmp_path_factory):
             tones = make_tones(0.6, 24000, seed=number + 10 * (label == "wild"))
             soundfile.write(folder / "music" / label / f"{number}.wav", tones, 24000)
     return folder / "base", folder / "music"
-
-
-def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path) -> None:
-    """Fine-tune, have this process save the model once more, and write down what it trained by and whether it wrote."""
-    rank, original, seen = os.environ.get("RANK", "0"), module.measure, []
-
-    def measure(trainer, *others):
-        *_, results = measured = original(trainer, *others)
-        seen[:] = trainer, results
-        return measured
-
-    module.measure = measure
-    finetune_small(base, music, folder, batch_size=1, warmup_share=0.5)
-    trainer, results = seen
-    again = FinetuneFolder(told / f"by_{rank}")
-    module.save_model(trainer, trainer.data_collator.feature_extractor, again, results)
-    said = {"updates": trainer.state.max_steps, "warmup": trainer.args.warmup_steps, "wrote": again.folder.exists()}
-    (told / f"{rank}.json").write_text(json.dumps(said))
 
 
 def test_the_warm_up_is_a_share_of_the_updates_of_all_processes_and_one_of_them_writes(given, tmp_path):

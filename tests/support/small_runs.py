@@ -38,6 +38,7 @@ def free_port() -> int:
 
 def start(function, *arguments, processes: int = 1) -> list:
     """Start `function(*arguments)` in so many processes that know of each other as Accelerate expects."""
+    assert "test_" not in function.__module__, "a process does not find it; put it into tests/support"
     port, started = free_port(), []
     for rank in range(processes):
         process = CONTEXT.Process(target=_enter, args=(function, arguments, rank, processes, port))
@@ -245,3 +246,24 @@ def finetune_small(base: Path, music: Path, folder: Path, **training) -> None:
     except InputError as error:
         (folder / "said").write_text(str(error), encoding="utf-8")
         raise SystemExit(1) from None
+
+
+def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path) -> None:
+    """Fine-tune, have this process save the model once more, and write down what it trained by and whether it wrote."""
+    from mert_hf.finetuning import run as module
+    from mert_hf.finetuning.run_folder import FinetuneFolder
+
+    rank, original, seen = os.environ.get("RANK", "0"), module.measure, []
+
+    def measure(trainer, *others):
+        *_, results = measured = original(trainer, *others)
+        seen[:] = trainer, results
+        return measured
+
+    module.measure = measure
+    finetune_small(base, music, folder, batch_size=1, warmup_share=0.5)
+    trainer, results = seen
+    again = FinetuneFolder(told / f"by_{rank}")
+    module.save_model(trainer, trainer.data_collator.feature_extractor, again, results)
+    said = {"updates": trainer.state.max_steps, "warmup": trainer.args.warmup_steps, "wrote": again.folder.exists()}
+    (told / f"{rank}.json").write_text(json.dumps(said))
