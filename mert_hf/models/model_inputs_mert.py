@@ -1,6 +1,7 @@
-"""What the models of this package are given, checked: tensors of waveforms and of masks."""
+"""What the models of this package are given, checked: tensors of waveforms and of masks, and what they are asked for."""
 
 import torch
+from transformers import PreTrainedConfig
 
 
 def require_waveforms(input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
@@ -40,4 +41,9 @@ def require_tensor(name: str, given: object) -> None:
         )
 
 
-__all__ = ["require_tensor", "require_waveforms"]
+def wants_hidden_states(asked: bool | None, config: PreTrainedConfig) -> bool:
+    """Whether hidden states are to be returned: as the call says, or else the configuration."""
+    return bool(config.output_hidden_states if asked is None else asked)
+
+
+__all__ = ["require_tensor", "require_waveforms", "wants_hidden_states"]

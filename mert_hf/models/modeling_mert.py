@@ -26,7 +26,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .code_head_mert import IGNORED_LABEL, MERTCodeHead, at_least_float32
 from .configuration_mert import MERTConfig
 from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
-from .model_inputs_mert import require_tensor, require_waveforms
+from .model_inputs_mert import require_tensor, require_waveforms, wants_hidden_states
 from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
 from .spectra_mert import ConstantQSpectrum
 
@@ -272,7 +272,8 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
                 `train()` with `config.layerdrop` above 0), when nobody could tell which layer a state belongs to.
         """
         self._require_inputs(input_values, attention_mask)
-        if self.training and self.config.layerdrop > 0 and kwargs.get("output_hidden_states"):
+        states_wanted = wants_hidden_states(kwargs.get("output_hidden_states"), self.config)
+        if self.training and self.config.layerdrop > 0 and states_wanted:
             raise ValueError(
                 "hidden states cannot be told apart while LayerDrop leaves out layers"
                 f" (config.layerdrop={self.config.layerdrop}); call model.eval(), or set model.config.layerdrop = 0."
@@ -494,9 +495,7 @@ class MERTClassifierBase(MERTPreTrainedModel):
 
     def _encode(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None, kwargs: dict):
         """What the head reads, (batch, frames, hidden), which frames are audio, (batch, frames) bool, and the outputs."""
-        wanted = kwargs.pop("output_hidden_states", None)
-        if wanted is None:
-            wanted = self.config.output_hidden_states
+        wanted = wants_hidden_states(kwargs.pop("output_hidden_states", None), self.config)
         needed = wanted or self.layer_sum is not None
         outputs = self.mert(input_values, attention_mask, output_hidden_states=needed, return_dict=True, **kwargs)
         states = outputs.last_hidden_state if self.layer_sum is None else self.layer_sum(outputs.hidden_states)

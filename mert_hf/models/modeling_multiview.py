@@ -11,7 +11,7 @@ from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .configuration_multiview import MultiViewConfig
 from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
-from .model_inputs_mert import require_waveforms
+from .model_inputs_mert import require_waveforms, wants_hidden_states
 from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
 from .spectra_mert import MelDecibelSpectrum
 
@@ -159,7 +159,7 @@ class MultiViewModel(MultiViewPreTrainedModel):
         self,
         input_values: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        output_hidden_states: bool = False,
+        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> MultiViewModelOutput:
         """Embed a batch of waveforms. A last piece that is not full is filled up with zeros.
@@ -188,7 +188,8 @@ class MultiViewModel(MultiViewPreTrainedModel):
             counts = self._get_feat_extract_output_lengths(attention_mask.sum(-1)).clamp(min=1)
             audible = torch.arange(pieces, device=states.device) < counts.unsqueeze(1)
             pooled = torch.where(audible.unsqueeze(-1), states, 0).sum(1) / counts.unsqueeze(1).to(states.dtype)
-        return MultiViewModelOutput(states, pooled, (states,) if output_hidden_states else None)
+        wanted = wants_hidden_states(output_hidden_states, self.config)
+        return MultiViewModelOutput(states, pooled, (states,) if wanted else None)
 
     def _embed(self, clips: torch.Tensor) -> torch.Tensor:
         """(batch, clip_samples) -> (batch, hidden_size)."""

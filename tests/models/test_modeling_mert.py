@@ -159,7 +159,11 @@ def test_hidden_states_are_never_short_of_a_layer(tiny_config):
     with pytest.raises(ValueError, match="while LayerDrop leaves out layers .*model.eval"):
         model(torch.zeros(1, 8000), output_hidden_states=True)
     model(torch.zeros(1, 8000))
-    assert len(model.eval()(torch.zeros(1, 8000), output_hidden_states=True).hidden_states) == 3
+    model.config.output_hidden_states = True  # asks as well as the call does, which goes first
+    with pytest.raises(ValueError, match="while LayerDrop leaves out layers .*model.eval"):
+        model(torch.zeros(1, 8000))
+    assert model(torch.zeros(1, 8000), output_hidden_states=False).hidden_states is None
+    assert len(model.eval()(torch.zeros(1, 8000)).hidden_states) == 3
 
 
 def test_never_draws_masks_itself(batch):

@@ -119,6 +119,9 @@ def test_longer_audio_is_the_mean_of_its_pieces(model):
     torch.testing.assert_close(outputs.last_hidden_state.detach(), expected)
     torch.testing.assert_close(outputs.pooler_output.detach(), expected.mean(1))
     assert len(outputs.hidden_states) == 1
+    model.config.output_hidden_states = True
+    assert len(model(clip).hidden_states) == 1
+    assert model(clip, output_hidden_states=False).hidden_states is None
 
 
 def test_a_padded_clip_has_the_embedding_it_has_alone(model):
