@@ -111,7 +111,7 @@ def test_the_network_is_the_one_described(model):
     torch.testing.assert_close(embed(model, clips), expected.detach(), rtol=1e-4, atol=1e-4)
 
 
-def test_longer_audio_is_the_mean_of_its_pieces(model):
+def test_longer_audio_is_the_mean_of_its_pieces(model, monkeypatch):
     clip = make_clips(10.0, 1)
     outputs = model(clip, output_hidden_states=True)
     pieces = [F.pad(piece, (0, 64000 - piece.shape[1])) for piece in clip.split(64000, dim=1)]
@@ -119,7 +119,7 @@ def test_longer_audio_is_the_mean_of_its_pieces(model):
     torch.testing.assert_close(outputs.last_hidden_state.detach(), expected)
     torch.testing.assert_close(outputs.pooler_output.detach(), expected.mean(1))
     assert len(outputs.hidden_states) == 1
-    model.config.output_hidden_states = True
+    monkeypatch.setattr(model.config, "output_hidden_states", True)
     assert len(model(clip).hidden_states) == 1
     assert model(clip, output_hidden_states=False).hidden_states is None
 
