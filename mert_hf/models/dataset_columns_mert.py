@@ -28,7 +28,7 @@ def read_column(dataset: Any, column: str, decode: bool) -> Iterator[Any]:
         dataset: a `Dataset` or `IterableDataset`.
         column: one of its columns.
         decode: whether rows are waveforms as `datasets` decodes them; else they are files (`{"path", "bytes"}`), unless the
-            column declares a rate or a number of channels, or a transform makes its rows: these are what `datasets` gives.
+            column declares a rate, channels or a stream, or a transform makes its rows: these are what `datasets` gives.
 
     Raises:
         InputError: `datasets` must decode, and its decoder (torchcodec) finds no FFmpeg.
@@ -37,8 +37,8 @@ def read_column(dataset: Any, column: str, decode: bool) -> Iterator[Any]:
     transforms = getattr(dataset, "format", {}).get("type") == "custom"
     if not transforms:
         dataset = dataset.select_columns([column])
-    declares = getattr(kind, "sampling_rate", None) is not None or getattr(kind, "num_channels", None) is not None
-    if not decode and not declares and not transforms:
+    declares_nothing = kind in (type(kind)(), type(kind)(decode=False))
+    if not decode and declares_nothing and not transforms:
         dataset = dataset.cast_column(column, type(kind)(decode=False))
     rows = iter(dataset)
     while True:

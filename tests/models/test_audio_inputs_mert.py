@@ -156,6 +156,9 @@ def test_columns_that_datasets_would_decode(song, encoder, extract):
         else:
             with pytest.raises(InputError, match=r"decodes the column 'audio' by torchcodec, which needs FFmpeg's libraries"):
                 take(at_the_models["audio"])
+    second = dataset.cast_column("audio", datasets.Audio(stream_index=1))  # a stream that our reader does not choose
+    with pytest.raises((InputError, RuntimeError, IndexError, ValueError)):
+        encoder.encode(second["audio"], **OPTIONS)
 
 
 def decodes(dataset) -> bool:
