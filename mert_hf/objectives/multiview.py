@@ -62,11 +62,11 @@ class PooledEncoder(nn.Module):
         super().__init__()
         self.model = model
         self.hidden_size = model.config.hidden_size
-        self._architecture = architecture_of(model)
+        self.architecture = architecture_of(model)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, hidden)."""
-        return self._architecture.embed(self.model, waveforms)
+        return self.architecture.embed(self.model, waveforms)
 
 
 class MultiView(Objective):
@@ -212,7 +212,7 @@ class MultiView(Objective):
 
     def layers(self):
         """Those of the encoder."""
-        return self.encoder._architecture.layers(self.encoder.model)
+        return self.encoder.architecture.layers(self.encoder.model)
 
     def gather(self, embeddings: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Both views (batch, size) of all processes in float32, in the same order.

@@ -66,8 +66,8 @@ class Setup:
         self.config = build_config(settings)
         self.sampling_rate = self.architecture.sampling_rate(self.config)
         self.teachers = Teachers()
-        _check_labels(settings, self.objective)
-        _check_training(settings, self)
+        self._check_labels()
+        self._check_training()
         self.labels = self.validation_labels = None
         if self.objective.uses_teachers:
             self.labels = open_labels(settings, self.config)
@@ -148,31 +148,31 @@ class Setup:
             )
         return teacher.to(device)
 
+    def _check_labels(self) -> None:
+        settings = self.settings
+        if settings.data.labels is not None and not self.objective.uses_teachers:
+            raise InputError(f"data.labels holds codes, which objective {settings.objective!r} does not predict; leave it out.")
+        if settings.validation.labels is not None and settings.data.labels is None:
+            raise InputError(
+                "validation.labels are for a run that learns from data.labels, which is not given; leave them out, or give"
+                " both."
+            )
 
-def _check_labels(settings: RunSettings, objective: type[Objective]) -> None:
-    if settings.data.labels is not None and not objective.uses_teachers:
-        raise InputError(f"data.labels holds codes, which objective {settings.objective!r} does not predict; leave it out.")
-    if settings.validation.labels is not None and settings.data.labels is None:
-        raise InputError(
-            "validation.labels are for a run that learns from data.labels, which is not given; leave them out, or give both."
-        )
-
-
-def _check_training(settings: RunSettings, setup: Setup) -> None:
-    """Refuse what the model does not know."""
-    training, model = settings.training, setup.model_class.__name__
-    relax = getattr(setup.config, "attention_relax", None)
-    if training.attention == "relaxed" and relax is None:
-        raise InputError(f"training.attention=relaxed is for MERT encoders, not {model}; give another training.attention.")
-    if training.attention == "relaxed" and relax <= 0:
-        raise InputError(
-            f"training.attention=relaxed divides by model.attention_relax, which is {relax:g}; give a positive one, such as"
-            " --model.attention_relax 32, or another training.attention."
-        )
-    if training.gradient_checkpointing and not setup.model_class.supports_gradient_checkpointing:
-        raise InputError(f"training.gradient_checkpointing cannot be used with {model}; leave it out.")
-    if training.compile != "no" and not setup.objective.can_be_compiled:
-        raise InputError(f"training.compile was never tried with objective={settings.objective}; leave it out.")
+    def _check_training(self) -> None:
+        """Refuse what the model does not know."""
+        training, model = self.settings.training, self.model_class.__name__
+        relax = getattr(self.config, "attention_relax", None)
+        if training.attention == "relaxed" and relax is None:
+            raise InputError(f"training.attention=relaxed is for MERT encoders, not {model}; give another training.attention.")
+        if training.attention == "relaxed" and relax <= 0:
+            raise InputError(
+                f"training.attention=relaxed divides by model.attention_relax, which is {relax:g}; give a positive one, such as"
+                " --model.attention_relax 32, or another training.attention."
+            )
+        if training.gradient_checkpointing and not self.model_class.supports_gradient_checkpointing:
+            raise InputError(f"training.gradient_checkpointing cannot be used with {model}; leave it out.")
+        if training.compile != "no" and not self.objective.can_be_compiled:
+            raise InputError(f"training.compile was never tried with objective={self.settings.objective}; leave it out.")
 
 
 __all__ = ["Setup", "build_config"]

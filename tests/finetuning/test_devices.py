@@ -3,13 +3,10 @@
 import json
 
 import pytest
-import soundfile
-import torch
-from support.small_runs import MODEL, finetune_and_tell, finish, start
-from support.sounds import make_tones
+from support.labelled_music import make_base_and_music
+from support.small_runs import finetune_and_tell, finish, start
 from transformers import TrainingArguments
 
-from mert_hf import MERTConfig, MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.finetuning import run as module
 from mert_hf.finetuning.run_folder import FinetuneFolder
 from mert_hf.finetuning.settings import FinetuneSettings
@@ -18,16 +15,7 @@ from mert_hf.finetuning.settings import FinetuneSettings
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
     """A base of random weights, and ten tracks of each of two labels."""
-    folder = tmp_path_factory.mktemp("given")
-    torch.manual_seed(0)
-    MERTForPreTraining(MERTConfig(**MODEL)).save_pretrained(folder / "base")
-    MERTFeatureExtractor().save_pretrained(folder / "base")
-    for label in ("calm", "wild"):
-        (folder / "music" / label).mkdir(parents=True)
-        for number in range(10):
-            tones = make_tones(0.6, 24000, seed=number + 10 * (label == "wild"))
-            soundfile.write(folder / "music" / label / f"{number}.wav", tones, 24000)
-    return folder / "base", folder / "music"
+    return make_base_and_music(tmp_path_factory.mktemp("given"), 10, 0.6)
 
 
 def test_the_warm_up_is_a_share_of_the_updates_of_all_processes_and_one_of_them_writes(given, tmp_path):

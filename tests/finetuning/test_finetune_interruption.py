@@ -9,13 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-import soundfile
-import torch
 from safetensors.torch import load_file
+from support.labelled_music import make_base_and_music
 from support.small_runs import finetune_small, finish, start
-from support.sounds import make_tones
 
-from mert_hf import MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import fill_folder
 from mert_hf.engine.sealed import find_damage
@@ -27,20 +24,7 @@ EPOCHS = 5
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
     """A base of random weights (with dropout), and six tracks of each of two labels."""
-    from support.small_runs import MODEL
-
-    from mert_hf import MERTConfig
-
-    folder = tmp_path_factory.mktemp("given")
-    torch.manual_seed(0)
-    MERTForPreTraining(MERTConfig(**MODEL)).save_pretrained(folder / "base")
-    MERTFeatureExtractor().save_pretrained(folder / "base")
-    for label in ("calm", "wild"):
-        (folder / "music" / label).mkdir(parents=True)
-        for number in range(6):
-            tones = make_tones(0.7, 24000, seed=number + 10 * (label == "wild"))
-            soundfile.write(folder / "music" / label / f"{number}.wav", tones, 24000)
-    return folder / "base", folder / "music"
+    return make_base_and_music(tmp_path_factory.mktemp("given"), 6, 0.7)
 
 
 @pytest.fixture(scope="module")
