@@ -94,6 +94,19 @@ def move_flushed(folder: str | os.PathLike, place: str | os.PathLike) -> None:
     _flush(place.parent)
 
 
+def remove_folder(place: str | os.PathLike) -> None:
+    """Remove a folder, if there is one, which is there with all it holds until it is not there at all.
+
+    Whoever is killed on the way leaves no half of a folder under its name, only one whose name ends in `.partial`.
+    """
+    place = Path(place)
+    removed = place.with_name(f"{place.name}.removed.partial")
+    shutil.rmtree(removed, ignore_errors=True)
+    if place.exists():
+        place.rename(removed)
+        shutil.rmtree(removed)
+
+
 @contextmanager
 def fill_folder(place: str | os.PathLike) -> Iterator[Path]:
     """A folder to be filled beside its place, and then moved there, instead of what lies there: wholly or not at all."""
@@ -103,7 +116,7 @@ def fill_folder(place: str | os.PathLike) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        shutil.rmtree(place, ignore_errors=True)
+        remove_folder(place)
         move_flushed(partial, place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

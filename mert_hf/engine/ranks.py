@@ -104,6 +104,7 @@ class RankWatch:
             yield
         finally:
             signal.set_wakeup_fd(before)
+            told.shutdown(socket.SHUT_RDWR)  # closing it ends nothing while readers, which are forks, hold it too
             told.close()
             listening.join()
             heard.close()

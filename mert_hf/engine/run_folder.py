@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from safetensors import SafetensorError
 
 from mert_hf.common.errors import InputError
-from mert_hf.common.files import move_flushed
+from mert_hf.common.files import move_flushed, remove_folder
 from mert_hf.common.reading import read_json, read_yaml
 from mert_hf.common.settings import flatten, write_settings
 from mert_hf.engine.metrics import read_metrics
@@ -139,6 +139,7 @@ class RunFolder:
             self.require_settings(settings)
         try:
             self.failure.unlink(missing_ok=True)  # of a run that goes on nobody knows how it ends
+            self.clear_partial()
             if not trained:
                 shutil.rmtree(self.teacher, ignore_errors=True)
                 write_settings(settings, self.recipe)
@@ -260,7 +261,7 @@ class RunFolder:
         partial = final.with_suffix(".partial")
         with self._all_or_none(accelerator, partial):
             if accelerator.is_main_process:
-                shutil.rmtree(partial, ignore_errors=True)
+                self.clear_partial()
                 partial.mkdir(parents=True)
         with self._all_or_none(accelerator, partial):
             accelerator.save_state(partial)
@@ -268,10 +269,15 @@ class RunFolder:
             if accelerator.is_main_process:
                 (partial / "state.json").write_text(json.dumps({**state, SEALED: True}), encoding="utf-8")
                 seal(partial)
-                shutil.rmtree(final, ignore_errors=True)
+                remove_folder(final)
                 move_flushed(partial, final)
                 self._remove_old_checkpoints(state["step"], keep, keep_every)
         return final
+
+    def clear_partial(self) -> None:
+        """Remove what processes left that were killed while they wrote a checkpoint, or removed one."""
+        for left in self.checkpoints.glob("*.partial"):
+            shutil.rmtree(left)
 
     @contextmanager
     def _all_or_none(self, accelerator: Accelerator, partial: Path) -> Iterator[None]:
@@ -298,7 +304,7 @@ class RunFolder:
         reached = [(_step(found), found) for found in self.list_checkpoints() if _step(found) <= newest]
         for step, old in reached[:-keep]:
             if keep_every == 0 or step % keep_every:
-                shutil.rmtree(old)
+                remove_folder(old)
 
     def load_checkpoint(self, accelerator: Accelerator, checkpoint: Path) -> dict[str, Any]:
         """Load a checkpoint into the accelerator's objects and return its state.

@@ -5,6 +5,7 @@ import logging
 import math
 import signal
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -144,8 +145,7 @@ class Trainer:
         )
         averages, reported = Averages(), (self.progress.audio_s, self.progress.wall_s)
         self.updater.objective.train()
-        with bar, self._watch_signals():
-            batches = iter(self._batches())
+        with bar, self._watch_signals(), contextlib.closing(self._read()) as batches:
             while self.progress.step < settings.max_steps:
                 grad_norm = self._advance(batches, averages)
                 step = self.progress.step
@@ -265,18 +265,26 @@ class Trainer:
         self.progress = progress
         logger.info("Resuming from %s", checkpoint)
 
-    def _batches(self):
+    def _read(self) -> Iterator[AudioBatch]:
+        """The batches of the updates that are left. Who closes it, or meets its error, has no readers any more.
+
+        They do not hear SIGTERM, by which Python would end them: a run that is told to stop needs them for its last update.
+        Only an iterator that nothing refers to ends them, not even the frames of an error on its way out.
+        """
         parts, accelerator = self.settings.gradient_accumulation_steps, self.accelerator
-        return self.source.batches(
-            BatchRange(
-                self.settings.batch_size,
-                start=self.progress.step * parts,
-                stop=self.settings.max_steps * parts,
-                rank=accelerator.process_index,
-                world_size=accelerator.num_processes,
-                workers=self.workers,
-            )
+        place = BatchRange(
+            self.settings.batch_size,
+            start=self.progress.step * parts,
+            stop=self.settings.max_steps * parts,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            workers=self.workers,
         )
+        try:
+            yield from self.source.batches(place)
+        except Exception as error:
+            traceback.clear_frames(error.__traceback__)
+            raise
 
     def _take(self, batch: AudioBatch) -> AudioBatch:
         """A batch with at least one clip; what could not be read is written down."""

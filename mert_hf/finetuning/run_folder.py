@@ -1,13 +1,12 @@
 """The folder of a fine-tuning run: what pre-training's is, with the checkpoints of transformers' Trainer."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mert_hf.common.errors import InputError
-from mert_hf.common.files import move_flushed, to_json, write_atomically
+from mert_hf.common.files import move_flushed, remove_folder, to_json, write_atomically
 from mert_hf.common.reading import read_json
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.sealed import find_damage, seal
@@ -93,15 +92,14 @@ class FinetuneFolder(RunFolder):
         partial = place.with_name(f"{place.name}.partial")
         with self._all_or_none(accelerator, partial):
             if accelerator.is_main_process:
-                for left in self.checkpoints.glob("*.partial"):  # by runs that were killed
-                    shutil.rmtree(left)
+                self.clear_partial()
                 partial.mkdir(parents=True)
         with self._all_or_none(accelerator, partial):
             write(partial)
         with self._all_or_none(accelerator, partial):
             if accelerator.is_main_process:
                 seal(partial / place.name)
-                shutil.rmtree(place, ignore_errors=True)
+                remove_folder(place)
                 move_flushed(partial / place.name, place)
                 partial.rmdir()
                 self._remove_old(step)
@@ -112,4 +110,4 @@ class FinetuneFolder(RunFolder):
         kept = {*reached[-KEPT:], *(self.best_checkpoint(newest) for newest in reached[-KEPT:])}
         for old in reached:
             if old not in kept:
-                shutil.rmtree(old)
+                remove_folder(old)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import soundfile
-from support.small_runs import finish, start
+from support.small_runs import finish, start, train
 from support.sounds import make_tones
 from support.troubled_runs import prepare, train_and_tell
 
@@ -88,3 +88,10 @@ def test_who_waits_for_the_one_that_prepares_ends(tmp_path, told):
         for process in started:
             process.kill()
         finish(started)
+
+
+def test_a_training_that_fails_ends_and_its_readers_with_it(music, tmp_path):
+    """They are forks: they hold what this process listens to, and do not hear SIGTERM, by which Python would end them."""
+    (tmp_path / "checkpoints").write_text("where no checkpoint can be written")
+    arguments = (music, tmp_path, 2, False, {"max_steps": 2, "checkpoint_every": 2})
+    assert finish(start(train, *arguments, processes=2), 60) == [1, 1]

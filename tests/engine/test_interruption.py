@@ -194,6 +194,19 @@ def test_a_run_that_was_killed_goes_on_at_once_although_its_readers_were_forked_
         assert not living
 
 
+def test_a_run_ends_when_a_reader_is_killed_and_the_other_readers_with_it(music, tmp_path):
+    """As the system does where memory is short; those that are left do not hear SIGTERM, by which Python would end them."""
+    (run,) = start_run(music, tmp_path, 2, 1, {"max_steps": 100_000})
+    for _ in range(6000):
+        if steps_done(tmp_path) > 1 or not run.is_alive():
+            break
+        time.sleep(0.02)
+    readers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    os.kill(int(readers[0]), signal.SIGKILL)
+    assert finish([run], 60) == [1]
+    assert not any(is_running(reader) for reader in readers)
+
+
 def is_running(pid: str) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
