@@ -28,6 +28,21 @@ def require_waveforms(input_values: torch.Tensor, attention_mask: torch.Tensor |
         )
 
 
+def require_right_padding(attention_mask: torch.Tensor) -> int:
+    """Refuse padding that would change the features of what is there in silence; returns the samples of the shortest clip.
+
+    Raises:
+        ValueError: anything but 1 for audio, then 0 for padding.
+    """
+    audible = (attention_mask != 0).sum(-1)
+    places = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    is_prefix = attention_mask == (places < audible.unsqueeze(-1))
+    shortest, is_prefix = torch.stack([audible.min().long(), is_prefix.all().long()]).tolist()
+    if not is_prefix:
+        raise ValueError("attention_mask must be 1 for audio and 0 for padding, which lies on the right of every clip.")
+    return shortest
+
+
 def require_tensor(name: str, given: object) -> None:
     """Refuse what is neither a tensor nor left out.
 
@@ -46,4 +61,4 @@ def wants_hidden_states(asked: bool | None, config: PreTrainedConfig) -> bool:
     return bool(config.output_hidden_states if asked is None else asked)
 
 
-__all__ = ["require_tensor", "require_waveforms", "wants_hidden_states"]
+__all__ = ["require_right_padding", "require_tensor", "require_waveforms", "wants_hidden_states"]

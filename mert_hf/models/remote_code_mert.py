@@ -15,6 +15,14 @@ AUTO_MAP = {
     "AutoModelForAudioClassification": "modeling_mert.MERTForSequenceClassification",
     "AutoModelForAudioFrameClassification": "modeling_mert.MERTForAudioFrameClassification",
 }
+MERT2_AUTO_MAP = {
+    "AutoConfig": "configuration_mert2.MERT2Config",
+    "AutoFeatureExtractor": "feature_extraction_mert.MERTFeatureExtractor",
+    "AutoModel": "modeling_mert2.MERT2Model",
+    "AutoModelForPreTraining": "modeling_mert2.MERT2ForPreTraining",
+    "AutoModelForAudioClassification": "modeling_mert2.MERT2ForSequenceClassification",
+    "AutoModelForAudioFrameClassification": "modeling_mert2.MERT2ForAudioFrameClassification",
+}
 MULTIVIEW_AUTO_MAP = {
     "AutoConfig": "configuration_multiview.MultiViewConfig",
     "AutoFeatureExtractor": "feature_extraction_mert.MERTFeatureExtractor",

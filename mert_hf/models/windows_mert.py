@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from transformers import PreTrainedConfig
 
 DEFAULT_WINDOW_S = 30.0
 # Half of it is thrown away on each side: further than the positional convolution reaches, 64 frames (0.85 s at 75 frames a
@@ -29,11 +30,20 @@ class FrameGrid:
         sampling_rate: samples per second.
         hop_samples: samples between two frames (320 in MERT).
         receptive_samples: samples one frame sees (400 in MERT).
+        shortest_samples: of a clip that has a frame at all; as many as one frame sees, by default.
     """
 
     sampling_rate: int
     hop_samples: int
     receptive_samples: int
+    shortest_samples: int = 0
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig, sampling_rate: int) -> "FrameGrid | None":
+        """The grid of a model: the one its configuration tells, or that of its convolutions; None where it has neither."""
+        told = getattr(config, "frame_grid", None)
+        kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
+        return told or (cls.of_convolutions(kernels, strides, sampling_rate) if kernels and strides else None)
 
     @classmethod
     def of_convolutions(cls, kernels: Iterable[int], strides: Iterable[int], sampling_rate: int) -> "FrameGrid":
@@ -46,7 +56,9 @@ class FrameGrid:
 
     def count_frames(self, num_samples: int) -> int:
         """Frames of a clip (120000 samples -> 374 frames)."""
-        return max((num_samples - self.receptive_samples) // self.hop_samples + 1, 0)
+        if num_samples < max(self.shortest_samples, self.receptive_samples):
+            return 0
+        return (num_samples - self.receptive_samples) // self.hop_samples + 1
 
 
 @dataclass(frozen=True)

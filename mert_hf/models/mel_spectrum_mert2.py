@@ -1,0 +1,105 @@
+"""The front end of MERT-v2: decibels of a mel spectrum, normalised band by band. Always in float32, and without a gradient."""
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from transformers import initialization as init
+
+from .configuration_mert2 import MERT2Config
+
+# Power at which decibels stop: -100 dB, what silence is.
+FLOOR_POWER = 1e-10
+# Least deviation that a band is divided by, in decibels.
+LEAST_STD_DB = 1e-5
+
+
+class MERT2MelSpectrum(nn.Module):
+    """Waveform -> mel bands in decibels, 100 times a second; frame i is centred on sample i * hop_length.
+
+    All tables are buffers that lie in the checkpoint, under its names. Nothing here follows a cast: half a precision in the
+    window or in the spectrum would move the features of every clip.
+    """
+
+    def __init__(self, config: MERT2Config):
+        super().__init__()
+        self.config = config
+        self.register_buffer("mel_mean", torch.empty(config.num_mel_bins, dtype=torch.float32))
+        self.register_buffer("mel_std", torch.empty(config.num_mel_bins, dtype=torch.float32))
+        self.spectrogram, self.mel_scale = nn.Module(), nn.Module()
+        self.spectrogram.register_buffer("window", torch.empty(config.win_length, dtype=torch.float32))
+        bank_shape = (config.n_fft // 2 + 1, config.num_mel_bins)
+        self.mel_scale.register_buffer("fb", torch.empty(bank_shape, dtype=torch.float32))
+
+    def reset(self) -> None:
+        """Fill the tables as those of a model with fresh weights; what a checkpoint brings is left as it is."""
+        config = self.config
+        init.constant_(self.mel_mean, config.mel_mean_db)
+        init.constant_(self.mel_std, config.mel_std_db)
+        init.copy_(self.spectrogram.window, torch.hann_window(config.win_length, dtype=torch.float32))
+        init.copy_(self.mel_scale.fb, mel_bank(config.n_fft // 2 + 1, config.num_mel_bins, config.sampling_rate))
+
+    def _apply(self, fn, recurse=True):
+        def move(buffer: torch.Tensor) -> torch.Tensor:
+            moved = fn(buffer)
+            return moved if moved.dtype == torch.float32 else buffer.to(moved.device)
+
+        return super()._apply(move, recurse)
+
+    @torch.no_grad()
+    def forward(self, waveform: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalised bands of clips, each of which is continued by reflection at its own ends.
+
+        Args:
+            waveform: (batch, samples), within [-1, 1].
+            num_samples: (batch,) int64, samples of each clip; what lies behind is padding, and is not looked at. None: all.
+
+        Returns:
+            (batch, samples // hop_length, bands) float32. Of padding there is no telling what they are.
+        """
+        config = self.config
+        with torch.autocast(waveform.device.type, enabled=False):
+            mel = self.power(waveform.float(), num_samples) @ self.mel_scale.fb
+            decibels = 10 * mel.clamp(min=FLOOR_POWER).log10()
+            # the transform gives one frame more, centred on the end
+            decibels = decibels[:, : waveform.shape[1] // config.hop_length]
+            return (decibels - self.mel_mean) / self.mel_std.clamp(min=LEAST_STD_DB)
+
+    def power(self, waveform: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """(batch, samples) -> (batch, samples // hop_length + 1, n_fft // 2 + 1), of the unnormalised transform."""
+        config, margin = self.config, self.config.n_fft // 2
+        if num_samples is None:
+            continued = F.pad(waveform.unsqueeze(1), (margin, margin), mode="reflect").squeeze(1)
+        else:
+            continued = _reflect(waveform, num_samples, margin)
+        window = self.spectrogram.window
+        spectrum = torch.stft(
+            *(continued, config.n_fft, config.hop_length, config.win_length, window), center=False, return_complex=True
+        )
+        return spectrum.abs().square().mT
+
+
+def _reflect(waveform: torch.Tensor, num_samples: torch.Tensor, margin: int) -> torch.Tensor:
+    """Clips of several lengths with `margin` samples reflected at both ends: (batch, samples) -> (batch, samples + 2 margin)."""
+    place = torch.arange(-margin, waveform.shape[1] + margin, device=waveform.device).abs()
+    last = num_samples.unsqueeze(1) - 1
+    place = torch.where(place > last, 2 * last - place, place).clamp(min=0)
+    return waveform.gather(1, place)
+
+
+def mel_bank(num_frequencies: int, bands: int, sampling_rate: int) -> torch.Tensor:
+    """(frequencies, bands): triangles of height 1, evenly spaced on the HTK mel scale from 0 Hz to half the rate, in float32.
+
+    The published table to the last bit: torchaudio's, computed in its order.
+    """
+    hz = torch.linspace(0, sampling_rate // 2, num_frequencies, dtype=torch.float32)
+    highest = 2595.0 * torch.log10(torch.tensor(1.0 + sampling_rate / 2 / 700.0, dtype=torch.float64)).item()
+    mels = torch.linspace(0.0, highest, bands + 2, dtype=torch.float32)
+    edges = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+    distances = edges.unsqueeze(0) - hz.unsqueeze(1)
+    widths = edges[1:] - edges[:-1]
+    falling = -distances[:, :-2] / widths[:-1]
+    rising = distances[:, 2:] / widths[1:]
+    return torch.minimum(falling, rising).clamp(min=0)
+
+
+__all__ = ["MERT2MelSpectrum"]
