@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_counts_although_its_gradient_is(make_trainer,
 def test_batches_know_the_tracks_of_their_clips(make_trainer, music_folder):
     trainer = make_trainer(max_steps=4, batch_size=6, max_skipped=0.5)
     (music_folder / "a.wav").write_bytes(b"gone")
-    batch = next(iter(trainer._batches()))
+    batch = next(trainer._read())
     crops = trainer.source.crops
     tracks = [crops.corpus.tracks[crops.locate(number)[0]].name for number in range(6)]
     assert [crop.track for crop in batch.unreadable] == ["a.wav"]
