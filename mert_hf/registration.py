@@ -9,10 +9,13 @@ from transformers import (
     AutoModelForPreTraining,
     AutoTokenizer,
     FeatureExtractionPipeline,
+    PreTrainedConfig,
+    PreTrainedModel,
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from mert_hf.models.configuration_mert import MERTConfig
+from mert_hf.models.configuration_mert2 import MERT2Config
 from mert_hf.models.configuration_multiview import MultiViewConfig
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.models.modeling_mert import (
@@ -21,8 +24,31 @@ from mert_hf.models.modeling_mert import (
     MERTForSequenceClassification,
     MERTModel,
 )
+from mert_hf.models.modeling_mert2 import (
+    MERT2ForAudioFrameClassification,
+    MERT2ForPreTraining,
+    MERT2ForSequenceClassification,
+    MERT2Model,
+)
 from mert_hf.models.modeling_multiview import MultiViewModel
 from mert_hf.models.pipeline_mert import MERTFeatureExtractionPipeline
+
+# What is registered of every family: its configuration, and the class that each Auto class gives.
+MODELS: dict[type[PreTrainedConfig], dict[type, type[PreTrainedModel]]] = {
+    MERTConfig: {
+        AutoModel: MERTModel,
+        AutoModelForPreTraining: MERTForPreTraining,
+        AutoModelForAudioClassification: MERTForSequenceClassification,
+        AutoModelForAudioFrameClassification: MERTForAudioFrameClassification,
+    },
+    MERT2Config: {
+        AutoModel: MERT2Model,
+        AutoModelForPreTraining: MERT2ForPreTraining,
+        AutoModelForAudioClassification: MERT2ForSequenceClassification,
+        AutoModelForAudioFrameClassification: MERT2ForAudioFrameClassification,
+    },
+    MultiViewConfig: {AutoModel: MultiViewModel},
+}
 
 
 class FeatureExtraction(FeatureExtractionPipeline):
@@ -37,14 +63,12 @@ class FeatureExtraction(FeatureExtractionPipeline):
 
     def __new__(cls, model, tokenizer=None, feature_extractor=None, **kwargs):
         """Return the pipeline that fits the model, not an instance of this class."""
-        if isinstance(model.config, (MERTConfig, MultiViewConfig)):
+        if isinstance(model.config, tuple(MODELS)):
             if feature_extractor is None:
                 # loaded again so that its own error surfaces, and not from another revision than the model
                 revision = getattr(model.config, "_commit_hash", None)
                 feature_extractor = AutoFeatureExtractor.from_pretrained(model.config.name_or_path, revision=revision)
-            if not isinstance(feature_extractor, MERTFeatureExtractor):
-                # published repositories name Wav2Vec2FeatureExtractor: the same settings, without the checks
-                feature_extractor = MERTFeatureExtractor.from_dict(feature_extractor.to_dict())
+            feature_extractor = MERTFeatureExtractor.for_model(feature_extractor, model.config)
             return MERTFeatureExtractionPipeline(model=model, feature_extractor=feature_extractor, **kwargs)
         if tokenizer is None:
             revision = getattr(model.config, "_commit_hash", None)
@@ -57,22 +81,13 @@ def register() -> None:
 
     What is saved from then on carries its code: transformers copies the files of classes that name their Auto class.
     """
-    MERTConfig.register_for_auto_class("AutoConfig")
-    MERTModel.register_for_auto_class("AutoModel")
-    MERTForPreTraining.register_for_auto_class("AutoModelForPreTraining")
-    MERTForSequenceClassification.register_for_auto_class("AutoModelForAudioClassification")
-    MERTForAudioFrameClassification.register_for_auto_class("AutoModelForAudioFrameClassification")
+    for config_class, models in MODELS.items():
+        config_class.register_for_auto_class("AutoConfig")
+        AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+        AutoFeatureExtractor.register(config_class, MERTFeatureExtractor, exist_ok=True)
+        for auto_class, model_class in models.items():
+            model_class.register_for_auto_class(auto_class.__name__)
+            auto_class.register(config_class, model_class, exist_ok=True)
     MERTFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
-    MultiViewConfig.register_for_auto_class("AutoConfig")
-    MultiViewModel.register_for_auto_class("AutoModel")
-    AutoConfig.register(MERTConfig.model_type, MERTConfig, exist_ok=True)
-    AutoModel.register(MERTConfig, MERTModel, exist_ok=True)
-    AutoModelForPreTraining.register(MERTConfig, MERTForPreTraining, exist_ok=True)
-    AutoModelForAudioClassification.register(MERTConfig, MERTForSequenceClassification, exist_ok=True)
-    AutoModelForAudioFrameClassification.register(MERTConfig, MERTForAudioFrameClassification, exist_ok=True)
-    AutoFeatureExtractor.register(MERTConfig, MERTFeatureExtractor, exist_ok=True)
-    AutoConfig.register(MultiViewConfig.model_type, MultiViewConfig, exist_ok=True)
-    AutoModel.register(MultiViewConfig, MultiViewModel, exist_ok=True)
-    AutoFeatureExtractor.register(MultiViewConfig, MERTFeatureExtractor, exist_ok=True)
     # set in place: register_pipeline would warn about the task it replaces and drop the task's default model
     PIPELINE_REGISTRY.supported_tasks["feature-extraction"]["impl"] = FeatureExtraction

@@ -23,10 +23,19 @@ from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model
 from mert_hf.encoding.pooling import POOLS, AllFrames
 from mert_hf.models.audio_inputs_mert import EncodedAudio, items_of, read_item, require_samples
 from mert_hf.models.configuration_mert import MERTConfig
+from mert_hf.models.configuration_mert2 import MERT2Config
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.models.sampling_rates_mert import require_sampling_rate
-from mert_hf.models.views_mert import base_of
-from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, Window, check_window, plan_windows
+from mert_hf.models.views_mert import base_of, blocks_of
+from mert_hf.models.windows_mert import (
+    DEFAULT_OVERLAP_S,
+    DEFAULT_WINDOW_S,
+    FrameGrid,
+    Window,
+    check_window,
+    plan_windows,
+    resolve_window_s,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class _Reader:
 
 
 class MusicEncoder:
-    """Turns music into vectors, with MERT or any other HuBERT-like model of transformers (wav2vec2, data2vec-audio, WavLM).
+    """Turns music into vectors, with MERT or any HuBERT-like model of transformers (wav2vec2, data2vec-audio, WavLM).
 
     Many threads may use one encoder at once.
 
@@ -79,7 +88,7 @@ class MusicEncoder:
         dtype: of the computation, such as torch.bfloat16 or "bfloat16"; results are float32 whatever it is.
 
     Raises:
-        InputError: the model cannot be loaded, lacks weights, or does not hear raw audio through convolutions; the rates of
+        InputError: the model cannot be loaded, lacks weights, or does not tell how audio becomes frames; the rates of
             model and feature extractor differ.
 
     Example:
@@ -105,7 +114,7 @@ class MusicEncoder:
                 raise InputError("a loaded model needs its feature extractor: MusicEncoder(model, feature_extractor).")
             self._title = type(model).__name__
             self.model = base_of(model, self._title)
-            _require_convolutions(self.model, self._title)
+            _require_frames(self.model, self._title)
         else:
             self._title = str(model)
             self.model, feature_extractor = _load(model, feature_extractor, self.dtype)
@@ -120,7 +129,7 @@ class MusicEncoder:
     @property
     def num_layers(self) -> int:
         """The deepest layer that can be asked for."""
-        return len(self.model.encoder.layers)
+        return len(blocks_of(self.model))
 
     def encode(
         self,
@@ -131,7 +140,7 @@ class MusicEncoder:
         normalize: bool = True,
         *,
         sampling_rate: int | None = None,
-        window_s: float | None = DEFAULT_WINDOW_S,
+        window_s: float | str | None = "context",
         overlap_s: float = DEFAULT_OVERLAP_S,
         output_dir: str | os.PathLike | None = None,
         progress: bool = True,
@@ -155,7 +164,9 @@ class MusicEncoder:
                 length of audio.
             normalize: scale every vector to length 1, so that a product of two is their cosine.
             sampling_rate: of waveforms that do not bring their own, in Hz.
-            window_s, overlap_s: longer clips pass in windows; see [`plan_windows`]. None: as a whole.
+            window_s, overlap_s: longer clips pass in windows of so many seconds; see [`plan_windows`]. "context": as long as
+                the clips that the model was trained on, where it tells (MERT-v2: 30 s, FullSong 360 s), else 30 s. None: as a
+                whole.
             output_dir: folder for the frames of `pool=None`, written as they come: one `.npy` an input, mapped into memory in
                 the result. For long audio and many layers.
             progress: show a progress bar.
@@ -169,6 +180,7 @@ class MusicEncoder:
             InputError: an empty list, a layer or pooling that does not exist, audio that cannot be read or is too short for a
                 frame, a waveform without a rate, a rate that is none, features that are not finite.
         """
+        window_s = resolve_window_s(window_s, self.model.config)
         self._check_options(pool, batch_size, sampling_rate, window_s, overlap_s, output_dir)
         chosen = ChosenLayers(layers, self.num_layers, normalize)
         items = items_of(inputs)
@@ -242,7 +254,7 @@ class MusicEncoder:
             raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
         if self.grid.count_frames(clip.num_samples) == 0:
             raise InputError(
-                f"{name} is too short: {clip.num_samples} samples at {rate} Hz, one frame needs {self.grid.receptive_samples}."
+                f"{name} is too short: {clip.num_samples} samples at {rate} Hz, one frame needs {self.grid.shortest_samples}."
             )
         return clip
 
@@ -276,8 +288,8 @@ class MusicEncoder:
         states = torch.stack([layers[layer] for layer in chosen.layers], dim=1).float().cpu().numpy()
         if states.shape[2] != self.grid.count_frames(values.shape[1]):
             raise InputError(
-                f"{type(self.model).__name__} makes {states.shape[2]} frames where its convolutions make"
-                f" {self.grid.count_frames(values.shape[1])}; models that shorten them further are not supported."
+                f"{type(self.model).__name__} makes {states.shape[2]} frames where its configuration"
+                f" tells of {self.grid.count_frames(values.shape[1])}; models that shorten them further are not supported."
             )
         if not np.isfinite(states).all():
             raise InputError(
@@ -314,26 +326,21 @@ def _device(device: str | torch.device | None) -> torch.device:
         raise InputError(f'device={reprlib.repr(device)} is none that torch knows; give "cpu", "cuda" or "mps".') from None
 
 
-def _require_convolutions(model: PreTrainedModel, name: str) -> None:
+def _require_frames(model: PreTrainedModel, name: str) -> None:
     config = model.config
-    if (
-        not hasattr(getattr(model, "encoder", None), "layers")
-        or not getattr(config, "conv_stride", None)
-        or not getattr(config, "conv_kernel", None)
-    ):
+    if blocks_of(model) is None or FrameGrid.of(config, 1) is None:
         raise InputError(
             f"{name} is a {config.model_type!r} model; MusicEncoder takes those that hear raw audio through convolutions, such"
-            " as MERT, HuBERT, wav2vec2, data2vec-audio and WavLM."
+            " as MERT, HuBERT, wav2vec2, data2vec-audio and WavLM, and MERT-v2."
         )
 
 
 def _load(name, feature_extractor, dtype: torch.dtype):
     model = load_model(AutoModel, name, may_lack=UNUSED_WEIGHTS, dtype=dtype)
-    _require_convolutions(model, name)
+    _require_frames(model, name)
     if feature_extractor is None:
         feature_extractor = load_extractor(name)
-    if isinstance(model.config, MERTConfig) and not isinstance(feature_extractor, MERTFeatureExtractor):
-        # published repositories name Wav2Vec2FeatureExtractor: the same settings, without the checks
-        feature_extractor = MERTFeatureExtractor.from_dict(feature_extractor.to_dict())
+    if isinstance(model.config, (MERTConfig, MERT2Config)):
+        feature_extractor = MERTFeatureExtractor.for_model(feature_extractor, model.config)
     note_licence(name)
     return model, feature_extractor

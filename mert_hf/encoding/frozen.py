@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from mert_hf.common.errors import InputError
 from mert_hf.encoding.normalisation import normalise_clips
 from mert_hf.models.sampling_rates_mert import require_sampling_rate
-from mert_hf.models.views_mert import view_of
+from mert_hf.models.views_mert import input_dtype_of, layers_of, view_of
 from mert_hf.models.windows_mert import FrameGrid
 
 
@@ -23,12 +23,12 @@ class FrozenEncoder:
         extractor: its feature extractor, which says the rate and whether clips are scaled.
         title: of the model, for messages.
         device, dtype: of the computation; those of the model by default.
-        deepest: the last layer that is wanted; those behind it are not computed where the model keeps them in `encoder.layers`.
+        deepest: the last layer that is wanted; those behind it are not computed where the model's layers are known.
 
     Attributes:
         sampling_rate: of the clips, in Hz.
         normalises: whether every clip is scaled to zero mean and unit variance.
-        grid: of the frames; None of a model without convolutions over the samples.
+        grid: of the frames; None of a model that tells none.
 
     Raises:
         InputError: the rates of model and extractor differ, or the extractor has none.
@@ -55,10 +55,8 @@ class FrozenEncoder:
                 " preprocessor_config.json."
             )
         self.normalises = bool(getattr(extractor, "do_normalize", False))
-        kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
-        self.grid = FrameGrid.of_convolutions(kernels, strides, self.sampling_rate) if kernels and strides else None
-        self._device, self._dtype = device, dtype
-        self._deepest = deepest if hasattr(getattr(model, "encoder", None), "layers") else None
+        self.grid = FrameGrid.of(config, self.sampling_rate)
+        self._device, self._dtype, self._deepest = device, dtype, deepest
 
     @cached_property
     def view(self) -> PreTrainedModel:
@@ -86,5 +84,6 @@ class FrozenEncoder:
             attention_mask: (batch, samples), 1 for audio and 0 for padding; None where there is none.
         """
         mask = {} if attention_mask is None else {"attention_mask": attention_mask.to(self.view.device)}
-        outputs = self.view(input_values.to(self.view.device, self.view.dtype), **mask, output_hidden_states=True)
-        return getattr(outputs, "hidden_states", None) or (outputs.last_hidden_state,)
+        values = input_values.to(self.view.device, input_dtype_of(self.view))
+        outputs = self.view(values, **mask, output_hidden_states=True)
+        return layers_of(outputs, self.view.config) if getattr(outputs, "hidden_states", None) else (outputs.last_hidden_state,)

@@ -167,14 +167,11 @@ class MERTConfig(HubertConfig):
         """
         require_dict(cls, config_dict)
         found = config_dict.get("model_type", cls.model_type)
-        if found == "mert2":
-            raise ValueError(
-                "model_type 'mert2' is MERT-v2 (m-a-p/MERT-v2-30s, -FullSong; 2026): a Conformer on mel spectra with 632 M"
-                " parameters, another architecture than MERT v0 and v1, which this package holds; its page tells how to load"
-                " it."
-            )
         if found not in (cls.model_type, "hubert"):
-            raise ValueError(f"model_type {reprlib.repr(found)} is not MERT; MERTConfig reads 'mert_model' and 'hubert'.")
+            known = " It is MERT-v2: MERT2Config and MERT2Model read it." if found == "mert2" else ""
+            raise ValueError(
+                f"model_type {reprlib.repr(found)} is no MERT v1; MERTConfig reads 'mert_model' and 'hubert'.{known}"
+            )
         if __name__.startswith("mert_hf."):
             # a saved folder names its own pipeline; beside the package, which brings the same one, it would only make
             # transformers ask for trust_remote_code

@@ -151,7 +151,7 @@ class MERT2Config(PreTrainedConfig):
 
     @classmethod
     def small(cls, **changes) -> "MERT2Config":
-        """Ours: four blocks of 192 that a laptop can train; 4.4 M parameters without heads.
+        """Ours: four blocks of 192 that a laptop can train; 4,180,416 parameters without heads.
 
         Mean and deviation of the mel spectrum are those of the package's test music, over all bands.
         """
@@ -203,6 +203,11 @@ class MERT2Config(PreTrainedConfig):
         return self.inputs_to_logits_ratio
 
     @property
+    def padding_invariant(self) -> bool:
+        """Whether a padded clip gives the features it gives alone, where an `attention_mask` is passed: always."""
+        return True
+
+    @property
     def frame_grid(self) -> FrameGrid:
         """How samples become frames: those of the grid alone, and none of a clip shorter than half a transform."""
         return FrameGrid(self.sampling_rate, self.hop_samples, self.hop_samples, self.minimum_input_samples)
@@ -247,7 +252,9 @@ class MERT2Config(PreTrainedConfig):
         """Weights of the large matrices: blocks, stages and heads."""
         hidden = self.hidden_size
         blocks = self.num_hidden_layers * (7 * hidden**2 + 4 * hidden * self.intermediate_size)
-        stages = sum(8 * depth * width**2 for depth, width in zip(self.subsampling_depths, self.subsampling_channels, strict=True))
+        stages = sum(
+            8 * depth * width**2 for depth, width in zip(self.subsampling_depths, self.subsampling_channels, strict=True)
+        )
         codes = self.code_dim * (sum(self.codebook_sizes) + hidden * len(self.codebook_sizes))
         heads = hidden * (self.cqt_bins + self.classifier_proj_size) + self.classifier_proj_size * self.num_labels
         return blocks + stages + codes + heads

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from transformers import Wav2Vec2FeatureExtractor
+from transformers import PreTrainedConfig, Wav2Vec2FeatureExtractor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
 from .audio_inputs_mert import as_waveform, items_of, require_samples
 from .errors_mert import InputError
 from .sampling_rates_mert import require_sampling_rate
+from .windows_mert import FrameGrid
 
 # Longest clip that padding may make: 3.1 hours at 24 kHz, 1 GiB.
 MOST_SAMPLES = 2**28
@@ -32,7 +33,8 @@ class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
         return_attention_mask (`bool`, defaults to `True`): Whether to return which samples are audio (1) and padding (0).
         do_normalize (`bool`, defaults to `False`): Scale every clip to zero mean and unit variance. MERT was pre-trained
             without; published repositories that say `true` are honoured.
-        min_samples (`int`, defaults to 400): Shortest clip that gives one frame, the receptive field of the convolutions.
+        min_samples (`int`, defaults to 400): Shortest clip that gives one frame, the receptive field of MERT v1's
+            convolutions (MERT-v2: 1025).
     """
 
     def __init__(
@@ -75,6 +77,14 @@ class MERTFeatureExtractor(Wav2Vec2FeatureExtractor):
         """
         _require(isinstance(feature_extractor_dict, dict), "the settings", feature_extractor_dict, "a dict")
         return super().from_dict(feature_extractor_dict, **kwargs)
+
+    @classmethod
+    def for_model(cls, extractor: Wav2Vec2FeatureExtractor, config: PreTrainedConfig) -> "MERTFeatureExtractor":
+        """The extractor that published repositories name, transformers' own, with the same settings and with these checks."""
+        if isinstance(extractor, cls):
+            return extractor
+        grid = FrameGrid.of(config, extractor.sampling_rate)
+        return cls.from_dict({**extractor.to_dict(), "min_samples": 1 if grid is None else grid.shortest_samples})
 
     def to_dict(self) -> dict:
         """What is saved: the fields known here, and this code; a base's further fields may name a stranger's."""

@@ -79,7 +79,7 @@ class MERT2MelSpectrum(nn.Module):
 
 
 def _reflect(waveform: torch.Tensor, num_samples: torch.Tensor, margin: int) -> torch.Tensor:
-    """Clips of several lengths with `margin` samples reflected at both ends: (batch, samples) -> (batch, samples + 2 margin)."""
+    """Clips of several lengths, (batch, samples), with `margin` more at both ends of each, as in a mirror."""
     place = torch.arange(-margin, waveform.shape[1] + margin, device=waveform.device).abs()
     last = num_samples.unsqueeze(1) - 1
     place = torch.where(place > last, 2 * last - place, place).clamp(min=0)

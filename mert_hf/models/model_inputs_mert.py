@@ -56,9 +56,24 @@ def require_tensor(name: str, given: object) -> None:
         )
 
 
+def fit_to_frames(name: str, labels: torch.Tensor, frames_shape: torch.Size, width: int, of: str) -> torch.Tensor:
+    """Cut (batch, label frames, width) to the model's frames, or say what does not fit."""
+    batch, num_frames = frames_shape
+    if labels.ndim != 3 or labels.shape[0] != batch or labels.shape[2] != width:
+        layout = "(batch, codebooks, frames)" if of == "codebooks" else "(batch, frames, bins)"
+        given = tuple(labels.mT.shape) if of == "codebooks" and labels.ndim == 3 else tuple(labels.shape)
+        raise ValueError(f"{name} must have the shape {layout} with batch {batch} and {width} {of}; got {given}.")
+    if labels.shape[1] < num_frames:
+        raise ValueError(
+            f"{name} has {labels.shape[1]} frames, fewer than the {num_frames} of the model; give labels of the whole clip"
+            " (longer ones are cut)."
+        )
+    return labels[:, :num_frames]
+
+
 def wants_hidden_states(asked: bool | None, config: PreTrainedConfig) -> bool:
     """Whether hidden states are to be returned: as the call says, or else the configuration."""
     return bool(config.output_hidden_states if asked is None else asked)
 
 
-__all__ = ["require_right_padding", "require_tensor", "require_waveforms", "wants_hidden_states"]
+__all__ = ["fit_to_frames", "require_right_padding", "require_tensor", "require_waveforms", "wants_hidden_states"]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from transformers import HubertModel, HubertPreTrainedModel
 from transformers import initialization as init
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
-from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput, TokenClassifierOutput
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import AttentionInterface
 from transformers.models.hubert.modeling_hubert import (
     HubertEncoder,
@@ -20,14 +20,16 @@ from transformers.models.hubert.modeling_hubert import (
     HubertFeatureProjection,
     HubertGroupNormConvLayer,
 )
-from transformers.utils.generic import ModelOutput, can_return_tuple, merge_with_config_defaults
+from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .code_head_mert import IGNORED_LABEL, MERTCodeHead, at_least_float32
+from .classification_heads_mert import ClipClassification, FrameClassification
+from .code_head_mert import MERTCodeHead, at_least_float32
 from .configuration_mert import MERTConfig
 from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
-from .model_inputs_mert import require_tensor, require_waveforms, wants_hidden_states
+from .model_inputs_mert import require_right_padding, require_waveforms, wants_hidden_states
 from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
+from .pretraining_heads_mert import MaskedPredictionHeads
 from .spectra_mert import ConstantQSpectrum
 
 
@@ -75,34 +77,6 @@ class MERTModelOutput(BaseModelOutput):
     """
 
     extract_features: torch.FloatTensor | None = None
-
-
-@dataclass
-class MERTForPreTrainingOutput(ModelOutput):
-    """Output of [`MERTForPreTraining`]. All losses are means over the masked frames, unweighted but for `loss`.
-
-    With `loss_totals` they are this call's share of the means over a larger batch: the shares of all its parts add up to them.
-
-    Attributes:
-        loss: weighted sum of the three terms below; None without labels.
-        code_loss: sum over codebooks of the mean cross-entropy, in nats; None without `labels`.
-        cqt_loss: mean squared error of the constant-Q spectrum; None without `cqt_labels`.
-        feature_penalty: mean square of the convolutional features.
-        num_masked_frames: () int64, frames of the batch that were masked and not padding.
-        code_accuracy: (codebooks,) share of labelled masked frames whose most likely code is the label; NaN where a
-            codebook has no label; None without `labels`.
-        last_hidden_state, hidden_states, attentions: as in [`MERTModelOutput`].
-    """
-
-    loss: torch.FloatTensor | None = None
-    code_loss: torch.FloatTensor | None = None
-    cqt_loss: torch.FloatTensor | None = None
-    feature_penalty: torch.FloatTensor | None = None
-    num_masked_frames: torch.LongTensor | None = None
-    code_accuracy: torch.FloatTensor | None = None
-    last_hidden_state: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 class MERTGroupNormConvLayer(HubertGroupNormConvLayer):
@@ -298,12 +272,7 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
         require_waveforms(input_values, attention_mask)
         shortest = input_values.shape[1]
         if attention_mask is not None:
-            # padding that lies elsewhere, or a clip of padding alone, would change the features of what is there in silence
-            audible = (attention_mask != 0).sum(-1)
-            is_prefix = attention_mask == (torch.arange(shortest, device=attention_mask.device) < audible.unsqueeze(-1))
-            shortest, is_prefix = torch.stack([audible.min().long(), is_prefix.all().long()]).tolist()
-            if not is_prefix:
-                raise ValueError("attention_mask must be 1 for audio and 0 for padding, which lies on the right of every clip.")
+            shortest = require_right_padding(attention_mask)
         if self.count_frames(shortest) == 0:
             raise ValueError(f"clips of {shortest} samples are too short for one frame of this model.")
 
@@ -328,154 +297,21 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
         return torch.where(mask_time_indices.unsqueeze(-1), self.masked_spec_embed.to(hidden_states.dtype), hidden_states)
 
 
-class MERTForPreTraining(MERTPreTrainedModel):
+class MERTForPreTraining(MaskedPredictionHeads, MERTPreTrainedModel):
     """MERT with the two heads of its pre-training: the teacher's codes and the constant-Q spectrum, on masked frames."""
 
     def __init__(self, config: MERTConfig):
         super().__init__(config)
         self.mert = MERTModel(config)
-        self.code_head = MERTCodeHead(config)
-        self.cqt_head = nn.Linear(config.hidden_size, config.cqt_bins)
+        self._add_heads(config)
         self.post_init()
-
-    def _outer_projections(self):
-        return (self.code_head.projection, self.cqt_head)
-
-    def _no_mask(self, input_values: torch.Tensor) -> torch.Tensor:
-        num_frames = self.count_frames(input_values.shape[-1])
-        return input_values.new_zeros((input_values.shape[0], num_frames), dtype=torch.bool)
-
-    def count_loss_items(
-        self,
-        mask_time_indices: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """What the terms of the loss are averaged over; arguments as in `forward`.
-
-        A batch that is computed in parts, one after the other or on several devices, has the loss and the gradient of the
-        whole if these numbers are added up over the parts and given to each call of `forward` as `loss_totals`.
-
-        Returns:
-            int64 tensors: `frames` () without padding, `masked_frames` (), and with labels `labels` (codebooks,), the masked
-            frames that have a label.
-        """
-        frame_mask = self._valid_frames(mask_time_indices, attention_mask)
-        masked = mask_time_indices & frame_mask
-        counts = {"frames": frame_mask.sum(), "masked_frames": masked.sum()}
-        if labels is not None:
-            counts["labels"] = (self._fit_labels(labels, masked.shape)[masked] != IGNORED_LABEL).sum(0)
-        return counts
-
-    def _valid_frames(self, mask_time_indices: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        if attention_mask is None:
-            return torch.ones_like(mask_time_indices)
-        return self._get_feature_vector_attention_mask(mask_time_indices.shape[1], attention_mask)
-
-    def _fit_labels(self, labels: torch.Tensor, frames_shape: torch.Size) -> torch.Tensor:
-        """(batch, codebooks, label frames) -> (batch, frames, codebooks)."""
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise ValueError(f"labels must be int64 codes; got {labels.dtype}.")
-        labels = labels.mT if labels.ndim == 3 else labels
-        return _fit_to_frames("labels", labels, frames_shape, len(self.config.codebook_sizes), "codebooks")
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        mask_time_indices: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        cqt_labels: torch.Tensor | None = None,
-        loss_totals: dict[str, torch.Tensor] | None = None,
-        **kwargs,
-    ) -> MERTForPreTrainingOutput:
-        """Encode a batch with some frames masked and compare the predictions on those frames with the teachers' targets.
-
-        loss = code_loss_weight * sum over codebooks of the mean cross-entropy + cqt_loss_weight * mean squared error of the
-        spectrum + feature_penalty_weight * mean square of the convolutional features (fairseq mert criterion; the weights
-        are fields of the configuration). Masks are never drawn here, so equal inputs give equal losses in `eval()`.
-
-        Args:
-            input_values: (batch, samples) float, mono, at `config.sample_rate`.
-            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right. Padding counts in no loss.
-            mask_time_indices: (batch, frames) bool, frames hidden from the encoder; required with labels.
-            labels: (batch, codebooks, frames) int64 codes, -100 is ignored. May be longer than the model's frames (the codec
-                makes one more), never shorter.
-            cqt_labels: (batch, frames, bins) float, magnitudes of the constant-Q spectrum; may be longer as well.
-            loss_totals: what the terms are averaged over where this call is a part of a larger batch: the sums of
-                [`count_loss_items`] over all its parts. By default the call is the whole batch.
-
-        Raises:
-            ValueError: labels without mask_time_indices, of another shape, too short, or outside their codebook.
-        """
-        require_waveforms(input_values, attention_mask)
-        for name, given in (("mask_time_indices", mask_time_indices), ("labels", labels), ("cqt_labels", cqt_labels)):
-            require_tensor(name, given)
-        if mask_time_indices is None:
-            if labels is not None or cqt_labels is not None:
-                raise ValueError(
-                    "labels are compared on masked frames only, so mask_time_indices is required with labels or cqt_labels;"
-                    " draw it with mert_hf.objectives.masking.draw_span_mask."
-                )
-            mask_time_indices = self._no_mask(input_values)
-        outputs = self.mert(input_values, attention_mask, mask_time_indices, **kwargs)
-        if loss_totals is None:
-            loss_totals = self.count_loss_items(mask_time_indices, labels, attention_mask)
-        frame_mask = self._valid_frames(mask_time_indices, attention_mask)
-        masked = mask_time_indices & frame_mask
-        frames = outputs.last_hidden_state[masked]
-
-        # float32: the sum of squares over a batch overflows half precision
-        squares = at_least_float32(outputs.extract_features).square().mean(-1)
-        feature_penalty = squares[frame_mask].sum() / loss_totals["frames"]
-        loss = code_loss = code_accuracy = cqt_loss = None
-        if labels is not None:
-            labels = self._fit_labels(labels, masked.shape)
-            code_loss, code_accuracy = self.code_head.loss(frames, labels[masked], loss_totals["labels"])
-        if cqt_labels is not None:
-            cqt_labels = _fit_to_frames("cqt_labels", cqt_labels, masked.shape, self.config.cqt_bins, "bins")
-            error = at_least_float32(self.cqt_head(frames)) - cqt_labels[masked]
-            cqt_loss = error.square().sum() / (loss_totals["masked_frames"] * self.config.cqt_bins).clamp(min=1)
-        predictions = ((self.config.code_loss_weight, code_loss), (self.config.cqt_loss_weight, cqt_loss))
-        terms = [weight * term for weight, term in predictions if term is not None]
-        if terms:
-            loss = sum(terms, self.config.feature_penalty_weight * feature_penalty)
-        return MERTForPreTrainingOutput(
-            loss=loss,
-            code_loss=code_loss,
-            cqt_loss=cqt_loss,
-            feature_penalty=feature_penalty,
-            num_masked_frames=masked.sum(),
-            code_accuracy=code_accuracy,
-            last_hidden_state=outputs.last_hidden_state,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-
-
-class MERTLayerSum(nn.Module):
-    """A learned weighted sum of all hidden states; it begins as their mean."""
-
-    def __init__(self, config: MERTConfig):
-        super().__init__()
-        self.weights = nn.Parameter(torch.zeros(config.num_hidden_layers + 1))
-
-    def forward(self, hidden_states: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """num_hidden_layers + 1 tensors (batch, frames, hidden) -> (batch, frames, hidden)."""
-        shares = self.weights.softmax(-1).to(hidden_states[0].dtype)
-        return sum(share * states for share, states in zip(shares, hidden_states, strict=True))
 
 
 class MERTClassifierBase(MERTPreTrainedModel):
-    """What the heads on labelled music share: the encoder, and which of its layers are read.
+    """What MERT with a head on labelled music is, whatever the head.
 
-    With `config.use_weighted_layer_sum` a learned weighted sum of all layers is read, otherwise the last. The sum needs
-    every layer, so LayerDrop is switched off with it (`mert.config.layerdrop` is 0).
+    A weighted sum of layers needs every layer, so LayerDrop is switched off with it (`mert.config.layerdrop` is 0).
     """
-
-    # the loss is a mean over the batch; Trainer divides it over accumulated batches
-    accepts_loss_kwargs = False
 
     def __init__(self, config: MERTConfig):
         super().__init__(config)
@@ -483,150 +319,20 @@ class MERTClassifierBase(MERTPreTrainedModel):
             config = copy.deepcopy(config)  # whoever gave it may build other models from it
             config.layerdrop = 0.0
         self.mert = MERTModel(config)
-        self.layer_sum = MERTLayerSum(config) if config.use_weighted_layer_sum else None
+        self._add_heads(config)
+        self.post_init()
 
     def freeze_feature_encoder(self) -> None:
         """Train everything but the convolutions."""
         self.mert.feature_extractor._freeze_parameters()
 
-    def freeze_base_model(self) -> None:
-        """Train the head alone, and the weights of the layers."""
-        self.mert.requires_grad_(False)
 
-    def _encode(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None, kwargs: dict):
-        """What the head reads, (batch, frames, hidden), which frames are audio, (batch, frames) bool, and the outputs."""
-        wanted = wants_hidden_states(kwargs.pop("output_hidden_states", None), self.config)
-        needed = wanted or self.layer_sum is not None
-        outputs = self.mert(input_values, attention_mask, output_hidden_states=needed, return_dict=True, **kwargs)
-        states = outputs.last_hidden_state if self.layer_sum is None else self.layer_sum(outputs.hidden_states)
-        if attention_mask is None:
-            audible = states.new_ones(states.shape[:2], dtype=torch.bool)
-        else:
-            audible = self._get_feature_vector_attention_mask(states.shape[1], attention_mask)
-        return states, audible, {"hidden_states": outputs.hidden_states if wanted else None, "attentions": outputs.attentions}
+class MERTForSequenceClassification(ClipClassification, MERTClassifierBase):
+    """MERT with one decision a clip."""
 
 
-class MERTForSequenceClassification(MERTClassifierBase):
-    """MERT with one decision a clip: genre, key, tags, valence; frames are projected, averaged over time and classified."""
-
-    def __init__(self, config: MERTConfig):
-        super().__init__(config)
-        self.projector = nn.Linear(config.hidden_size, config.classifier_proj_size)
-        self.classifier = nn.Linear(config.classifier_proj_size, config.num_labels)
-        self.post_init()
-
-    def _outer_projections(self):
-        return (self.projector, self.classifier)
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        **kwargs,
-    ) -> SequenceClassifierOutput:
-        """Classify a batch of clips. Padding has no part in the mean.
-
-        Args:
-            input_values: (batch, samples) float, mono, at `config.sample_rate`.
-            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
-            labels: (batch,) int64 classes for `config.problem_type` "single_label_classification" (cross-entropy), (batch,
-                num_labels) float 0 or 1 for "multi_label_classification" (binary cross-entropy), (batch, num_labels) float
-                for "regression" (mean squared error). Left out, the type follows from the labels, as in transformers.
-
-        Returns:
-            `loss`; `logits` (batch, num_labels); `hidden_states` and `attentions` where they are asked for.
-        """
-        require_tensor("labels", labels)
-        states, audible, others = self._encode(input_values, attention_mask, kwargs)
-        weights = (audible / audible.sum(1, keepdim=True)).to(states.dtype).unsqueeze(1)
-        logits = self.classifier((weights @ self.projector(states)).squeeze(1))
-        loss = None if labels is None else _classification_loss(logits, labels, self.config)
-        return SequenceClassifierOutput(loss=loss, logits=logits, **others)
-
-
-class MERTForAudioFrameClassification(MERTClassifierBase):
-    """MERT with a decision for every frame: beats, pitches, chords."""
-
-    def __init__(self, config: MERTConfig):
-        super().__init__(config)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def _outer_projections(self):
-        return (self.classifier,)
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_values: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        **kwargs,
-    ) -> TokenClassifierOutput:
-        """Classify every frame of a batch of clips. Padding has no part in the loss.
-
-        Args:
-            input_values: (batch, samples) float, mono, at `config.sample_rate`.
-            attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
-            labels: (batch, frames) int64 classes, -100 is ignored, for "single_label_classification"; (batch, frames,
-                num_labels) float for "multi_label_classification" and "regression". Longer ones are cut to the frames.
-
-        Returns:
-            `loss`; `logits` (batch, frames, num_labels); `hidden_states` and `attentions` where they are asked for.
-
-        Raises:
-            ValueError: labels of another shape, or shorter than the frames.
-        """
-        require_tensor("labels", labels)
-        states, audible, others = self._encode(input_values, attention_mask, kwargs)
-        logits = self.classifier(states)
-        loss = None
-        if labels is not None:
-            if labels.ndim < 2:
-                raise ValueError(
-                    f"labels must have the shape (batch, frames) or (batch, frames, num_labels); got {tuple(labels.shape)}."
-                )
-            width = 1 if labels.ndim == 2 else self.config.num_labels
-            labels = _fit_to_frames("labels", labels.reshape(*labels.shape[:2], -1), audible.shape, width, "labels a frame")
-            labels = labels.squeeze(-1) if width == 1 and not labels.is_floating_point() else labels
-            loss = _classification_loss(logits[audible], labels[audible], self.config)
-        return TokenClassifierOutput(loss=loss, logits=logits, **others)
-
-
-def _classification_loss(logits: torch.Tensor, labels: torch.Tensor, config: MERTConfig) -> torch.Tensor:
-    """(items, num_labels) and their labels -> the mean loss of `config.problem_type`, which is set where it is None."""
-    if config.problem_type is None:
-        kind = "multi_label_classification" if labels.is_floating_point() else "single_label_classification"
-        config.problem_type = "regression" if config.num_labels == 1 else kind
-    if config.problem_type == "single_label_classification":
-        if labels.is_floating_point() or labels.ndim != 1:
-            raise ValueError(
-                f"single labels are int64 classes, one an item; got {labels.dtype} of shape {tuple(labels.shape)}."
-            )
-        return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED_LABEL)
-    labels = labels.float().reshape(len(labels), -1)
-    if labels.shape != logits.shape:
-        raise ValueError(f"{config.problem_type} needs labels of shape {tuple(logits.shape)}; got {tuple(labels.shape)}.")
-    if config.problem_type == "regression":
-        return F.mse_loss(logits.float(), labels)
-    return F.binary_cross_entropy_with_logits(logits.float(), labels)
-
-
-def _fit_to_frames(name: str, labels: torch.Tensor, frames_shape: torch.Size, width: int, of: str) -> torch.Tensor:
-    """Cut (batch, label frames, width) to the model's frames, or say what does not fit."""
-    batch, num_frames = frames_shape
-    if labels.ndim != 3 or labels.shape[0] != batch or labels.shape[2] != width:
-        layout = "(batch, codebooks, frames)" if of == "codebooks" else "(batch, frames, bins)"
-        given = tuple(labels.mT.shape) if of == "codebooks" and labels.ndim == 3 else tuple(labels.shape)
-        raise ValueError(f"{name} must have the shape {layout} with batch {batch} and {width} {of}; got {given}.")
-    if labels.shape[1] < num_frames:
-        raise ValueError(
-            f"{name} has {labels.shape[1]} frames, fewer than the {num_frames} of the model; give labels of the whole clip"
-            " (longer ones are cut)."
-        )
-    return labels[:, :num_frames]
+class MERTForAudioFrameClassification(FrameClassification, MERTClassifierBase):
+    """MERT with a decision for every frame."""
 
 
 def _group_norm_over_valid(norm: nn.GroupNorm, hidden_states: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:

@@ -11,12 +11,15 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from .conformer_mert2 import MERT2Attention, MERT2Layer, rotary_table
+from .classification_heads_mert import ClipClassification, FrameClassification
+from .code_head_mert import MERTCodeHead
 from .configuration_mert2 import MERT2Config
+from .conformer_mert2 import MERT2Attention, MERT2Layer, rotary_table
 from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
 from .mel_spectrum_mert2 import MERT2MelSpectrum
 from .model_inputs_mert import require_right_padding, require_waveforms
 from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
+from .pretraining_heads_mert import MaskedPredictionHeads
 from .subsampling_mert2 import MERT2GlobalResponseNorm, MERT2Subsampling, mark_frames
 
 
@@ -74,6 +77,12 @@ class MERT2PreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, MERT2MelSpectrum):
             module.reset()
+        elif isinstance(module, MERTCodeHead):
+            init.uniform_(module.code_embeddings)
+            if module.log_temperatures is not None:
+                init.zeros_(module.log_temperatures)
+        elif isinstance(module, MaskedPredictionHeads):
+            init.uniform_(module.masked_spec_embed)
 
     def count_frames(self, num_samples: int) -> int:
         """Number of frames the model makes of a clip of `num_samples` samples (720000 -> 750)."""
@@ -176,6 +185,46 @@ class MERT2Model(MERT2PreTrainedModel):
             raise ValueError("input_values must be finite; they hold NaN or infinity.")
 
 
+class MERT2ForPreTraining(MaskedPredictionHeads, MERT2PreTrainedModel):
+    """MERT-v2 with heads for masked prediction, which are those of MERT v1: its authors published none.
+
+    They tell of four streams of codes at 25 Hz that linear layers predict behind masked audio; what is hidden here, how, and
+    the constant-Q spectrum beside the codes are this package's.
+    """
+
+    def __init__(self, config: MERT2Config):
+        super().__init__(config)
+        self.mert2 = MERT2Model(config)
+        self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_())
+        self._add_heads(config)
+        self.post_init()
+
+    def _mask_options(self):
+        return {"masked_spec_embed": self.masked_spec_embed}
+
+
+class MERT2ClassifierBase(MERT2PreTrainedModel):
+    """What MERT-v2 with a head on labelled music is, whatever the head."""
+
+    def __init__(self, config: MERT2Config):
+        super().__init__(config)
+        self.mert2 = MERT2Model(config)
+        self._add_heads(config)
+        self.post_init()
+
+    def freeze_feature_encoder(self) -> None:
+        """Train everything but the subsampler; what is before it has nothing to train."""
+        self.mert2.subsampling_module.requires_grad_(False)
+
+
+class MERT2ForSequenceClassification(ClipClassification, MERT2ClassifierBase):
+    """MERT-v2 with one decision a clip."""
+
+
+class MERT2ForAudioFrameClassification(FrameClassification, MERT2ClassifierBase):
+    """MERT-v2 with a decision for every frame."""
+
+
 def _mask_frames(states: torch.Tensor, mask: torch.Tensor, embedding: torch.Tensor | None) -> torch.Tensor:
     expected = tuple(states.shape[:2])
     if mask.dtype != torch.bool or tuple(mask.shape) != expected:
@@ -184,8 +233,16 @@ def _mask_frames(states: torch.Tensor, mask: torch.Tensor, embedding: torch.Tens
             f" {tuple(mask.shape)}. count_frames(samples) tells the number of frames."
         )
     if embedding is None:
-        raise ValueError("mask_time_indices needs masked_spec_embed, which MERT2ForPreTraining has; the encoder alone has none.")
+        raise ValueError(
+            "mask_time_indices needs masked_spec_embed, which MERT2ForPreTraining has; the encoder alone has none."
+        )
     return torch.where(mask.unsqueeze(-1), embedding.to(states.dtype), states)
 
 
-__all__ = ["MERT2Model", "MERT2PreTrainedModel"]
+__all__ = [
+    "MERT2ForAudioFrameClassification",
+    "MERT2ForPreTraining",
+    "MERT2ForSequenceClassification",
+    "MERT2Model",
+    "MERT2PreTrainedModel",
+]

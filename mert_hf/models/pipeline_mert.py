@@ -11,8 +11,8 @@ from transformers.pipelines.base import ChunkPipeline
 from .audio_inputs_mert import EncodedAudio, items_of, read_item, require_samples
 from .audio_reading_mert import read_audio
 from .errors_mert import AudioError, InputError
-from .views_mert import base_of, view_of
-from .windows_mert import DEFAULT_OVERLAP_S, DEFAULT_WINDOW_S, FrameGrid, Window, join_windows, plan_windows
+from .views_mert import base_of, input_dtype_of, layers_of, view_of
+from .windows_mert import DEFAULT_OVERLAP_S, FrameGrid, Window, join_windows, plan_windows, resolve_window_s
 
 
 class MERTFeatureExtractionPipeline(ChunkPipeline):
@@ -27,10 +27,11 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
     Output, for each input: nested lists of shape (1, frames, hidden), a tensor with `return_tensors=True`. With
     `output_hidden_states=True` the states of all layers, (1, layers + 1, frames, hidden).
 
-    A clip longer than `window_s` (30 s by default) passes through the model in windows that overlap by `overlap_s` (3 s), so
-    that memory grows only with the result; each window is a clip of its own to the model, and of every overlap half is thrown
-    away on each side. Frame i stands at i * hop / rate seconds either way. `window_s=None` gives the whole clip to the model
-    at once, as the official code does. `batch_size` counts windows.
+    A clip longer than `window_s` ("context": as long as what the model was trained on, where it tells, else 30 s) passes
+    through the model in windows that overlap by `overlap_s` (3 s), so that memory grows only with the result; each window is a
+    clip of its own to the model, and of every overlap half is thrown away on each side. Frame i stands at i * hop / rate
+    seconds either way. `window_s=None` gives the whole clip to the model at once, as the official code does. `batch_size`
+    counts windows.
 
     Raises (as it is called): ValueError, of audio that cannot be read or is too short for a frame, windows that cannot be, or
     features that are not finite; TypeError, of an unknown option.
@@ -81,7 +82,7 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
             stages[known[name]][name] = value
         return tuple(stages.values())
 
-    def preprocess(self, inputs, window_s=DEFAULT_WINDOW_S, overlap_s=DEFAULT_OVERLAP_S):
+    def preprocess(self, inputs, window_s="context", overlap_s=DEFAULT_OVERLAP_S):
         """Read, mix down, resample and check one input; yield its windows."""
         rate = self.feature_extractor.sampling_rate
         waveform = require_samples(_to_waveform(inputs, rate))
@@ -89,7 +90,7 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
         for window in windows:
             clip = waveform[window.start : window.stop]
             batch = self.feature_extractor(clip, sampling_rate=rate, return_attention_mask=True, return_tensors="pt")
-            input_values = batch["input_values"].to(self.dtype)
+            input_values = batch["input_values"].to(input_dtype_of(self.model))
             yield {
                 "input_values": input_values,
                 "attention_mask": batch["attention_mask"],
@@ -97,13 +98,13 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
                 "is_last": window is windows[-1],
             }
 
-    def _plan_windows(self, num_samples: int, window_s: float | None, overlap_s: float) -> list[Window]:
+    def _plan_windows(self, num_samples: int, window_s: float | str | None, overlap_s: float) -> list[Window]:
         config = self.model.config
-        if not hasattr(config, "conv_kernel"):
+        grid = FrameGrid.of(config, self.feature_extractor.sampling_rate)
+        if grid is None:
             # a model of separate pieces cuts its input itself; it makes fewer vectors than there are samples: all are kept
             return [Window(0, num_samples, 0, num_samples, 0)]
-        grid = FrameGrid.of_convolutions(config.conv_kernel, config.conv_stride, self.feature_extractor.sampling_rate)
-        return plan_windows(num_samples, grid, window_s, overlap_s)
+        return plan_windows(num_samples, grid, resolve_window_s(window_s, config), overlap_s)
 
     def _forward(self, model_inputs, output_hidden_states=False):
         attention_mask = model_inputs["attention_mask"]
@@ -116,7 +117,7 @@ class MERTFeatureExtractionPipeline(ChunkPipeline):
             attention_mask=None if attention_mask.all() else attention_mask,
             output_hidden_states=output_hidden_states,
         )
-        features = torch.stack(outputs.hidden_states, dim=1) if output_hidden_states else outputs.last_hidden_state
+        features = torch.stack(layers_of(outputs, model.config), 1) if output_hidden_states else outputs.last_hidden_state
         return {"features": features, "window": model_inputs["window"], "is_last": model_inputs["is_last"]}
 
     def postprocess(self, model_outputs, return_tensors=False):

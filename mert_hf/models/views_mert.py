@@ -4,7 +4,8 @@ import copy
 
 import torch
 import torch.nn as nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
 
 from .errors_mert import InputError
 
@@ -39,9 +40,10 @@ def view_of(
             elif name.endswith("_hooks") and isinstance(value, dict):  # methods of objects that must stay one
                 given |= {id(hook): hook for hook in value.values()}
     left = None if num_layers is None else max(num_layers, 1)  # the input of the first layer is seen where it enters
-    cut = left is not None and left < len(model.encoder.layers)
+    blocks = blocks_of(model)
+    cut = left is not None and blocks is not None and left < len(blocks)
     if cut:
-        given |= {id(layer): nn.Identity() for layer in model.encoder.layers[left:]}
+        given |= {id(layer): nn.Identity() for layer in blocks[left:]}
     for module in reversed(
         list(model.modules())
     ):  # parts that torch.compile wraps, inner ones first: compiled anew, they cost minutes
@@ -49,9 +51,32 @@ def view_of(
             given[id(module)] = copy.deepcopy(module._orig_mod, given)
     view = copy.deepcopy(model, given)
     if cut:
-        view.encoder.layers = view.encoder.layers[:left]
+        del blocks_of(view)[left:]
         view.config.tie_last_hidden_states = False
     return view.to(device=device, dtype=dtype).eval()
+
+
+def blocks_of(model: PreTrainedModel) -> nn.ModuleList | None:
+    """The layers of an encoder, which lie in it or in a part of it; None where there are none."""
+    for owner in (model, getattr(model, "encoder", None)):
+        if isinstance(getattr(owner, "layers", None), nn.ModuleList):
+            return owner.layers
+    return None
+
+
+def layers_of(outputs: ModelOutput, config: PreTrainedConfig) -> tuple[torch.Tensor, ...]:
+    """Hidden states from layer 0, the input of the first layer, on: as `output_hidden_states=True` returned them.
+
+    MERT-v2 leaves that one out of its tuple, as its official code does.
+    """
+    states = outputs.hidden_states
+    begins_late = getattr(config, "hidden_states_include_input", None) is False
+    return (outputs.extract_features, *states) if begins_late else states
+
+
+def input_dtype_of(model: PreTrainedModel) -> torch.dtype:
+    """Type of the waveforms that a model is given: its own, or the one that it asks for whatever its weights are in."""
+    return getattr(model, "input_dtype", model.dtype)
 
 
 def base_of(model: nn.Module, name: str = "the model") -> PreTrainedModel:
@@ -74,4 +99,4 @@ def base_of(model: nn.Module, name: str = "the model") -> PreTrainedModel:
     return model.base_model
 
 
-__all__ = ["base_of", "view_of"]
+__all__ = ["base_of", "blocks_of", "input_dtype_of", "layers_of", "view_of"]

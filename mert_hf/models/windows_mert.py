@@ -30,13 +30,13 @@ class FrameGrid:
         sampling_rate: samples per second.
         hop_samples: samples between two frames (320 in MERT).
         receptive_samples: samples one frame sees (400 in MERT).
-        shortest_samples: of a clip that has a frame at all; as many as one frame sees, by default.
+        least_samples: a clip must have to have a frame at all, where one frame sees less.
     """
 
     sampling_rate: int
     hop_samples: int
     receptive_samples: int
-    shortest_samples: int = 0
+    least_samples: int = 0
 
     @classmethod
     def of(cls, config: PreTrainedConfig, sampling_rate: int) -> "FrameGrid | None":
@@ -54,9 +54,14 @@ class FrameGrid:
             hop *= stride
         return cls(sampling_rate, hop, receptive)
 
+    @property
+    def shortest_samples(self) -> int:
+        """Of a clip that has a frame."""
+        return max(self.receptive_samples, self.least_samples)
+
     def count_frames(self, num_samples: int) -> int:
         """Frames of a clip (120000 samples -> 374 frames)."""
-        if num_samples < max(self.shortest_samples, self.receptive_samples):
+        if num_samples < self.shortest_samples:
             return 0
         return (num_samples - self.receptive_samples) // self.hop_samples + 1
 
@@ -82,6 +87,11 @@ class Window:
         return frames[..., self.skipped_frames : self.skipped_frames + self.end_frame - self.first_frame, :]
 
 
+def resolve_window_s(window_s: float | str | None, config: PreTrainedConfig) -> float | None:
+    """Length of a window in seconds; "context" is that of the clips a model was trained on, where its configuration tells."""
+    return getattr(config, "context_seconds", None) or DEFAULT_WINDOW_S if window_s == "context" else window_s
+
+
 def check_window(window_s: float | None, overlap_s: float, grid: FrameGrid) -> None:
     """Refuse windows that cannot be.
 
@@ -90,11 +100,11 @@ def check_window(window_s: float | None, overlap_s: float, grid: FrameGrid) -> N
     """
     if window_s is None:
         return
-    shortest_s = grid.receptive_samples / grid.sampling_rate
+    shortest_s = grid.shortest_samples / grid.sampling_rate
     if not (_is_finite(window_s) and window_s >= shortest_s):
         raise ValueError(
-            f"window_s={reprlib.repr(window_s)} must be a number of seconds, at least {shortest_s:.4f} (one frame), or None for"
-            " no windows."
+            f"window_s={reprlib.repr(window_s)} must be a number of seconds, at least {shortest_s:.4f} (one frame), None for no"
+            ' windows, or "context".'
         )
     hop_s = grid.hop_samples / grid.sampling_rate
     if not (_is_finite(overlap_s) and 0 <= overlap_s <= window_s - hop_s):
@@ -176,5 +186,6 @@ __all__ = [
     "Window",
     "check_window",
     "join_windows",
+    "resolve_window_s",
     "plan_windows",
 ]
