@@ -38,7 +38,7 @@ def main() -> None:
     setup = Setup(settings)
     if not issubclass(setup.model_class, MERTForPreTraining):
         raise InputError(
-            f"{given.recipe} trains {settings.objective}; only masked_prediction (mert_*, musichubert_*) is planned."
+            f"{given.recipe} trains {settings.objective}; only masked_prediction of MERT v1 (mert_*, musichubert_*) is planned."
         )
     keep_global_batch(settings, given.gpus, given.recipe_gpus)
     config = setup.config

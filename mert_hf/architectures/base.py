@@ -1,6 +1,6 @@
 """What every architecture says of itself."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn as nn
@@ -15,11 +15,20 @@ class Architecture:
         config_class: of its configurations.
         model_class: of the encoder alone.
         pretraining_class: of the encoder with the heads of masked prediction; None where it has none.
+        clip_classifier, frame_classifier: of the encoder with a head on labelled music; None where it has none.
+        attention_projections: names of the linear layers of its attention, which LoRA adapts.
+        fresh_fields: fields of the configuration that differ from its defaults where weights are fresh.
+        embeds_clips: whether it gives one vector a clip.
     """
 
     config_class: ClassVar[type[PreTrainedConfig]]
     model_class: ClassVar[type[PreTrainedModel]]
     pretraining_class: ClassVar[type[PreTrainedModel] | None] = None
+    clip_classifier: ClassVar[type[PreTrainedModel] | None] = None
+    frame_classifier: ClassVar[type[PreTrainedModel] | None] = None
+    attention_projections: ClassVar[tuple[str, ...]] = ()
+    fresh_fields: ClassVar[dict[str, Any]] = {}
+    embeds_clips: ClassVar[bool] = False
 
     def sampling_rate(self, config: PreTrainedConfig) -> int:
         """Samples per second of the audio that a model hears."""

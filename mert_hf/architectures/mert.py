@@ -5,7 +5,12 @@ import torch
 from mert_hf.architectures.base import Architecture
 from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
-from mert_hf.models.modeling_mert import MERTForPreTraining, MERTModel
+from mert_hf.models.modeling_mert import (
+    MERTForAudioFrameClassification,
+    MERTForPreTraining,
+    MERTForSequenceClassification,
+    MERTModel,
+)
 
 
 class MERT(Architecture):
@@ -14,6 +19,10 @@ class MERT(Architecture):
     config_class = MERTConfig
     model_class = MERTModel
     pretraining_class = MERTForPreTraining
+    clip_classifier = MERTForSequenceClassification
+    frame_classifier = MERTForAudioFrameClassification
+    attention_projections = ("q_proj", "k_proj", "v_proj", "out_proj")
+    embeds_clips = True
 
     def sampling_rate(self, config):
         """As in [`Architecture`]."""

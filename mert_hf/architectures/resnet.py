@@ -11,6 +11,8 @@ class ResNet(Architecture):
 
     config_class = MultiViewConfig
     model_class = MultiViewModel
+    fresh_fields = {"peak_normalize": True}  # loudness tells tracks apart too easily: Deezer scales whole tracks
+    embeds_clips = True
 
     def sampling_rate(self, config):
         """As in [`Architecture`]."""

@@ -5,35 +5,22 @@ import os
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForAudioClassification,
-    AutoModelForAudioFrameClassification,
-    Wav2Vec2FeatureExtractor,
-)
+from transformers import AutoConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
 
+from mert_hf.architectures import architecture_of
 from mert_hf.common.errors import InputError
 from mert_hf.common.packages import require_packages
 from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model, loading
 from mert_hf.encoding.normalisation import normalise_clips
-from mert_hf.models.configuration_mert import MERTConfig
-from mert_hf.models.modeling_mert import MERTForAudioFrameClassification, MERTForSequenceClassification, MERTPreTrainedModel
-from mert_hf.models.views_mert import view_of
+from mert_hf.models.views_mert import layers_of, view_of
 
 logger = logging.getLogger(__name__)
-
-# What a name in config.json's `architectures` is exported as; everything else as its encoder.
-CLASSIFIERS = {
-    MERTForSequenceClassification.__name__: AutoModelForAudioClassification,
-    MERTForAudioFrameClassification.__name__: AutoModelForAudioFrameClassification,
-}
 
 
 class _Exported(torch.nn.Module):
     """From the waveforms that a feature extractor is given to the tensors of the model's output that a runtime is given."""
 
-    def __init__(self, model: MERTPreTrainedModel, normalises: bool, all_layers: bool):
+    def __init__(self, model: PreTrainedModel, normalises: bool, all_layers: bool):
         super().__init__()
         self.model = model
         self.normalises = normalises
@@ -44,10 +31,10 @@ class _Exported(torch.nn.Module):
             input_values = normalise_clips(input_values)
         outputs = self.model(input_values, output_hidden_states=self.all_layers)
         first = outputs.logits if hasattr(outputs, "logits") else outputs.last_hidden_state
-        return (first, torch.stack(outputs.hidden_states, dim=1)) if self.all_layers else first
+        return (first, torch.stack(layers_of(outputs, self.model.config), dim=1)) if self.all_layers else first
 
 
-def load_for_export(name: str | os.PathLike) -> tuple[MERTPreTrainedModel, Wav2Vec2FeatureExtractor]:
+def load_for_export(name: str | os.PathLike) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
     """The model of a folder or repository (a classifier with its head, anything else as the encoder alone), and its extractor.
 
     Raises:
@@ -55,14 +42,18 @@ def load_for_export(name: str | os.PathLike) -> tuple[MERTPreTrainedModel, Wav2V
     """
     with loading(str(name), name):
         config = AutoConfig.from_pretrained(name)
-    if not isinstance(config, MERTConfig):
+    architecture = architecture_of(config)
+    if architecture is None or architecture.clip_classifier is None:
         raise InputError(f"{name} is a {config.model_type!r} model; MERT models can be exported.")
-    auto_class = CLASSIFIERS.get((config.architectures or [""])[0], AutoModel)
-    return load_model(auto_class, name, may_lack=UNUSED_WEIGHTS, dtype=torch.float32), load_extractor(name)
+    saved = (config.architectures or [""])[0]
+    classifiers = (architecture.clip_classifier, architecture.frame_classifier)
+    # a classifier with its head, everything else as its encoder
+    model_class = next((found for found in classifiers if found.__name__ == saved), architecture.model_class)
+    return load_model(model_class, name, may_lack=UNUSED_WEIGHTS, dtype=torch.float32), load_extractor(name)
 
 
 def export_onnx(
-    model: MERTPreTrainedModel,
+    model: PreTrainedModel,
     feature_extractor: Wav2Vec2FeatureExtractor,
     file: str | os.PathLike,
     all_layers: bool = False,

@@ -8,8 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, EvalPrediction, Trainer, TrainingArguments, set_seed
+from transformers import (
+    AutoConfig,
+    EvalPrediction,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 
+from mert_hf.architectures import Architecture, architecture_of
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import fill_folder, to_json, write_atomically
 from mert_hf.common.packages import require_packages
@@ -23,9 +32,7 @@ from mert_hf.finetuning.run_folder import FinetuneFolder
 from mert_hf.finetuning.scores import chance_scores, probabilities, score_tracks
 from mert_hf.finetuning.settings import FinetuneSettings, FinetuneTrainingSettings
 from mert_hf.finetuning.trainer import FinetuneTrainer
-from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
-from mert_hf.models.modeling_mert import MERTForSequenceClassification
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +84,17 @@ def read_sampling_rate(base: str) -> int:
     """
     with loading(f"model.base={base!r}", base):
         config = AutoConfig.from_pretrained(base)
-    if not isinstance(config, MERTConfig):
+    return _architecture(config, base).sampling_rate(config)
+
+
+def _architecture(config: PreTrainedConfig, base: str) -> Architecture:
+    found = architecture_of(config)
+    if found is None or found.clip_classifier is None:
         raise InputError(f"model.base={base!r} is a {config.model_type!r} model; a MERT is needed.")
-    return config.sample_rate
+    return found
 
 
-def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSequenceClassification, MERTFeatureExtractor]:
+def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[PreTrainedModel, MERTFeatureExtractor]:
     """The base's encoder with a new head drawn from the seed, and its feature extractor.
 
     Raises:
@@ -91,23 +103,26 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSe
     base, model = settings.model.base, settings.model
     with loading(f"model.base={base!r}", base):
         config = AutoConfig.from_pretrained(base)
-        if MERTForSequenceClassification.__name__ in (config.architectures or []):
+        classifier = _architecture(config, base).clip_classifier
+        if classifier.__name__ in (config.architectures or []):
             logger.warning("%s has a head for %d labels; it is left out, a new one is trained", base, config.num_labels)
         config.id2label = dict(enumerate(names))
         config.label2id = {name: number for number, name in enumerate(names)}
         config.problem_type = model.problem_type
         config.use_weighted_layer_sum = model.weighted_layers
-        extractor = MERTFeatureExtractor.from_dict(load_extractor(base, f"model.base={base!r}").to_dict())
+        extractor = MERTFeatureExtractor.for_model(load_extractor(base, f"model.base={base!r}"), config)
         seed_torch(settings.training.seed, "weights")
-        built = MERTForSequenceClassification(config)
+        built = classifier(config)
         if not model.random_weights:
-            options = {"config": built.mert.config, "dtype": torch.float32}
-            built.mert = load_model(type(built.mert), base, f"model.base={base!r}", **options)
+            encoder = built.base_model
+            options = {"config": encoder.config, "dtype": torch.float32}
+            loaded = load_model(type(encoder), base, f"model.base={base!r}", **options)
+            setattr(built, built.base_model_prefix, loaded)
     note_licence(base)
     return built, extractor
 
 
-def adapt(model: MERTForSequenceClassification, settings: FinetuneSettings):
+def adapt(model: PreTrainedModel, settings: FinetuneSettings):
     """Freeze what the method does not train; with "lora", wrap the attention's projections in adapters."""
     if settings.model.method == "frozen":
         model.freeze_base_model()
@@ -116,12 +131,13 @@ def adapt(model: MERTForSequenceClassification, settings: FinetuneSettings):
     require_packages("finetune", "peft")
     from peft import LoraConfig, get_peft_model
 
+    projections = architecture_of(model.config).attention_projections
     heads = [name for name in HEADS if getattr(model, name) is not None]
     lora = LoraConfig(
         r=settings.model.lora_rank,
         lora_alpha=settings.model.lora_alpha,
         lora_dropout=settings.model.lora_dropout,
-        target_modules=["q_proj", "k_proj", "v_proj", "out_proj"],
+        target_modules=list(projections),
         modules_to_save=heads,
     )
     return get_peft_model(model, lora)

@@ -60,7 +60,7 @@ class MERT2PreTrainedModel(PreTrainedModel):
         "attentions": OutputRecorder(MERT2Attention, index=1),
     }
     # a checkpoint holds its heads as well; that another model leaves them out is no news
-    _keys_to_ignore_on_load_unexpected = [r"^(code_head|cqt_head|masked_spec_embed|layer_sum|projector|classifier)\b"]
+    _keys_to_ignore_on_load_unexpected = [r"^(code_head|cqt_head|mask_embedding|layer_sum|projector|classifier)\b"]
     # waveforms stay in float32 whatever the weights are in: rounded to bfloat16 they have another spectrum
     input_dtype = torch.float32
 
@@ -82,7 +82,7 @@ class MERT2PreTrainedModel(PreTrainedModel):
             if module.log_temperatures is not None:
                 init.zeros_(module.log_temperatures)
         elif isinstance(module, MaskedPredictionHeads):
-            init.uniform_(module.masked_spec_embed)
+            init.uniform_(module.mask_embedding)
 
     def count_frames(self, num_samples: int) -> int:
         """Number of frames the model makes of a clip of `num_samples` samples (720000 -> 750)."""
@@ -121,7 +121,7 @@ class MERT2Model(MERT2PreTrainedModel):
         input_values: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         mask_time_indices: torch.Tensor | None = None,
-        masked_spec_embed: torch.Tensor | None = None,
+        mask_embedding: torch.Tensor | None = None,
         **kwargs,
     ) -> MERT2ModelOutput:
         """Encode a batch of waveforms. `train()` and `eval()` give the same.
@@ -130,8 +130,8 @@ class MERT2Model(MERT2PreTrainedModel):
             input_values: (batch, samples) float, mono, at `config.sampling_rate`, nominally within [-1, 1]; loudness is not
                 evened out. Any length from `config.minimum_input_samples` on.
             attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
-            mask_time_indices: (batch, frames) bool, frames to replace by `masked_spec_embed` behind the subsampler.
-            masked_spec_embed: (hidden,), of [`MERT2ForPreTraining`].
+            mask_time_indices: (batch, frames) bool, frames to replace by `mask_embedding` behind the subsampler.
+            mask_embedding: (hidden,), of [`MERT2ForPreTraining`].
 
         Returns:
             [`MERT2ModelOutput`]; `output_hidden_states`, `output_attentions` and `return_dict` work as everywhere in
@@ -141,16 +141,16 @@ class MERT2Model(MERT2PreTrainedModel):
             ValueError: waveforms that are none, not finite, of another shape or too short for one frame, or a mask that does
                 not fit them or has padding elsewhere than on the right.
         """
-        outputs = self._encode(input_values, attention_mask, mask_time_indices, masked_spec_embed, **kwargs)
+        outputs = self._encode(input_values, attention_mask, mask_time_indices, mask_embedding, **kwargs)
         if outputs.hidden_states is not None and self.config.hidden_states_include_input:
             entered = outputs.extract_features
             if mask_time_indices is not None:
-                entered = _mask_frames(entered, mask_time_indices, masked_spec_embed)
+                entered = _mask_frames(entered, mask_time_indices, mask_embedding)
             outputs.hidden_states = (entered, *outputs.hidden_states)
         return outputs
 
     @capture_outputs
-    def _encode(self, input_values, attention_mask, mask_time_indices, masked_spec_embed, **kwargs) -> MERT2ModelOutput:
+    def _encode(self, input_values, attention_mask, mask_time_indices, mask_embedding, **kwargs) -> MERT2ModelOutput:
         self._require_inputs(input_values, attention_mask)
         num_samples = None if attention_mask is None else (attention_mask != 0).sum(-1)
         mel = self.feature_extractor(input_values, num_samples)
@@ -163,7 +163,7 @@ class MERT2Model(MERT2PreTrainedModel):
             mask = create_bidirectional_mask(config=self.config, inputs_embeds=subsampled, attention_mask=audible)
         states = subsampled
         if mask_time_indices is not None:
-            states = _mask_frames(states, mask_time_indices, masked_spec_embed)
+            states = _mask_frames(states, mask_time_indices, mask_embedding)
             states = states if valid is None else states * valid
         config = self.config
         head_size = config.hidden_size // config.num_attention_heads
@@ -195,12 +195,12 @@ class MERT2ForPreTraining(MaskedPredictionHeads, MERT2PreTrainedModel):
     def __init__(self, config: MERT2Config):
         super().__init__(config)
         self.mert2 = MERT2Model(config)
-        self.masked_spec_embed = nn.Parameter(torch.empty(config.hidden_size).uniform_())
+        self.mask_embedding = nn.Parameter(torch.empty(config.hidden_size).uniform_())
         self._add_heads(config)
         self.post_init()
 
     def _mask_options(self):
-        return {"masked_spec_embed": self.masked_spec_embed}
+        return {"mask_embedding": self.mask_embedding}
 
 
 class MERT2ClassifierBase(MERT2PreTrainedModel):
@@ -233,9 +233,7 @@ def _mask_frames(states: torch.Tensor, mask: torch.Tensor, embedding: torch.Tens
             f" {tuple(mask.shape)}. count_frames(samples) tells the number of frames."
         )
     if embedding is None:
-        raise ValueError(
-            "mask_time_indices needs masked_spec_embed, which MERT2ForPreTraining has; the encoder alone has none."
-        )
+        raise ValueError("mask_time_indices needs mask_embedding, which MERT2ForPreTraining has; the encoder alone has none.")
     return torch.where(mask.unsqueeze(-1), embedding.to(states.dtype), states)
 
 

@@ -28,6 +28,7 @@ MULTIVIEW_AUTO_MAP = {
     "AutoFeatureExtractor": "feature_extraction_mert.MERTFeatureExtractor",
     "AutoModel": "modeling_multiview.MultiViewModel",
 }
+AUTO_MAPS = (AUTO_MAP, MERT2_AUTO_MAP, MULTIVIEW_AUTO_MAP)
 
 # task -> pipeline, in the form of config.json
 CUSTOM_PIPELINES = {

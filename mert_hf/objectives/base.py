@@ -103,7 +103,7 @@ class Objective(nn.Module):
     @classmethod
     def default_fields(cls, settings: Any) -> dict[str, Any]:
         """Fields of the model's configuration that differ from its own defaults where weights are fresh."""
-        return {}
+        return dict(cls.architecture(settings).fresh_fields)
 
     @classmethod
     def head_fields(cls, settings: Any) -> dict[str, Any]:

@@ -1,22 +1,24 @@
 """MERT's objective: predict the teachers' targets of the clean clip on frames hidden from the encoder (MERT, section 3)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from mert_hf.architectures import ARCHITECTURES, architecture_of
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import Draws
-from mert_hf.common.settings import require
+from mert_hf.common.settings import check_values, require, setting
 from mert_hf.models.code_head_mert import IGNORED_LABEL
-from mert_hf.models.modeling_mert import MERTForPreTraining
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput, Outcome, Teachers
 from mert_hf.objectives.health import CollapseWatch, Sign
 from mert_hf.objectives.masking import MaskingSettings, SpanMasking
 from mert_hf.objectives.mixture import MixtureSettings, NoiseMixture, mix_in
 from mert_hf.objectives.pictures import plot_code_accuracy, plot_code_usage, plot_constant_q, plot_training_curves
 
+ENCODERS = ", ".join(name for name, architecture in ARCHITECTURES.items() if architecture.pretraining_class is not None)
 # Rows that a converted fairseq checkpoint may have behind the codes: its dictionary's special symbols.
 FAIRSEQ_SPECIALS = 4
 # A model that hears raw samples knows no more than how often codes occur for its first several hundred updates.
@@ -31,11 +33,23 @@ SIGNS = (
 )
 
 
+@dataclass
+class PredictionSettings:
+    """What is trained to predict."""
+
+    encoder: str | None = setting(None, f"{ENCODERS}; null is mert. model.* are the fields of its configuration")
+
+    def __post_init__(self):
+        check_values(self, "prediction")
+        known = self.encoder is None or getattr(ARCHITECTURES.get(self.encoder), "pretraining_class", None) is not None
+        require(known, f"prediction.encoder={str(self.encoder)[:60]!r}: there are {ENCODERS}.")
+
+
 class MaskedPrediction(Objective):
     """Draws masks and mixtures, asks the teachers, and compares.
 
     Args:
-        model: what is trained.
+        model: what is trained, an encoder with [`mert_hf.models.pretraining_heads_mert.MaskedPredictionHeads`].
         teachers: give codes, or hold those that the batches' labels are from, and the constant-Q spectrum; of either None
             trains without.
         masking: which frames are hidden.
@@ -48,15 +62,15 @@ class MaskedPrediction(Objective):
             update than there are.
     """
 
-    sections = {"masking": MaskingSettings, "mixture": MixtureSettings}
+    sections = {"prediction": PredictionSettings, "masking": MaskingSettings, "mixture": MixtureSettings}
     uses_teachers = True
     can_be_compiled = True
     can_be_sharded = True
-    heads = ("code_head", "cqt_head")
+    heads = ("code_head", "cqt_head", "mask_embedding")
 
     def __init__(
         self,
-        model: MERTForPreTraining,
+        model: PreTrainedModel,
         teachers: Teachers,
         masking: SpanMasking,
         mixture: NoiseMixture,
@@ -78,8 +92,8 @@ class MaskedPrediction(Objective):
 
     @classmethod
     def architecture(cls, settings):
-        """MERT."""
-        return ARCHITECTURES["mert"]
+        """MERT, or another that has the heads."""
+        return ARCHITECTURES[settings.prediction.encoder or "mert"]
 
     @classmethod
     def model_class(cls, settings):
@@ -121,7 +135,7 @@ class MaskedPrediction(Objective):
 
     @torch.no_grad()
     def prepare(self, waveforms: torch.Tensor, draws: Draws, labels: torch.Tensor | None = None) -> Batch:
-        """Mask, mixture and targets of clean clips: the arguments of [`MERTForPreTraining`].
+        """Mask, mixture and targets of clean clips: the arguments of the model.
 
         Args:
             waveforms: (batch, samples) float32, clean clips.
@@ -190,13 +204,13 @@ class MaskedPrediction(Objective):
         head = self.model.code_head
         return {} if head.log_temperatures is None else {"temperature": head.temperatures().detach()}
 
-    def export(self) -> MERTForPreTraining:
+    def export(self) -> PreTrainedModel:
         """The model to publish."""
         return self.model
 
     def layers(self):
         """Those of the encoder."""
-        return architecture_of(self.model).layers(self.model)
+        return architecture_of(self.model.config).layers(self.model)
 
     def draw(self, folder: Path, outcome: Outcome) -> None:
         """Curves; of a validation also accuracy and use of the codes, and a predicted spectrum."""
@@ -259,7 +273,7 @@ def perplexity(counts: torch.Tensor) -> torch.Tensor:
     return torch.special.entr(shares).sum(-1).exp()
 
 
-def _check_fit(model: MERTForPreTraining, teachers: Teachers) -> None:
+def _check_fit(model: PreTrainedModel, teachers: Teachers) -> None:
     config = model.config
     if teachers.codes is None and teachers.spectrum is None:
         raise InputError("masked prediction needs a teacher of codes, the constant-Q spectrum, or both; got neither.")

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -18,6 +18,7 @@ from mert_hf.objectives.across_processes import gather, normalise_globally
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign, measure_rank, measure_spread
 
+ENCODERS = ", ".join(name for name, architecture in ARCHITECTURES.items() if architecture.embeds_clips)
 # Updates between two looks at the signs of collapse: the effective rank costs an eigenvalue decomposition.
 HEALTH_EVERY = 10
 
@@ -33,7 +34,7 @@ SIGNS = (
 class MultiViewSettings:
     """Two crops of data.crop_s of each track (section 2.1 of Deezer's comparison)."""
 
-    encoder: Literal["resnet", "mert"] = setting("resnet", "what is trained; model.* are the fields of its configuration")
+    encoder: str = setting("resnet", f"what is trained, {ENCODERS}; model.* are the fields of its configuration")
     min_distance_s: float = setting(
         4.0, "least seconds from the beginning of one crop to that of the other", least=0, most=86_400
     )
@@ -44,6 +45,8 @@ class MultiViewSettings:
 
     def __post_init__(self):
         check_values(self, "multiview")
+        known = getattr(ARCHITECTURES.get(self.encoder), "embeds_clips", False)
+        require(known, f"multiview.encoder={self.encoder[:60]!r}: there are {ENCODERS}.")
         require(
             self.min_distance_s <= self.max_distance_s,
             f"multiview.min_distance_s={self.min_distance_s} and max_distance_s={self.max_distance_s} must be 0 or more and"
@@ -62,7 +65,7 @@ class PooledEncoder(nn.Module):
         super().__init__()
         self.model = model
         self.hidden_size = model.config.hidden_size
-        self.architecture = architecture_of(model)
+        self.architecture = architecture_of(model.config)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, hidden)."""
@@ -99,14 +102,8 @@ class MultiView(Objective):
 
     @classmethod
     def architecture(cls, settings):
-        """The ResNet, or MERT in its place."""
+        """The ResNet, or another that gives one vector a clip."""
         return ARCHITECTURES[settings.multiview.encoder]
-
-    @classmethod
-    def default_fields(cls, settings):
-        """Loudness tells tracks apart too easily: Deezer scales whole tracks. MERT does not hear it."""
-        fields = inspect.signature(cls.architecture(settings).config_class).parameters
-        return {"peak_normalize": True} if "peak_normalize" in fields else {}
 
     @classmethod
     def options(cls) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """From a trained model's folder to one that can be published: rewritten, given a card, checked as a stranger would use it."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -23,7 +24,8 @@ from mert_hf.common.redaction import hide_places
 from mert_hf.common.seeding import generator
 from mert_hf.encoding.loading import load_extractor, load_model, loading
 from mert_hf.models.redaction_mert import hide_secrets
-from mert_hf.models.remote_code_mert import AUTO_MAP, CODE_FIELDS
+from mert_hf.models.remote_code_mert import AUTO_MAPS, CODE_FIELDS
+from mert_hf.models.views_mert import input_dtype_of
 from mert_hf.publishing.model_card import PICTURES, CardFacts, inherit_base, read_results, write_card
 
 # What a published folder may hold: weights that are only numbers, settings, code that can be read, the page and its pictures.
@@ -144,7 +146,7 @@ def _load(folder: Path) -> PreTrainedModel:
 
 def _auto_class(config: PreTrainedConfig) -> type:
     architecture = (config.architectures or [""])[0]
-    for name, reference in AUTO_MAP.items():
+    for name, reference in itertools.chain.from_iterable(auto_map.items() for auto_map in AUTO_MAPS):
         if reference.rpartition(".")[2] == architecture:
             return getattr(transformers, name)
     return AutoModel
@@ -166,7 +168,7 @@ def _trial_waveform(sampling_rate: int) -> np.ndarray:
 @torch.no_grad()
 def _features(model: PreTrainedModel, extractor, waveform: np.ndarray) -> np.ndarray:
     inputs = extractor(waveform, sampling_rate=extractor.sampling_rate, return_tensors="pt")
-    return model.base_model(inputs[extractor.model_input_names[0]].to(model.dtype))[0].float().numpy()
+    return model.base_model(inputs[extractor.model_input_names[0]].to(input_dtype_of(model)))[0].float().numpy()
 
 
 def _require_equal(expected: np.ndarray, found: np.ndarray, when: str) -> None:

@@ -30,7 +30,8 @@ def main(folder: str, scratch: Path) -> None:
         if name == "AutoModel" or config.auto_map[name].endswith("." + architecture):
             model = getattr(transformers, name).from_pretrained(folder, trust_remote_code=True).eval()
             with torch.no_grad():
-                np.save(scratch / f"features_{name}.npy", model.base_model(values.to(model.dtype))[0].float().numpy())
+                given = values.to(getattr(model, "input_dtype", model.dtype))
+                np.save(scratch / f"features_{name}.npy", model.base_model(given)[0].float().numpy())
     for task in getattr(config, "custom_pipelines", {}):
         extract = transformers.pipeline(task, model=folder, trust_remote_code=True, device="cpu")
         np.save(scratch / "features_pipeline.npy", extract(waveform, return_tensors=True).float().numpy())

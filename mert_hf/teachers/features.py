@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from transformers import AutoModel
 
 from mert_hf.common.errors import InputError
@@ -98,7 +99,8 @@ class HiddenStatesFeature(nn.Module):
     models are trained on, with as much again around them.
 
     Args:
-        sampling_rate, hop_samples: what the student has; the encoder's must be equal.
+        sampling_rate, hop_samples: what the student has; the encoder's rate must be equal, and its frames equally many or a
+            whole number of times as many: then so many are averaged.
         folder: an audio encoder for `AutoModel` (MERT, HuBERT, wav2vec 2.0, data2vec ...), a folder or a name of the Hub.
         layer: 0 is what enters the first layer, n what leaves layer n.
 
@@ -124,14 +126,15 @@ class HiddenStatesFeature(nn.Module):
         self.layer, self.bins = layer, self.model.config.hidden_size
         self.context_samples = round(self.piece_s / 2 * sampling_rate / hop_samples) * hop_samples
         # counted rather than read: encoders write their hop under different names, or nowhere
-        given_rate = self._encoder.sampling_rate
+        given_rate, self.averaged = self._encoder.sampling_rate, 1
         counts = [self(torch.zeros(1, seconds * given_rate)).shape[1] for seconds in (1, 5)]
-        given, wanted = (given_rate, (counts[1] - counts[0]) / 4), (sampling_rate, sampling_rate / hop_samples)
-        if given != wanted:
+        given, wanted = (counts[1] - counts[0]) / 4, sampling_rate / hop_samples
+        if given_rate != sampling_rate or given < wanted or given % wanted:
             raise InputError(
-                f"hidden_states: {folder} works at {given[0]} Hz and {given[1]:g} frames per second, the model at {wanted[0]}"
-                f" Hz and {wanted[1]:g}; make them equal."
+                f"hidden_states: {folder} works at {given_rate} Hz and {given:g} frames per second, the model at"
+                f" {sampling_rate} Hz and {wanted:g}; the rates must be equal, and the frames a multiple."
             )
+        self.averaged = round(given / wanted)
 
     def train(self, mode: bool = True) -> "HiddenStatesFeature":
         """A teacher is never trained: dropout stays off."""
@@ -139,8 +142,10 @@ class HiddenStatesFeature(nn.Module):
 
     @torch.no_grad()
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) -> (batch, frames, hidden) float32; frames as the encoder's convolutions count them."""
-        return self._encoder(waveform)[self.layer].float()
+        """(batch, samples) -> (batch, frames, hidden) float32; frames as the encoder counts them, those of a mean as one."""
+        states = self._encoder(waveform)[self.layer].float()
+        # the last mean is of the frames there are
+        return states if self.averaged == 1 else F.avg_pool1d(states.mT, self.averaged, ceil_mode=True).mT
 
     def _apply(self, *arguments, **options) -> "HiddenStatesFeature":
         """Moved or cast, the model is looked at anew."""
@@ -149,11 +154,45 @@ class HiddenStatesFeature(nn.Module):
         return moved
 
 
+class JoinedHiddenStatesFeature(nn.Module):
+    """Hidden states of two trained audio encoders, one behind the other, each frame of each scaled to mean 0 and variance 1.
+
+    What MERT-v2's authors tell of their targets: features of two frozen encoders of the same audio, joined and
+    residual-quantised in one space. Theirs are MuQ and Qwen2-Audio; how they scale and project is not published, this is ours.
+
+    Args:
+        sampling_rate, hop_samples: as in [`HiddenStatesFeature`].
+        folder, layer: of the first encoder.
+        other_folder, other_layer: of the second.
+
+    Raises:
+        InputError: as in [`HiddenStatesFeature`].
+    """
+
+    frame_local = False
+    piece_s = HiddenStatesFeature.piece_s
+
+    def __init__(self, sampling_rate, hop_samples, folder=None, layer=None, other_folder=None, other_layer=None):
+        super().__init__()
+        given = ((folder, layer), (other_folder, other_layer))
+        self.parts = nn.ModuleList(HiddenStatesFeature(sampling_rate, hop_samples, *part) for part in given)
+        self.bins = sum(part.bins for part in self.parts)
+        self.context_samples = max(part.context_samples for part in self.parts)
+
+    @torch.no_grad()
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, frames, hidden of both) float32, as many frames as both have."""
+        states = [F.layer_norm(part(waveform), (part.bins,)) for part in self.parts]
+        shortest = min(part.shape[1] for part in states)
+        return torch.cat([part[:, :shortest] for part in states], dim=-1)
+
+
 FRAME_FEATURES: dict[str, type[nn.Module]] = {
     "log_mel": LogMelFeature,
     "chroma": ChromaFeature,
     "mfcc": MFCCFeature,
     "hidden_states": HiddenStatesFeature,
+    "joined_hidden_states": JoinedHiddenStatesFeature,
 }
 
 

@@ -39,7 +39,7 @@ DISTANCES_AT_ONCE = 1 << 24
 class KMeansSettings(CodeTeacherSettings):
     """The acoustic teacher, whose codes are predicted; with what k-means codes."""
 
-    features: list[str] = setting(["log_mel"], "what k-means codes: log_mel, chroma, mfcc, hidden_states")
+    features: list[str] = setting(["log_mel"], "what k-means codes: log_mel, chroma, mfcc, hidden_states, joined_hidden_states")
     feature_options: dict[str, Any] = setting({}, "arguments of the features by name; null takes back what a base recipe says")
     fit_s: float = setting(3600.0, "seconds of audio to fit the codebooks on", above=0, most=1e8)
 

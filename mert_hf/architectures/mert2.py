@@ -1,0 +1,47 @@
+"""MERT-v2."""
+
+from mert_hf.architectures.base import Architecture
+from mert_hf.models.configuration_mert2 import MERT2Config
+from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.models.modeling_mert2 import (
+    MERT2ForAudioFrameClassification,
+    MERT2ForPreTraining,
+    MERT2ForSequenceClassification,
+    MERT2Model,
+)
+
+SMALL = MERT2Config.small()
+
+
+class MERT2(Architecture):
+    """As in [`Architecture`]."""
+
+    config_class = MERT2Config
+    model_class = MERT2Model
+    pretraining_class = MERT2ForPreTraining
+    clip_classifier = MERT2ForSequenceClassification
+    frame_classifier = MERT2ForAudioFrameClassification
+    attention_projections = ("query_proj", "key_proj", "value_proj", "out_proj")
+    # without statistics of music, the decibels of quiet bands would be all that is heard
+    fresh_fields = {"mel_mean_db": SMALL.mel_mean_db, "mel_std_db": SMALL.mel_std_db}
+    embeds_clips = True
+
+    def sampling_rate(self, config):
+        """As in [`Architecture`]."""
+        return config.sampling_rate
+
+    def make_extractor(self, config):
+        """As in [`Architecture`]."""
+        return MERTFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.minimum_input_samples)
+
+    def count_frames(self, model, samples):
+        """As in [`Architecture`]."""
+        return model.count_frames(samples)
+
+    def layers(self, model):
+        """Those of the Conformer."""
+        return list(model.base_model.layers)
+
+    def embed(self, model, waveforms):
+        """The mean of the frames."""
+        return model(waveforms).last_hidden_state.mean(1)
