@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-
-from .configuration_mert import MERTConfig
+from transformers import PreTrainedConfig
 
 # of a frame without a code, as in torch's cross-entropy
 IGNORED_LABEL = -100
@@ -17,7 +16,7 @@ MIN_TEMPERATURE = 0.01
 class MERTCodeHead(nn.Module):
     """Scores every code of every codebook by its cosine similarity to the projected frame (MERT, section 3.2)."""
 
-    def __init__(self, config: MERTConfig):
+    def __init__(self, config: PreTrainedConfig):
         super().__init__()
         self.codebook_sizes = list(config.codebook_sizes)
         self.code_offset = config.code_offset
