@@ -170,7 +170,7 @@ class MERTConfig(HubertConfig):
         if found not in (cls.model_type, "hubert"):
             known = " It is MERT-v2: MERT2Config and MERT2Model read it." if found == "mert2" else ""
             raise ValueError(
-                f"model_type {reprlib.repr(found)} is no MERT v1; MERTConfig reads 'mert_model' and 'hubert'.{known}"
+                f"model_type {reprlib.repr(found)} is not MERT; MERTConfig reads 'mert_model' and 'hubert'.{known}"
             )
         if __name__.startswith("mert_hf."):
             # a saved folder names its own pipeline; beside the package, which brings the same one, it would only make
