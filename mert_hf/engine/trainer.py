@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -282,9 +283,10 @@ class Trainer:
         )
         try:
             yield from self.source.batches(place)
-        except Exception as error:
-            traceback.clear_frames(error.__traceback__)
-            raise
+        finally:
+            error = sys.exception()
+            if error is not None:
+                traceback.clear_frames(error.__traceback__)
 
     def _take(self, batch: AudioBatch) -> AudioBatch:
         """A batch with at least one clip; what could not be read is written down."""
