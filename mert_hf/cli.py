@@ -67,6 +67,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     difference.add_argument("--overlap_s", type=float, default=3.0, help="overlap of windows (default: 3)")
     difference.set_defaults(run=_report_window_differences)
 
+    check = commands.add_parser(
+        "check-features", help="whether features that you kept are those of a model; exit code 1 if not"
+    )
+    check.add_argument("model", help="folder or repository")
+    check.add_argument("features", help=".npy with (frames, hidden) of one layer, or with (hidden,), their mean")
+    check.add_argument("audio", help="the audio file that they are of")
+    check.add_argument("--window_s", type=float, help="length of the windows that they were computed in (default: no windows)")
+    check.set_defaults(run=_check_features)
+
     def run() -> None:
         arguments = parser.parse_args(argv)
         arguments.run(arguments)
@@ -172,3 +181,15 @@ def _clips(folder: str, sampling_rate: int, count: int) -> Iterator:
         crop = crops[number]
         if not isinstance(crop, UnreadableCrop):
             yield crop
+
+
+def _check_features(arguments: argparse.Namespace) -> None:
+    from mert_hf.encoding.encoder import MusicEncoder
+    from mert_hf.encoding.feature_check import check_features, read_features
+
+    kept = read_features(arguments.features)
+    found = check_features(MusicEncoder(arguments.model), kept, arguments.audio, arguments.window_s)
+    nearest = f"they come closest to layer {found.layer}, with a difference of {100 * found.difference:.2g} %"
+    print(f"{arguments.features}: {found.verdict}; {nearest}")
+    if found.verdict == "wrong":
+        raise InputError(f"{arguments.features} does not hold features of {arguments.model}; compute them anew.")

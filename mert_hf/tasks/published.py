@@ -5,6 +5,8 @@ Sources:
     MUSIC2VEC: Tables 1 to 3 of the paper on music2vec and musicHuBERT.
     MERT: the MERT paper (arXiv 2306.00107 v5) where it differs from MARBLE, as quoted in MuQ's README (tencent-ailab/MuQ), and
         GTZAN as quoted in MARBLE-Benchmark's issue 7: second hand.
+    MERT2: the card of m-a-p/MERT-v2-FullSong (frozen encoder; September 2026), without its last column, Chords1217 (78.48 and
+        77.79), a task that is not among those here.
 """
 
 from collections.abc import Mapping
@@ -27,6 +29,12 @@ JAMENDO_COLUMNS = tuple(
     (f"jamendo_{name}", value)
     for name in ("instrument", "mood", "genre", "top50")
     for value in ("roc_auc", "mean_average_precision")
+)
+MERT2_COLUMNS = (
+    *COMMON_COLUMNS[:4],
+    ("gtzan_rhythm", "beat_f1"),
+    *COMMON_COLUMNS[4:6],
+    *JAMENDO_COLUMNS,
 )
 SEPARATION_COLUMNS = tuple(("musdb18", f"sdr_{stem}") for stem in ("vocals", "drums", "bass", "other"))
 
@@ -77,6 +85,10 @@ MUSIC2VEC_AVERAGES = {
 MERT = """
 MERT-v1-330M (v5) | 91.3 40.2 65.6 79.3 61.2 74.7 72.6 94.4 76.9 87.1
 """
+MERT2 = """
+MERT-v2-30s      | 91.91 41.29 66.97 91.72 90.59 63.23 80.01 80.27 22.89 79.44 16.68 88.01 21.22 84.18 32.17
+MERT-v2-FullSong | 91.74 41.20 67.05 90.69 90.57 63.52 78.14 80.27 23.51 78.74 15.74 87.98 20.66 84.13 31.62
+"""
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,7 @@ PUBLISHED = (
     PublishedTable.parse("MARBLE v1 paper", COMMON_COLUMNS + JAMENDO_COLUMNS + SEPARATION_COLUMNS, MARBLE, MARBLE_AVERAGES),
     PublishedTable.parse("MERT paper, second hand", COMMON_COLUMNS[:-1], MERT, {}),
     PublishedTable.parse("music2vec paper", COMMON_COLUMNS + JAMENDO_COLUMNS, MUSIC2VEC, MUSIC2VEC_AVERAGES),
+    PublishedTable.parse("card of MERT-v2-FullSong", MERT2_COLUMNS, MERT2, {}),
 )
 
 

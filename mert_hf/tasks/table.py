@@ -3,7 +3,7 @@
 from mert_hf.tasks import tasks_of
 from mert_hf.tasks.base import Task
 
-COMPARED = ("MERT-v1-95M", "MERT-v1-330M")
+COMPARED = ("MERT-v1-95M", "MERT-v1-330M", "MERT-v2-30s")
 
 
 def tasks_table(suite: str) -> str:

@@ -45,6 +45,8 @@ SHOWN_SYSTEMS = (
     "MERT-v0",
     "MERT-v1-95M",
     "MERT-v1-330M",
+    "MERT-v2-30s",
+    "MERT-v2-FullSong",
 )
 PACKAGES = ("mert_hf", "torch", "transformers", "datasets", "numpy", "scikit-learn")
 
