@@ -11,9 +11,9 @@ from mert_hf.common.errors import InputError
 from mert_hf.encoding.encoder import MusicEncoder
 
 # Largest relative difference of right features: of other hardware in float32 (1e-5 measured), and of 16 bit (0.7 % with the
-# weights of MERT-v2, 1 to 2 % with tiny random ones). Those of an uninitialised table of rotary positions differ by about
+# weights of MERT-v2, 4.5 % with tiny random ones). Those of an uninitialised table of rotary positions differ by about
 # 100 %, by 16 % in a tiny random model that hardly attends; their means over time by a tenth of that.
-FLOAT32, HALF = 0.002, 0.03
+FLOAT32, HALF = 0.002, 0.06
 
 
 @dataclass(frozen=True)
