@@ -15,11 +15,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def architecture_of(model: PreTrainedModel) -> Architecture:
-    """The architecture that a model is of.
-
-    Raises:
-        KeyError: of none that is listed here.
-    """
+    """The architecture that a model is of; KeyError where it is of none that is listed here."""
     for architecture in ARCHITECTURES.values():
         if isinstance(model.config, architecture.config_class):
             return architecture

@@ -13,7 +13,6 @@ class ResNet(Architecture):
     model_class = MultiViewModel
 
     def sampling_rate(self, config):
-        """As in [`Architecture`]."""
         return config.sample_rate
 
     def make_extractor(self, config):

@@ -72,6 +72,5 @@ class BYOL(MultiView):
         return loss, numbers
 
     def after_step(self, step: int) -> None:
-        """Move the teacher."""
         self.teacher.move(cosine_ramp(step, self.max_steps - 1, self.momentum, 1.0))
         super().after_step(step)

@@ -115,11 +115,9 @@ class Clustering(MultiView):
         return cosine_ramp(int(self.steps), self.temperature_steps, *self.teacher_temperatures)
 
     def draw(self, folder, outcome):
-        """Curves, and how often each prototype is used."""
         super().draw(folder, outcome)
         plot_prototype_usage(outcome.reports, folder / "prototype_usage.png", outcome.title, self.usage.cpu().numpy())
 
     def after_step(self, step: int) -> None:
-        """Move the teacher."""
         self.teacher.move(cosine_ramp(step, self.max_steps - 1, self.momentum, 1.0))
         super().after_step(step)
