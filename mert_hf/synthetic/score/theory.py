@@ -72,46 +72,22 @@ DEGREES = {
     },
 }
 
+
+def progressions(charts: str) -> tuple[tuple[str, ...], ...]:
+    """Chords by degree, as they are written: "I IV V I | ii V7 I I"."""
+    return tuple(tuple(chart.split()) for chart in charts.split("|"))
+
+
 PROGRESSIONS = {
-    "major": (
-        ("I", "V", "vi", "IV"),
-        ("I", "IV", "V", "I"),
-        ("I", "vi", "IV", "V"),
-        ("I", "vi", "ii", "V7"),
-        ("ii", "V7", "I", "I"),
-        ("I", "iii", "IV", "V"),
-        ("I", "IV", "ii", "V7"),
-        ("IV", "V", "I", "vi"),
-        ("I", "IV", "I", "V7"),
-        ("I", "V7", "V7", "I"),
-        ("I", "bVII", "IV", "I"),
-        ("I", "IV", "iv", "I"),
-        ("I", "II", "V7", "I"),
-        ("vi", "ii", "V7", "I"),
-        ("I", "vii", "vi", "V"),
-        ("I", "Vsus", "IV", "V"),
-        ("I", "V", "vi", "iii", "IV", "I", "ii", "V7"),
-        ("I", "I", "IV", "I", "V7", "IV", "I", "V7"),
+    "major": progressions(
+        "I V vi IV | I IV V I | I vi IV V | I vi ii V7 | ii V7 I I | I iii IV V | I IV ii V7 | IV V I vi | I IV I V7 | "
+        "I V7 V7 I | I bVII IV I | I IV iv I | I II V7 I | vi ii V7 I | I vii vi V | I Vsus IV V | I V vi iii IV I ii V7 | "
+        "I I IV I V7 IV I V7"
     ),
-    "minor": (
-        ("i", "iv", "V", "i"),
-        ("i", "VI", "iv", "V"),
-        ("i", "VII", "VI", "V"),
-        ("ii", "V7", "i", "i"),
-        ("i", "iv", "i", "V7"),
-        ("i", "VI", "III", "VII"),
-        ("i", "VII", "i", "V"),
-        ("i", "v", "VI", "iv"),
-        ("i", "VI", "VII", "i"),
-        ("i", "iv", "VII", "i"),
-        ("i", "IV", "i", "v"),
-        ("i", "V7", "V7", "i"),
-        ("iv", "V", "i", "VI"),
-        ("i", "vii", "i", "V"),
-        ("i", "Vsus", "V", "i"),
-        ("i", "VI", "ii", "V7"),
-        ("i", "VII", "III", "VI", "iv", "i", "V", "i"),
-        ("i", "i", "iv", "i", "VI", "V7", "i", "V7"),
+    "minor": progressions(
+        "i iv V i | i VI iv V | i VII VI V | ii V7 i i | i iv i V7 | i VI III VII | i VII i V | i v VI iv | i VI VII i | "
+        "i iv VII i | i IV i v | i V7 V7 i | iv V i VI | i vii i V | i Vsus V i | i VI ii V7 | i VII III VI iv i V i | "
+        "i i iv i VI V7 i V7"
     ),
 }
 """Chords by degree; every length fills whole bars at one, two or half a chord per bar."""
