@@ -73,7 +73,6 @@ class CodecTeacher(CodeTeacher):
 
     @classmethod
     def describe(cls, settings):
-        """As in [`CodeTeacher`]."""
         return {"kind": settings.kind, "codebook_sizes": list(settings.codebook_sizes), "folder": settings.folder}
 
     @classmethod

@@ -141,7 +141,6 @@ class KMeansTeacher(CodeTeacher):
 
     @classmethod
     def describe(cls, settings):
-        """As in [`CodeTeacher`]."""
         return {
             "kind": settings.kind,
             "codebook_sizes": list(settings.codebook_sizes),

@@ -86,7 +86,6 @@ class FrozenModel:
         }
 
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """See [`Encoder`]."""
         return torch.stack(self._encoder(waveforms), dim=1).float()
 
     def pool(self, features: torch.Tensor) -> torch.Tensor:

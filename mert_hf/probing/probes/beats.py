@@ -35,7 +35,6 @@ class BeatScorer(TaskScorer):
         self.groups = len(self.beats)
 
     def __call__(self, predictions, chosen=None):
-        """See [`TaskScorer`]."""
         places = range(self.groups) if chosen is None else chosen
         names = [f"{self.data.splits['test'][place].name} ({number})" for number, place in enumerate(places)]
         return score_all(self.metrics, [self.beats[place] for place in places], [predictions[place] for place in places], names)
@@ -75,16 +74,13 @@ class BeatProbe(LayerProbes):
 
     @classmethod
     def test_scorer(cls, data):
-        """See [`TaskProbe`]."""
         return BeatScorer(data)
 
     @classmethod
     def baselines(cls, data):
-        """See [`TaskProbe`]."""
         return {"majority": median_tempo_beats, "onset activation + HMM": onset_beats}
 
     def training_set(self, chosen=None):
-        """See [`LayerProbes`]."""
         features = self.features["train"]
         kept = np.ones(len(features.owners), dtype=bool) if chosen is None else np.isin(features.owners, chosen)
         rows = [rows for rows, keep in zip(features.rows_by_window, kept, strict=True) if keep]
@@ -93,12 +89,10 @@ class BeatProbe(LayerProbes):
         return TrainingSet(features, rows, self._targets["train"], crop or max(map(len, rows)))
 
     def losses(self, logits, targets):
-        """See [`LayerProbes`]."""
         repeated = targets.expand(*logits.shape[:2], -1, -1)
         return F.binary_cross_entropy_with_logits(logits, repeated, reduction="none").mean(dim=(2, 3))
 
     def validate(self, bank):
-        """See [`LayerProbes`]."""
         rows = np.arange(len(self._targets["validation"]))
         rows = rows[:: max(1, len(rows) // VALIDATION_FRAMES)]
         logits = torch.from_numpy(read_probes(bank, self.features["validation"], rows))
@@ -111,7 +105,6 @@ class BeatProbe(LayerProbes):
         return 1 / (1 + np.exp(-logits[rates, np.arange(len(rates)), :, 0]))
 
     def predictions(self, answers):
-        """See [`TaskProbe`]."""
         return [self._track(activation, times) for activation, times in self._activations(answers)]
 
     def details(self, answers):

@@ -46,7 +46,6 @@ class ClipScorer(TaskScorer):
         self._rows = np.split(order, np.cumsum(np.bincount(of_answer, minlength=self.groups))[:-1])
 
     def __call__(self, predictions, chosen=None):
-        """See [`TaskScorer`]."""
         references = self.references
         if chosen is not None:
             rows = np.concatenate([self._rows[group] for group in chosen])
@@ -99,7 +98,6 @@ class ClipProbe(LayerProbes):
 
     @classmethod
     def readable(cls, encoder, data, extraction):
-        """See [`TaskProbe`]."""
         return without_unreadable(data, extract_splits(encoder, data, "windows", extraction))[0]
 
     @classmethod
@@ -112,11 +110,9 @@ class ClipProbe(LayerProbes):
 
     @classmethod
     def baselines(cls, data):
-        """See [`TaskProbe`]."""
         return {"majority": mean_label}
 
     def training_set(self, chosen=None):
-        """See [`LayerProbes`]."""
         features = self.features["train"]
         owners = features.owners
         rows = np.arange(len(owners)) if chosen is None else np.flatnonzero(np.isin(owners, chosen))
@@ -125,7 +121,6 @@ class ClipProbe(LayerProbes):
         )
 
     def validate(self, bank):
-        """See [`LayerProbes`]."""
         logits = self._logits(bank, "validation")
         if self.data.task.protocol.choose_by == "loss":
             targets = self.targets["validation"][self.features["validation"].owners]
@@ -163,7 +158,6 @@ class ClassProbe(ClipProbe):
 
     @classmethod
     def baselines(cls, data):
-        """See [`TaskProbe`]."""
         return {"majority": majority_class}
 
     @property
@@ -172,11 +166,9 @@ class ClassProbe(ClipProbe):
         return self.targets["train"]
 
     def label_counts(self):
-        """See [`ClipProbe`]."""
         return np.bincount(self.targets["train"], minlength=len(self.data.labels))
 
     def losses(self, logits, targets):
-        """See [`LayerProbes`]."""
         flat = logits.flatten(0, 1)
         repeated = targets.expand(len(flat), -1)
         losses = F.cross_entropy(flat.flatten(0, 1), repeated.flatten(), reduction="none").view(len(flat), -1)
@@ -198,7 +190,6 @@ class KeyProbe(ClassProbe):
 
     @classmethod
     def baselines(cls, data):
-        """See [`TaskProbe`]."""
         return super().baselines(data) | {"chroma + Krumhansl": krumhansl_keys}
 
 
@@ -208,11 +199,9 @@ class TagProbe(ClipProbe):
     slow_to_score = True
 
     def label_counts(self):
-        """See [`ClipProbe`]."""
         return self.targets["train"].sum(axis=0)
 
     def losses(self, logits, targets):
-        """See [`LayerProbes`]."""
         repeated = targets.expand(*logits.shape[:2], -1, -1)
         return F.binary_cross_entropy_with_logits(logits, repeated, reduction="none").mean(dim=(2, 3))
 
@@ -221,7 +210,6 @@ class NumberProbe(ClipProbe):
     """Numbers, such as arousal: targets (examples, outputs) float32, in deviations of the training split around its mean."""
 
     def read_targets(self, data):
-        """See [`ClipProbe`]."""
         super().read_targets(data)
         self._numbers = self.targets["train"]
         self._mean, self._deviation = self._numbers.mean(axis=0), self._numbers.std(axis=0)
@@ -232,7 +220,6 @@ class NumberProbe(ClipProbe):
 
     @classmethod
     def baselines(cls, data):
-        """See [`TaskProbe`]."""
         tempo = {"onset autocorrelation": autocorrelation_tempo} if data.labels == ("tempo",) else {}
         return super().baselines(data) | tempo
 
@@ -247,7 +234,6 @@ class NumberProbe(ClipProbe):
         return np.full(len(self.data.labels), len(self._numbers))
 
     def losses(self, logits, targets):
-        """See [`LayerProbes`]."""
         return F.mse_loss(logits, targets.expand(*logits.shape[:2], -1, -1), reduction="none").mean(dim=(2, 3))
 
     def predictions(self, answers):

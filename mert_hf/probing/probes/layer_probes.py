@@ -40,7 +40,6 @@ class LayerProbes(TaskProbe):
         """Of every head with the learning rate that `rates` (heads,) says, its answers on the test split."""
 
     def train(self) -> TrainedProbes:
-        """See [`TaskProbe`]."""
         protocol, encoder = self.data.task.protocol, self.encoder
         tried = np.array(protocol.learning_rates or (protocol.learning_rate,))
         heads = (*encoder.layers, WEIGHTED_SUM) if self.summed else encoder.layers
@@ -62,7 +61,6 @@ class LayerProbes(TaskProbe):
         )
 
     def train_on(self, chosen, seed, trained):
-        """See [`TaskProbe`]."""
         found = self._train(self.training_set(chosen), _one_each(trained.learning_rates), seed, shown=False)
         return self._only_answers(found.bank)
 
