@@ -23,11 +23,7 @@ VALIDATION_FRAMES = 16_384
 
 
 class BeatScorer(TaskScorer):
-    """Scores the beats of every example of the test split; see [`TaskScorer`].
-
-    Attributes:
-        beats: true ones, in seconds.
-    """
+    """Scores the beats of every example of the test split; see [`TaskScorer`]."""
 
     def __init__(self, data: TaskData):
         super().__init__(data)
@@ -142,7 +138,6 @@ def beat_targets(features: Features, times: Sequence[NDArray], frame_rate: float
     Args:
         features: of a split, a row a frame.
         times: beats of every example in seconds; a track without any is all 0.
-        frame_rate, first_frame_s: of the encoder.
     """
     targets = np.zeros((int(features.rows.sum()), 1), dtype=np.float32)
     row = 0

@@ -23,13 +23,8 @@ class ClipScorer(TaskScorer):
     """Scores answers (answers, ...) on a split; see [`TaskScorer`]. Groups are those of the examples (`Example.group`).
 
     Args:
-        data: of the task.
-        split: that was asked.
         owners: (answers,) the example of every answer: all its windows where each is an example of its own. By default every
             example has one.
-
-    Attributes:
-        references: (answers, ...) what is right.
     """
 
     def __init__(self, data: TaskData, split: str, owners: NDArray[np.int64] | None = None):
@@ -102,7 +97,7 @@ class ClipProbe(LayerProbes):
 
     @classmethod
     def test_scorer(cls, data):
-        """See [`TaskProbe`]; windows are those that the lengths of the files give."""
+        """Windows are those that the lengths of the files give."""
         if data.task.aggregation != "window":
             return ClipScorer(data, "test")
         counts = [len(data.task.windows.spans(example.duration_s())) for example in data.splits["test"]]
@@ -162,7 +157,6 @@ class ClassProbe(ClipProbe):
 
     @property
     def strata(self):
-        """See [`TaskProbe`]: the classes."""
         return self.targets["train"]
 
     def label_counts(self):
@@ -230,7 +224,6 @@ class NumberProbe(ClipProbe):
         return np.searchsorted(np.quantile(first, (1 / 3, 2 / 3)), first)
 
     def label_counts(self):
-        """See [`ClipProbe`]: every example has all outputs."""
         return np.full(len(self.data.labels), len(self._numbers))
 
     def losses(self, logits, targets):
@@ -242,13 +235,7 @@ class NumberProbe(ClipProbe):
 
 
 def join_windows(logits: NDArray, owners: NDArray, examples: int, aggregation: str) -> dict[str, NDArray]:
-    """The answers of all windows of an example as one.
-
-    Args:
-        logits: (windows, outputs).
-        owners: (windows,) the example of every window.
-        examples: how many.
-        aggregation: of the task.
+    """The answers of all windows of an example as one, of (windows, outputs) logits and the (windows,) examples they are of.
 
     Returns:
         (examples, outputs) by ensemble; "mean" is that of the logits, the others exist for "best_ensemble" alone. Where

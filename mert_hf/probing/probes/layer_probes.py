@@ -13,15 +13,10 @@ from mert_hf.probing.probes.probe_training import FinishedBank, TrainingSet, tra
 
 
 class LayerProbes(TaskProbe):
-    """A bank of small heads on cached features; see [`TaskProbe`].
+    """A bank of small heads on cached features; see [`TaskProbe`]."""
 
-    Attributes:
-        features: by split.
-        outputs: numbers a head gives.
-    """
-
-    features: dict[str, Features]
-    outputs: int
+    features: dict[str, Features]  # by split
+    outputs: int  # numbers a head gives
 
     @abstractmethod
     def training_set(self, chosen: NDArray[np.int64] | None = None) -> TrainingSet:
