@@ -65,7 +65,6 @@ class CodecTeacher(CodeTeacher):
 
     @classmethod
     def check(cls, settings):
-        """A codec has to be named."""
         require(
             settings.folder is not None,
             "teacher.kind=codec needs teacher.folder: the codec, such as facebook/encodec_24khz.",
@@ -102,7 +101,6 @@ class CodecTeacher(CodeTeacher):
         return cls(codec, codebooks, str(name))
 
     def settings(self):
-        """Kind, codebook sizes, and the codec's name."""
         return {**super().settings(), "folder": self.name}
 
     def identity(self):
