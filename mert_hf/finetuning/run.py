@@ -33,14 +33,10 @@ HEADS = ["layer_sum", "projector", "classifier"]
 
 
 def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[np.ndarray, np.ndarray, dict[str, Any]] | None:
-    """Fine-tune in a folder, measure, and write down what came of it. All processes call it.
+    """Fine-tune in a folder held by this process, measure, and write down what came of it. All processes call it.
 
     A run that was stopped, or killed at any moment, and resumed ends with the same weights, bit for bit (CPU, float32), as one
     that never was.
-
-    Args:
-        settings: of the run.
-        run: folder, held by this process.
 
     Returns:
         Targets of the test tracks, predictions (tracks, classes), and what `results.json` holds, in the process that wrote it;
@@ -70,11 +66,7 @@ def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[np.ndarra
 
 
 def read_sampling_rate(base: str) -> int:
-    """Samples per second of the base.
-
-    Raises:
-        InputError: it cannot be loaded or is no MERT.
-    """
+    """Samples per second of the base; InputError where it cannot be loaded or is no MERT."""
     with loading(f"model.base={base!r}", base):
         config = AutoConfig.from_pretrained(base)
     if not isinstance(config, MERTConfig):
@@ -83,11 +75,7 @@ def read_sampling_rate(base: str) -> int:
 
 
 def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSequenceClassification, MERTFeatureExtractor]:
-    """The base's encoder with a new head drawn from the seed, and its feature extractor.
-
-    Raises:
-        InputError: the base cannot be loaded or is no MERT.
-    """
+    """The base's encoder with a new head drawn from the seed, and its feature extractor; InputError as of its rate."""
     base, model = settings.model.base, settings.model
     with loading(f"model.base={base!r}", base):
         config = AutoConfig.from_pretrained(base)
@@ -109,22 +97,18 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSe
 
 def adapt(model: MERTForSequenceClassification, settings: FinetuneSettings):
     """Freeze what the method does not train; with "lora", wrap the attention's projections in adapters."""
-    if settings.model.method == "frozen":
+    chosen = settings.model
+    if chosen.method == "frozen":
         model.freeze_base_model()
-    if settings.model.method != "lora":
+    if chosen.method != "lora":
         return model
     require_packages("finetune", "peft")
     from peft import LoraConfig, get_peft_model
 
     heads = [name for name in HEADS if getattr(model, name) is not None]
-    lora = LoraConfig(
-        r=settings.model.lora_rank,
-        lora_alpha=settings.model.lora_alpha,
-        lora_dropout=settings.model.lora_dropout,
-        target_modules=["q_proj", "k_proj", "v_proj", "out_proj"],
-        modules_to_save=heads,
-    )
-    return get_peft_model(model, lora)
+    numbers = {"r": chosen.lora_rank, "lora_alpha": chosen.lora_alpha, "lora_dropout": chosen.lora_dropout}
+    projections = ["q_proj", "k_proj", "v_proj", "out_proj"]
+    return get_peft_model(model, LoraConfig(**numbers, target_modules=projections, modules_to_save=heads))
 
 
 def make_arguments(settings: FinetuneSettings, run: FinetuneFolder) -> TrainingArguments:
@@ -183,7 +167,7 @@ def build_trainer(
     """Transformers' Trainer, which keeps the best epoch by the validation tracks."""
     training, problem_type = settings.training, settings.model.problem_type
     clip_samples, rate = round(settings.data.clip_s * extractor.sampling_rate), extractor.sampling_rate
-    train = TrainingClips(data.tracks, data.targets, data.splits["train"], clip_samples, rate, training.seed)
+    train = TrainingClips(data.tracks, data.targets, data.splits["train"], clip_samples, rate, seed=training.seed)
     validation = evaluation_clips(data, "validation", clip_samples, rate)
 
     def score(found: EvalPrediction) -> dict[str, float]:
@@ -192,21 +176,14 @@ def build_trainer(
 
     arguments.warmup_steps = round(training.warmup_share * count_updates(len(train), training, arguments.world_size))
     arguments.metric_for_best_model = data.task.monitor
-    return FinetuneTrainer(
-        run,
-        model=model,
-        args=arguments,
-        train_dataset=train,
-        eval_dataset=validation,
-        data_collator=Collator(extractor),
-        compute_metrics=score,
-    )
+    datasets = {"train_dataset": train, "eval_dataset": validation, "data_collator": Collator(extractor)}
+    return FinetuneTrainer(run, model=model, args=arguments, compute_metrics=score, **datasets)
 
 
 def evaluation_clips(data: FinetuneData, split: str, clip_samples: int, sampling_rate: int) -> EvaluationClips:
     """All clips of a split's tracks that the task has heard."""
-    most, alone = data.task.windows.most, data.task.aggregation == "window"
-    return EvaluationClips(data.tracks, data.targets, data.splits[split], clip_samples, sampling_rate, most, alone)
+    heard = (data.tracks, data.targets, data.splits[split], clip_samples, sampling_rate)
+    return EvaluationClips(*heard, most=data.task.windows.most, alone=data.task.aggregation == "window")
 
 
 def measure(
