@@ -24,19 +24,12 @@ CHORD_INTERVALS = {
 
 @dataclass(frozen=True)
 class Degree:
-    """A chord's place in the key.
+    """A chord's place in the key."""
 
-    Attributes:
-        interval: Semitones from the tonic up to the root.
-        triad: Quality without a seventh.
-        seventh: Quality with a seventh.
-        alterations: Pairs (scale tone, tone played in its place), in semitones above the tonic.
-    """
-
-    interval: int
-    triad: str
-    seventh: str
-    alterations: tuple[tuple[int, int], ...] = ()
+    interval: int  # semitones from the tonic up to the root
+    triad: str  # quality without a seventh
+    seventh: str  # and with one
+    alterations: tuple[tuple[int, int], ...] = ()  # (scale tone, tone played in its place), in semitones above the tonic
 
 
 _RAISED_SEVENTH = ((10, 11),)
@@ -95,17 +88,11 @@ PROGRESSIONS = {
 
 @dataclass(frozen=True)
 class Chord:
-    """A chord in a key.
+    """A chord in a key."""
 
-    Attributes:
-        root: Pitch class, C = 0.
-        quality: A key of `CHORD_INTERVALS`.
-        scale: The seven pitch classes a melody uses over the chord, sorted.
-    """
-
-    root: int
-    quality: str
-    scale: tuple[int, ...]
+    root: int  # pitch class, C = 0
+    quality: str  # a key of `CHORD_INTERVALS`
+    scale: tuple[int, ...]  # the seven pitch classes a melody uses over the chord, sorted
 
     @property
     def name(self) -> str:
@@ -124,14 +111,7 @@ class Chord:
 
 
 def make_chord(tonic: int, mode: str, degree_name: str, with_seventh: bool) -> Chord:
-    """Return the chord on a degree of a key.
-
-    Args:
-        tonic: Pitch class of the key's tonic.
-        mode: One of `MODES`.
-        degree_name: A key of `DEGREES[mode]`.
-        with_seventh: Whether to take the degree's seventh chord.
-    """
+    """Return the chord on a degree, a key of `DEGREES[mode]`, above a pitch class."""
     degree = DEGREES[mode][degree_name]
     replaced = dict(degree.alterations)
     scale = sorted((tonic + replaced.get(tone, tone)) % 12 for tone in SCALES[mode])
