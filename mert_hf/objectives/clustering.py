@@ -41,14 +41,11 @@ def clustering(
 
 
 class Clustering(MultiView):
-    """DINO's centring and sharpening with two crops of a track.
+    """DINO's centring and sharpening with two crops of a track; arguments that all have are those of [`MultiView`].
 
     Args:
-        model, max_steps: as in [`MultiView`].
         head: sizes of the layers of the head; the last is the number of prototypes.
         momentum: of the teacher at the first update; it rises to 1 along half a cosine.
-        center_momentum: of the centre.
-        student_temperature: of the student.
         teacher_temperatures: of the teacher at the first update and behind its warm-up.
         temperature_steps: updates of that warm-up, along half a cosine (10 epochs of 512 updates in the comparison).
     """

@@ -16,18 +16,11 @@ FIRST_JUDGED_STEP = 100
 
 @dataclass(frozen=True)
 class Sign:
-    """When a logged number is a sign of collapse.
-
-    Attributes:
-        name: of the number.
-        low, high: it is one below `low` or above `high`.
-        meaning: what has happened then.
-        remedy: what may help.
-    """
+    """When a logged number is a sign of collapse: below `low` or above `high`."""
 
     name: str
-    meaning: str
-    remedy: str
+    meaning: str  # what has happened then
+    remedy: str  # what may help
     low: float = -torch.inf
     high: float = torch.inf
 

@@ -153,25 +153,15 @@ class ProbeProtocol:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a source gives: examples of every split, the labels it found, and where it all came from.
+    """What a source gives: examples of every split, the labels it found, and where it all came from."""
 
-    Attributes:
-        splits: "train", "validation" and "test", each a lazy sequence of [`Example`].
-        labels: names found in the data; empty where the source cannot know them.
-        origin: folder or Hub id, for results and messages.
-        revisions: commit of every Hub repository that was read; empty for a folder.
-        fingerprint: changes with the content of the splits, for caches.
-        notes: what was left out.
-        split_by: how the splits came about.
-    """
-
-    splits: Mapping[str, Sequence[Example]]
-    labels: tuple[str, ...]
-    origin: str
-    revisions: Mapping[str, str]
-    fingerprint: str
-    notes: tuple[str, ...] = ()
-    split_by: str = "the dataset's own"
+    splits: Mapping[str, Sequence[Example]]  # "train", "validation" and "test", each a lazy sequence of [`Example`]
+    labels: tuple[str, ...]  # names found in the data; empty where the source cannot know them
+    origin: str  # folder or Hub id, for results and messages
+    revisions: Mapping[str, str]  # commit of every Hub repository that was read; empty for a folder
+    fingerprint: str  # changes with the content of the splits, for caches
+    notes: tuple[str, ...] = ()  # what was left out
+    split_by: str = "the dataset's own"  # how the splits came about
 
 
 @dataclass(frozen=True)
@@ -260,8 +250,10 @@ class Task:
     ours: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for name, measures in zip(("metrics", "monitor"), MEASURES[self.kind], strict=True):
-            object.__setattr__(self, name, getattr(self, name) or measures)  # the task is frozen
+        metrics, monitor = MEASURES.get(self.kind, ((), ""))
+        # the task is frozen
+        object.__setattr__(self, "metrics", self.metrics or metrics)
+        object.__setattr__(self, "monitor", self.monitor or monitor)
 
     def folder(self, data_folder: str | Path | None) -> Path | None:
         """The dataset's own folder below a data folder, whether or not it exists."""

@@ -66,19 +66,12 @@ MERT-v1-330M (v5) | 91.3 40.2 65.6 79.3 61.2 74.7 72.6 94.4 76.9 87.1
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of a paper.
+    """A table of a paper."""
 
-    Attributes:
-        source: where it was read.
-        columns: (task, value) of every column.
-        rows: numbers of every model; None where the table has a dash.
-        averages: the averages that the paper prints for some of them.
-    """
-
-    source: str
-    columns: tuple[tuple[str, str], ...]
-    rows: Mapping[str, tuple[float | None, ...]]
-    averages: Mapping[str, float]
+    source: str  # where it was read
+    columns: tuple[tuple[str, str], ...]  # (task, value) of every column
+    rows: Mapping[str, tuple[float | None, ...]]  # numbers of every model; None where the table has a dash
+    averages: Mapping[str, float]  # the averages that the paper prints for some of them
 
     @classmethod
     def parse(cls, source: str, columns: tuple[tuple[str, str], ...], text: str, averages) -> "PublishedTable":

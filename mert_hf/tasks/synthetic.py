@@ -46,17 +46,11 @@ Labeller = Callable[[Item], list[Example]]
 
 @dataclass(frozen=True)
 class SyntheticSource(Source):
-    """Notes or pieces, rendered when they are first needed.
+    """Notes or pieces, rendered when they are first needed."""
 
-    Attributes:
-        dataset: "notes" or "pieces".
-        label: makes examples of an item.
-        renderer: "builtin", or "fluidsynth" for sampled instruments.
-    """
-
-    dataset: str
-    label: Labeller
-    renderer: str = "builtin"
+    dataset: str  # "notes" or "pieces"
+    label: Labeller  # makes examples of an item
+    renderer: str = "builtin"  # "builtin", or "fluidsynth" for sampled instruments
 
     def describe(self) -> str:
         return f"synthetic {self.dataset}, rendered by the package ({self.renderer})"

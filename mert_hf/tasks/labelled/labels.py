@@ -22,17 +22,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Labels:
-    """What is known about the tracks of a corpus, in its order.
+    """What is known about the tracks of a corpus, in its order."""
 
-    Attributes:
-        problem_type: as in transformers' configurations.
-        names: the classes, or the columns of numbers.
-        targets: (tracks,) int64 classes, (tracks, classes) float32 of 0 and 1, or (tracks, columns) float32.
-    """
-
-    problem_type: str
-    names: list[str]
-    targets: np.ndarray
+    problem_type: str  # as in transformers' configurations
+    names: list[str]  # the classes, or the columns of numbers
+    targets: np.ndarray  # (tracks,) int64 classes, (tracks, classes) float32 of 0 and 1, or (tracks, columns) float32
 
     def of(self, track: int) -> str | tuple[str, ...] | tuple[float, ...]:
         """The label of a track, as an example of a task has it; see [`mert_hf.tasks.base.Kind`]."""

@@ -89,13 +89,9 @@ class _Labelled(Source):
 
 @dataclass(frozen=True)
 class LabelledFolder(_Labelled):
-    """A folder of audio with labels beside it.
+    """A folder of audio with labels beside it."""
 
-    Attributes:
-        folder: with one sub-folder a label, or a table; see [`mert_hf.tasks.labelled.labels.read_folder_rows`].
-    """
-
-    folder: str | Path
+    folder: str | Path  # with one sub-folder a label, or a table; see [`mert_hf.tasks.labelled.labels.read_folder_rows`]
 
     @property
     def origin(self) -> str:
@@ -116,17 +112,11 @@ class LabelledFolder(_Labelled):
 
 @dataclass(frozen=True)
 class LabelledDataset(_Labelled):
-    """A dataset of the Hub, or one saved with `save_to_disk`, with a column of audio and one of labels.
+    """A dataset of the Hub, or one saved with `save_to_disk`, with a column of audio and one of labels."""
 
-    Attributes:
-        name: id, or folder.
-        split: of the dataset, which is split again here.
-        column: of the audio.
-    """
-
-    name: str
-    split: str = "train"
-    column: str = "audio"
+    name: str  # id, or folder
+    split: str = "train"  # of the dataset, which is split again here
+    column: str = "audio"  # of the audio
 
     @property
     def origin(self) -> str:
