@@ -199,7 +199,8 @@ def _render(settings: FinetuneSettings, folder: Path, sampling_rate: int) -> Pat
     from mert_hf.synthetic.labelled_corpus import write_labelled_corpus
 
     data = settings.data
-    kind, count, audio = data.synthetic, data.synthetic_pieces, folder / f"synthetic_{data.synthetic}"
+    kind, count = data.synthetic, data.synthetic_pieces
+    audio = folder / f"synthetic_{kind}"
     logger.info("No task, data.folder or data.dataset is given: rendering %d pieces, labelled by %s", count, kind)
     write_labelled_corpus(audio, kind, count, data.synthetic_piece_s, settings.training.seed, sampling_rate)
     return audio

@@ -75,7 +75,11 @@ def read_sampling_rate(base: str) -> int:
 
 
 def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[MERTForSequenceClassification, MERTFeatureExtractor]:
-    """The base's encoder with a new head drawn from the seed, and its feature extractor; InputError as of its rate."""
+    """The base's encoder with a new head drawn from the seed, and its feature extractor.
+
+    Raises:
+        InputError: the base cannot be loaded or is no MERT.
+    """
     base, model = settings.model.base, settings.model
     with loading(f"model.base={base!r}", base):
         config = AutoConfig.from_pretrained(base)
@@ -106,9 +110,14 @@ def adapt(model: MERTForSequenceClassification, settings: FinetuneSettings):
     from peft import LoraConfig, get_peft_model
 
     heads = [name for name in HEADS if getattr(model, name) is not None]
-    numbers = {"r": chosen.lora_rank, "lora_alpha": chosen.lora_alpha, "lora_dropout": chosen.lora_dropout}
-    projections = ["q_proj", "k_proj", "v_proj", "out_proj"]
-    return get_peft_model(model, LoraConfig(**numbers, target_modules=projections, modules_to_save=heads))
+    lora = LoraConfig(
+        r=chosen.lora_rank,
+        lora_alpha=chosen.lora_alpha,
+        lora_dropout=chosen.lora_dropout,
+        target_modules=["q_proj", "k_proj", "v_proj", "out_proj"],
+        modules_to_save=heads,
+    )
+    return get_peft_model(model, lora)
 
 
 def make_arguments(settings: FinetuneSettings, run: FinetuneFolder) -> TrainingArguments:
@@ -176,8 +185,15 @@ def build_trainer(
 
     arguments.warmup_steps = round(training.warmup_share * count_updates(len(train), training, arguments.world_size))
     arguments.metric_for_best_model = data.task.monitor
-    datasets = {"train_dataset": train, "eval_dataset": validation, "data_collator": Collator(extractor)}
-    return FinetuneTrainer(run, model=model, args=arguments, compute_metrics=score, **datasets)
+    return FinetuneTrainer(
+        run,
+        model=model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=Collator(extractor),
+        compute_metrics=score,
+    )
 
 
 def evaluation_clips(data: FinetuneData, split: str, clip_samples: int, sampling_rate: int) -> EvaluationClips:

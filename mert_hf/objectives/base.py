@@ -102,7 +102,7 @@ class Objective(nn.Module):
 
     @classmethod
     def check(cls, settings: Any) -> None:
-        """InputError of settings that do not go together; it names them."""
+        """Refuse settings that do not go together, with an InputError that names them."""
 
     @classmethod
     def pair_distances_s(cls, settings: Any) -> tuple[float, float] | None:

@@ -101,7 +101,11 @@ class NoiseMixture:
             )
 
     def draw(self, batch: int, samples: int, generator: np.random.Generator) -> list[Excerpt]:
-        """Draw the excerpts of `batch` clips of `samples` samples; ValueError of one clip, or where they are too short."""
+        """Draw the excerpts of `batch` clips of `samples` samples.
+
+        Raises:
+            ValueError: a batch of one clip, which has no other to mix in, or clips shorter than an excerpt.
+        """
         if self.probability == 0:
             return []
         if batch < 2:

@@ -155,7 +155,7 @@ class MultiView(Objective):
 
     @torch.no_grad()
     def prepare(self, waveforms: torch.Tensor, draws: Draws, labels: torch.Tensor | None = None) -> Batch:
-        """The two views of pairs (batch, 2, samples), InputError of clips instead; nothing is drawn here."""
+        """The two views of pairs (batch, 2, samples); InputError where clips are given instead. Nothing is drawn here."""
         if waveforms.ndim != 3 or waveforms.shape[1] != 2:
             raise InputError(
                 f"{type(self).__name__} compares two crops of a track, (batch, 2, samples); got {tuple(waveforms.shape)}. Read"

@@ -26,7 +26,7 @@ class SyntheticPiece:
 
 
 def check_settings(duration_s: float, sampling_rate: int) -> None:
-    """InputError of a length that is no positive number of seconds, or of no whole number of Hz from 8000 to 192000."""
+    """Refuse, with InputError, a length that is not positive and a rate that is no whole number of Hz from 8000 to 192000."""
     if not (math.isfinite(duration_s) and duration_s > 0):
         raise InputError(f"duration_s is {duration_s!r}; pass a finite number of seconds above 0, e.g. 30.")
     if not LEAST_SAMPLING_RATE <= sampling_rate <= GREATEST_SAMPLING_RATE or sampling_rate != int(sampling_rate):

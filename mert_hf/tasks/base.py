@@ -251,7 +251,7 @@ class Task:
 
     def __post_init__(self):
         metrics, monitor = MEASURES.get(self.kind, ((), ""))
-        # the task is frozen
+        # a frozen dataclass has no other way to fill in what was not given
         object.__setattr__(self, "metrics", self.metrics or metrics)
         object.__setattr__(self, "monitor", self.monitor or monitor)
 

@@ -85,7 +85,7 @@ class CodeTeacher(nn.Module):
 
     @classmethod
     def check(cls, settings: CodeTeacherSettings) -> None:
-        """InputError of settings that this kind cannot use; it names the setting."""
+        """Refuse settings that this kind cannot use, with an InputError that names the setting."""
 
     @classmethod
     def describe(cls, settings: CodeTeacherSettings) -> dict[str, Any]:

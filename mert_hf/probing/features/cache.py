@@ -125,7 +125,7 @@ class FeatureCache:
         return self._description(shard).exists()
 
     def require_room(self, needed_bytes: float, what: str) -> None:
-        """InputError where the disk has no room for that many bytes; `what` is such as "a shard of features needs"."""
+        """Refuse, with InputError, to begin what the disk has no room for; `what` is such as "a shard of features needs"."""
         free = shutil.disk_usage(self.folder).free
         if needed_bytes > free:
             raise InputError(f"{self.folder} has {free / 1e9:.1f} GB left, {what} {needed_bytes / 1e9:.1f}.")

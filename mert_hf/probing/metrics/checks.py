@@ -35,7 +35,7 @@ def finite(name: str, numbers: ArrayLike, dimensions: int) -> NDArray[np.float64
 
 
 def same_length(references, predictions) -> None:
-    """InputError where there are more references than predictions, or fewer, or none."""
+    """Refuse references and predictions, with InputError, of which there are not equally many, or none."""
     if len(references) != len(predictions) or not len(references):
         raise InputError(
             f"{len(references)} references and {len(predictions)} predictions cannot be compared; pass equally many."
@@ -43,7 +43,7 @@ def same_length(references, predictions) -> None:
 
 
 def require_integers(name: str, values: ArrayLike) -> None:
-    """InputError of what is not (examples,) integers."""
+    """Refuse what is not (examples,) integers, with InputError."""
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InputError(f"{name} must be (examples,) integers; they are {array.shape} of {array.dtype}.")

@@ -101,7 +101,11 @@ class MaskNetwork(nn.Module):
 
 @torch.no_grad()
 def frozen_features(embed: Embed, waveform: torch.Tensor) -> torch.Tensor:
-    """(batch, samples) -> (batch, layers, frames, hidden) of the frozen model; InputError of another shape, or of NaN."""
+    """(batch, samples) -> (batch, layers, frames, hidden) of the frozen model.
+
+    Raises:
+        InputError: they have another shape, or hold NaN.
+    """
     features = embed(waveform)
     if features.ndim != 4:
         raise InputError(f"features must be (batch, layers, frames, hidden); the model gave {tuple(features.shape)}.")

@@ -40,7 +40,7 @@ class LabelReading:
         require(len(self.label_columns) > 0, f"{prefix}label_columns is empty; name the column of the label.")
 
     def require_columns(self, problem_type: ProblemType, name: str = "problem_type") -> None:
-        """InputError where several columns are to be one label; `name` is what the problem type is called."""
+        """Refuse, with InputError, several columns where there is one label; `name` is what the problem type is called."""
         prefix = f"{self.section}." if self.section else ""
         require(
             len(self.label_columns) == 1 or problem_type == "regression",

@@ -35,9 +35,12 @@ def split_tracks(
     """Draw the splits, indices of tracks, by groups; classes are spread evenly as far as the groups allow.
 
     Args:
-        groups: of each track; three or more, or InputError.
+        groups: of each track.
         classes: (tracks,) of each track, to keep their shares; None draws groups without regard to labels.
         validation_share, test_share: of the groups (of each class's, with classes).
+
+    Raises:
+        InputError: fewer than three groups.
     """
     if len(set(groups)) < 3:
         count = len(set(groups))

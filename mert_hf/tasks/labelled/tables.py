@@ -113,6 +113,6 @@ def cell_text(cell: Any, where: str) -> str:
 
 
 def shortened(names: list[str]) -> str:
-    """Names for a message, which 200 characters of them are enough for."""
+    """Names for a message, 200 characters of them at most."""
     text = ", ".join(names)
     return text if len(text) <= 200 else f"{text[:200]} ..."
