@@ -148,6 +148,25 @@ def test_rooms_import_downwards():
             )
 
 
+def test_public_methods_are_described_where_they_are_first_named():
+    classes: dict[str, list[ast.ClassDef]] = {}
+    for file in MODULES:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                classes.setdefault(node.name, []).append(node)
+
+    def described(node: ast.ClassDef, method: str) -> bool:
+        own = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == method]
+        above = [base for name in node.bases for base in classes.get(ast.unparse(name).split(".")[-1], [])]
+        return any(map(ast.get_docstring, own)) or any(described(base, method) for base in above)
+
+    public = [node for name, nodes in classes.items() if not name.startswith("_") for node in nodes]
+    methods = [(node, part.name) for node in public for part in node.body if isinstance(part, ast.FunctionDef)]
+    named = [(node, method) for node, method in methods if not method.startswith("_")]
+    assert len(named) > 300
+    assert not [f"{node.name}.{method}" for node, method in named if not described(node, method)]
+
+
 def test_package_and_scripts_do_not_lean_on_each_other():
     names = {script.stem for script in SCRIPTS} | {"training"}
     for file in MODULES + SCRIPTS:

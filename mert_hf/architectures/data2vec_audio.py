@@ -15,7 +15,6 @@ class Data2VecAudio(Architecture):
     model_class = Data2VecAudioModel
 
     def sampling_rate(self, config):
-        """As in [`Architecture`]."""
         return SAMPLING_RATE
 
     def make_extractor(self, config):
@@ -23,9 +22,7 @@ class Data2VecAudio(Architecture):
         return Wav2Vec2FeatureExtractor(sampling_rate=SAMPLING_RATE, do_normalize=True, return_attention_mask=True)
 
     def count_frames(self, model, samples):
-        """As in [`Architecture`]."""
         return int(model._get_feat_extract_output_lengths(samples))
 
     def layers(self, model):
-        """Those of the transformer."""
         return list(model.encoder.layers)

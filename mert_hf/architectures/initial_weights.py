@@ -70,10 +70,6 @@ def build_model(
     """A model with the weights it begins with, in float32; what is drawn is a function of the run's seed.
 
     Args:
-        model_class: of the model.
-        config: of it.
-        init: where weights come from.
-        seed: of the run.
         attention: how attention is computed, where the model has any.
         gradient_checkpointing: compute activations twice instead of keeping them.
         heads: names of parts that `init.model` may lack, where `init.new_heads` agrees to draw them anew.

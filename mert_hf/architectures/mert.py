@@ -25,19 +25,15 @@ class MERT(Architecture):
     embeds_clips = True
 
     def sampling_rate(self, config):
-        """As in [`Architecture`]."""
         return config.sample_rate
 
     def make_extractor(self, config):
-        """As in [`Architecture`]."""
         return MERTFeatureExtractor(sampling_rate=config.sample_rate)
 
     def count_frames(self, model, samples):
-        """As in [`Architecture`]."""
         return model.count_frames(samples)
 
     def layers(self, model):
-        """Those of the transformer."""
         return list(model.base_model.encoder.layers)
 
     def embed(self, model, waveforms):

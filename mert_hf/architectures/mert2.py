@@ -1,4 +1,4 @@
-"""MERT-v2."""
+"""MERT-v2, which hears music at 25 frames a second."""
 
 from mert_hf.architectures.base import Architecture
 from mert_hf.models.configuration_mert2 import MERT2Config
@@ -14,7 +14,7 @@ SMALL = MERT2Config.small()
 
 
 class MERT2(Architecture):
-    """As in [`Architecture`]."""
+    """A Conformer on a mel spectrum, 25 frames a second; a clip's vector is the mean of its frames."""
 
     config_class = MERT2Config
     model_class = MERT2Model
@@ -27,21 +27,16 @@ class MERT2(Architecture):
     embeds_clips = True
 
     def sampling_rate(self, config):
-        """As in [`Architecture`]."""
         return config.sampling_rate
 
     def make_extractor(self, config):
-        """As in [`Architecture`]."""
         return MERTFeatureExtractor(sampling_rate=config.sampling_rate, min_samples=config.minimum_input_samples)
 
     def count_frames(self, model, samples):
-        """As in [`Architecture`]."""
         return model.count_frames(samples)
 
     def layers(self, model):
-        """Those of the Conformer."""
         return list(model.base_model.layers)
 
     def embed(self, model, waveforms):
-        """The mean of the frames."""
         return model(waveforms).last_hidden_state.mean(1)

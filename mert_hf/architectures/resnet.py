@@ -15,7 +15,6 @@ class ResNet(Architecture):
     embeds_clips = True
 
     def sampling_rate(self, config):
-        """As in [`Architecture`]."""
         return config.sample_rate
 
     def make_extractor(self, config):

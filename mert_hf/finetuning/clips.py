@@ -11,30 +11,31 @@ from mert_hf.data.corpus import Corpus
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
 
 
-class TrainingClips(Dataset):
-    """One random clip of every track; another one in every epoch, a function of seed, epoch and track.
+class _Clips(Dataset):
+    """Clips of some tracks of a corpus, with their targets.
 
     Args:
         corpus: where they are read.
         targets: of all tracks of the corpus.
-        tracks: indices of those to train on.
+        tracks: indices of those that are heard.
         clip_samples: length of a clip; shorter tracks are taken whole.
         sampling_rate: samples per second of the clips.
-        seed: of the places.
     """
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        targets: np.ndarray,
-        tracks: Sequence[int],
-        clip_samples: int,
-        sampling_rate: int,
-        seed: int,
-    ):
+    def __init__(self, corpus: Corpus, targets: np.ndarray, tracks: Sequence[int], clip_samples: int, sampling_rate: int):
         self.corpus, self.targets, self.tracks = corpus, targets, list(tracks)
-        self.clip_samples, self.sampling_rate, self.seed = clip_samples, sampling_rate, seed
-        self.epoch = 0
+        self.clip_samples, self.sampling_rate = clip_samples, sampling_rate
+
+    def _read(self, track: int, start: int, length: int) -> dict:
+        return {"waveform": self.corpus.read(track, self.sampling_rate, start, length), "labels": self.targets[track]}
+
+
+class TrainingClips(_Clips):
+    """One random clip of every track; another one in every epoch, a function of seed, epoch and track."""
+
+    def __init__(self, *clips, seed: int):
+        super().__init__(*clips)
+        self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Trainer before every epoch."""
@@ -48,40 +49,28 @@ class TrainingClips(Dataset):
         available = self.corpus.length(track, self.sampling_rate)
         length = min(self.clip_samples, available)
         start = int(generator(self.seed, "clip", self.epoch, track).integers(0, available - length + 1))
-        return {"waveform": self.corpus.read(track, self.sampling_rate, start, length), "labels": self.targets[track]}
+        return self._read(track, start, length)
 
 
-class EvaluationClips(Dataset):
+class EvaluationClips(_Clips):
     """All clips of tracks, one behind the other; what is left at the end counts from half a clip on.
 
     Args:
-        corpus, targets, tracks, clip_samples, sampling_rate: as of [`TrainingClips`].
         most: clips of a track, evenly over it; None is all.
         alone: every clip is measured by itself, not the mean over its track.
-
-    Attributes:
-        track_of_clip: (clips,) place of each clip's track among `tracks`.
     """
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        targets: np.ndarray,
-        tracks: Sequence[int],
-        clip_samples: int,
-        sampling_rate: int,
-        most: int | None = None,
-        alone: bool = False,
-    ):
-        self.corpus, self.targets, self.tracks, self.sampling_rate = corpus, targets, list(tracks), sampling_rate
+    def __init__(self, *clips, most: int | None = None, alone: bool = False):
+        super().__init__(*clips)
         self._alone = alone
         self._clips: list[tuple[int, int, int]] = []
         for place, track in enumerate(self.tracks):
-            length = corpus.length(track, sampling_rate)
-            starts = range(0, max(length - clip_samples // 2, 1), clip_samples)
+            length = self.corpus.length(track, self.sampling_rate)
+            starts = range(0, max(length - self.clip_samples // 2, 1), self.clip_samples)
             if most is not None and len(starts) > most:
                 starts = [starts[number * len(starts) // most] for number in range(most)]
-            self._clips += [(place, start, min(clip_samples, length - start)) for start in starts]
+            self._clips += [(place, start, min(self.clip_samples, length - start)) for start in starts]
+        # place of each clip's track among `tracks`
         self.track_of_clip = np.array([place for place, _, _ in self._clips])
 
     def __len__(self) -> int:
@@ -89,8 +78,7 @@ class EvaluationClips(Dataset):
 
     def __getitem__(self, number: int) -> dict:
         place, start, length = self._clips[number]
-        track = self.tracks[place]
-        return {"waveform": self.corpus.read(track, self.sampling_rate, start, length), "labels": self.targets[track]}
+        return self._read(self.tracks[place], start, length)
 
     @property
     def references(self) -> np.ndarray:

@@ -32,9 +32,7 @@ class Tracks(Corpus):
 
     Args:
         title: where they are, for messages.
-        tracks: all of them, checked.
-        examples: as many.
-        windows: of the task.
+        tracks, examples: all of them, checked.
     """
 
     def __init__(self, title: str, tracks: Sequence[Track], examples: Sequence[Example], windows: Windows):
@@ -43,14 +41,12 @@ class Tracks(Corpus):
         self._heard_s, self._standardise = windows.heard_s, windows.standardise
 
     def length(self, index: int, sampling_rate: int) -> int:
-        """Samples of an example's part at `sampling_rate`."""
         example, whole = self.examples[index], super().length(index, sampling_rate)
         stop = whole if example.end_s is None else min(round(example.end_s * sampling_rate), whole)
         length = stop - round(example.start_s * sampling_rate)
         return length if self._heard_s is None else min(length, round(self._heard_s * sampling_rate))
 
     def read(self, index: int, sampling_rate: int, start: int = 0, num_samples: int | None = None) -> np.ndarray:
-        """Samples of an example's part, or a clip of it."""
         num_samples = self.length(index, sampling_rate) - start if num_samples is None else num_samples
         start += round(self.examples[index].start_s * sampling_rate)
         samples = super().read(index, sampling_rate, start, num_samples)
@@ -75,21 +71,13 @@ class _Sources(Sequence):
 
 @dataclass
 class FinetuneData:
-    """A task's tracks, and which are trained on, choose the epoch, and are measured.
+    """A task's tracks, and which are trained on, choose the epoch, and are measured."""
 
-    Attributes:
-        task_data: what the task gave.
-        tracks: of all splits, in one order.
-        targets: of each track, see [`mert_hf.tasks.base.Kind`].
-        splits: places of the tracks of every split.
-        notes: of the task's data, and what is heard otherwise than by a probe.
-    """
-
-    task_data: TaskData
-    tracks: Tracks
-    targets: np.ndarray
-    splits: dict[str, list[int]]
-    notes: tuple[str, ...]
+    task_data: TaskData  # what the task gave
+    tracks: Tracks  # of all splits, in one order
+    targets: np.ndarray  # of each track, see [`mert_hf.tasks.base.Kind`]
+    splits: dict[str, list[int]]  # places of the tracks of every split
+    notes: tuple[str, ...]  # of the task's data, and what is heard otherwise than by a probe
 
     @property
     def task(self) -> Task:
@@ -127,8 +115,7 @@ def open_data(settings: FinetuneSettings, run: FinetuneFolder, sampling_rate: in
     Raises:
         InputError: unusable tracks, labels or splits.
     """
-    task = _choose_task(settings, run, sampling_rate)
-    task_data = task.load(settings.data.task_folder)
+    task_data = _choose_task(settings, run, sampling_rate).load(settings.data.task_folder)
     data = arrange(task_data, run, settings.data.max_skipped)
     sizes = ", ".join(f"{name} {len(tracks)}" for name, tracks in data.splits.items())
     logger.info("Tracks: %s (%s); %d skipped", sizes, task_data.split_by, len(data.tracks.skipped))
@@ -140,7 +127,6 @@ def arrange(task_data: TaskData, run: FinetuneFolder, max_skipped: float) -> Fin
     """Put the examples of all splits into one order, and check the audio that was not checked yet.
 
     Args:
-        task_data: of the task.
         run: keeps what the check found, and lists what cannot be used.
         max_skipped: largest share of tracks that may be unusable.
 
@@ -213,15 +199,10 @@ def _render(settings: FinetuneSettings, folder: Path, sampling_rate: int) -> Pat
     from mert_hf.synthetic.labelled_corpus import write_labelled_corpus
 
     data = settings.data
-    audio = folder / f"synthetic_{data.synthetic}"
-    logger.info(
-        "No task, data.folder or data.dataset is given: rendering %d pieces, labelled by %s",
-        data.synthetic_pieces,
-        data.synthetic,
-    )
-    write_labelled_corpus(
-        audio, data.synthetic, data.synthetic_pieces, data.synthetic_piece_s, settings.training.seed, sampling_rate
-    )
+    kind, count = data.synthetic, data.synthetic_pieces
+    audio = folder / f"synthetic_{kind}"
+    logger.info("No task, data.folder or data.dataset is given: rendering %d pieces, labelled by %s", count, kind)
+    write_labelled_corpus(audio, kind, count, data.synthetic_piece_s, settings.training.seed, sampling_rate)
     return audio
 
 
@@ -230,14 +211,8 @@ def _report_imbalance(data: FinetuneData) -> None:
     if not counts:
         return
     rarest, commonest = min(counts, key=counts.get), max(counts, key=counts.get)
-    logger.info(
-        "Classes: %d; commonest %s (%d tracks to train on), rarest %s (%d)",
-        len(counts),
-        commonest,
-        counts[commonest],
-        rarest,
-        counts[rarest],
-    )
+    told = "Classes: %d; commonest %s (%d tracks to train on), rarest %s (%d)"
+    logger.info(told, len(counts), commonest, counts[commonest], rarest, counts[rarest])
     unheard = [name for name, count in counts.items() if count == 0]
     if unheard:
         logger.warning("No track to train on for %s: the model cannot learn them", ", ".join(unheard))

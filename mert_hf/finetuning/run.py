@@ -40,14 +40,10 @@ HEADS = ["layer_sum", "projector", "classifier"]
 
 
 def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[np.ndarray, np.ndarray, dict[str, Any]] | None:
-    """Fine-tune in a folder, measure, and write down what came of it. All processes call it.
+    """Fine-tune in a folder held by this process, measure, and write down what came of it. All processes call it.
 
     A run that was stopped, or killed at any moment, and resumed ends with the same weights, bit for bit (CPU, float32), as one
     that never was.
-
-    Args:
-        settings: of the run.
-        run: folder, held by this process.
 
     Returns:
         Targets of the test tracks, predictions (tracks, classes), and what `results.json` holds, in the process that wrote it;
@@ -77,11 +73,7 @@ def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[np.ndarra
 
 
 def read_sampling_rate(base: str) -> int:
-    """Samples per second of the base.
-
-    Raises:
-        InputError: it cannot be loaded or is no MERT.
-    """
+    """Samples per second of the base; InputError where it cannot be loaded or is no MERT."""
     with loading(f"model.base={base!r}", base):
         config = AutoConfig.from_pretrained(base)
     return _architecture(config, base).sampling_rate(config)
@@ -124,9 +116,10 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[PreTraine
 
 def adapt(model: PreTrainedModel, settings: FinetuneSettings):
     """Freeze what the method does not train; with "lora", wrap the attention's projections in adapters."""
-    if settings.model.method == "frozen":
+    chosen = settings.model
+    if chosen.method == "frozen":
         model.freeze_base_model()
-    if settings.model.method != "lora":
+    if chosen.method != "lora":
         return model
     require_packages("finetune", "peft")
     from peft import LoraConfig, get_peft_model
@@ -134,9 +127,9 @@ def adapt(model: PreTrainedModel, settings: FinetuneSettings):
     projections = architecture_of(model.config).attention_projections
     heads = [name for name in HEADS if getattr(model, name) is not None]
     lora = LoraConfig(
-        r=settings.model.lora_rank,
-        lora_alpha=settings.model.lora_alpha,
-        lora_dropout=settings.model.lora_dropout,
+        r=chosen.lora_rank,
+        lora_alpha=chosen.lora_alpha,
+        lora_dropout=chosen.lora_dropout,
         target_modules=list(projections),
         modules_to_save=heads,
     )
@@ -199,7 +192,7 @@ def build_trainer(
     """Transformers' Trainer, which keeps the best epoch by the validation tracks."""
     training, problem_type = settings.training, settings.model.problem_type
     clip_samples, rate = round(settings.data.clip_s * extractor.sampling_rate), extractor.sampling_rate
-    train = TrainingClips(data.tracks, data.targets, data.splits["train"], clip_samples, rate, training.seed)
+    train = TrainingClips(data.tracks, data.targets, data.splits["train"], clip_samples, rate, seed=training.seed)
     validation = evaluation_clips(data, "validation", clip_samples, rate)
 
     def score(found: EvalPrediction) -> dict[str, float]:
@@ -221,8 +214,8 @@ def build_trainer(
 
 def evaluation_clips(data: FinetuneData, split: str, clip_samples: int, sampling_rate: int) -> EvaluationClips:
     """All clips of a split's tracks that the task has heard."""
-    most, alone = data.task.windows.most, data.task.aggregation == "window"
-    return EvaluationClips(data.tracks, data.targets, data.splits[split], clip_samples, sampling_rate, most, alone)
+    heard = (data.tracks, data.targets, data.splits[split], clip_samples, sampling_rate)
+    return EvaluationClips(*heard, most=data.task.windows.most, alone=data.task.aggregation == "window")
 
 
 def measure(

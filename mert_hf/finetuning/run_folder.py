@@ -17,11 +17,7 @@ KEPT = 2
 
 
 class FinetuneFolder(RunFolder):
-    """Names of the files of a fine-tuning run, and its checkpoints.
-
-    Args:
-        folder: made where it does not exist.
-    """
+    """Names of the files of a fine-tuning run, and its checkpoints."""
 
     free_to_change = ("output_dir", "training.resume", "training.workers", "training.use_cpu")
     prefix = "checkpoint-"  # as Trainer names them
@@ -33,10 +29,7 @@ class FinetuneFolder(RunFolder):
         self.picture = self.folder / "confusion_matrix.png"
 
     def require_data(self, facts: dict[str, Any]) -> None:
-        """Note what a run is trained on, or refuse to go on with anything else.
-
-        Args:
-            facts: of tracks, labels and splits; equal ones where these are the same.
+        """Note what a run is trained on: facts of tracks, labels and splits, which change when these do.
 
         Raises:
             InputError: the run that lies here was begun with others, or what it was begun with cannot be read.
@@ -57,11 +50,7 @@ class FinetuneFolder(RunFolder):
         return self.checkpoints / f"{self.prefix}{step}"
 
     def best_checkpoint(self, checkpoint: Path) -> Path | None:
-        """The checkpoint that was the best when this one was saved; None where no score was a number.
-
-        Raises:
-            InputError: the checkpoint's state cannot be read.
-        """
+        """The checkpoint that was the best when this one was saved; None where no score was a number."""
         step = read_json(checkpoint / STATE).get("best_global_step")
         return self.checkpoint(step) if isinstance(step, int) else None
 

@@ -21,16 +21,10 @@ def probabilities(logits: np.ndarray, problem_type: str) -> np.ndarray:
 
 
 def score_tracks(predicted: np.ndarray, targets: np.ndarray, task: Task, labels: list[str]) -> dict[str, float]:
-    """Scores of (tracks, outputs) predictions against the tracks' targets.
+    """Scores of (tracks, outputs) predictions, likelihoods of the labels or numbers, against the tracks' targets.
 
     Nothing that a split lacks ends a run between two epochs: of several labels, those without both a track that has them and
     one that has not are left out of the means, and where none remains, the scores are NaN.
-
-    Args:
-        predicted: likelihoods of the labels, or numbers.
-        targets: as [`mert_hf.tasks.base.TaskData`] gives them.
-        task: its kind and its measures.
-        labels: of the outputs.
     """
     if task.kind == "multilabel":
         mixed = [place for place in range(len(labels)) if 0 < targets[:, place].sum() < len(targets)]

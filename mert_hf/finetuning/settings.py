@@ -100,10 +100,7 @@ class FinetuneSettings:
         check_values(self, "")
         data, model = self.data, self.model
         if self.task is None:
-            require(
-                len(data.label_columns) == 1 or model.problem_type == "regression",
-                f"data.label_columns={list(data.label_columns)}: several columns are for model.problem_type regression.",
-            )
+            data.require_columns(model.problem_type, "model.problem_type")
             require(data.task_folder is None, "data.task_folder is given without a task; name one with --task.")
             data.clip_s = data.clip_s or CLIP_S
             return

@@ -17,7 +17,7 @@ has a recipe in `training/recipes` and a cell of the comparison in `training/cel
 """
 
 from mert_hf.objectives.barlow_twins import BarlowTwins
-from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput, Outcome, Teachers
+from mert_hf.objectives.base import Counts, Objective, ObjectiveOutput, Outcome, Teachers
 from mert_hf.objectives.byol import BYOL
 from mert_hf.objectives.clustering import Clustering
 from mert_hf.objectives.contrastive import Contrastive
@@ -40,7 +40,6 @@ __all__ = [
     "OBJECTIVES",
     "BYOL",
     "BarlowTwins",
-    "Batch",
     "Clustering",
     "Contrastive",
     "Counts",

@@ -37,13 +37,7 @@ def standardise(features: torch.Tensor) -> torch.Tensor:
 
 
 class BarlowTwins(MultiView):
-    """The cross-correlation of two views behind a projector.
-
-    Args:
-        model, max_steps: as in [`MultiView`].
-        head: sizes of the projector's layers.
-        off_diagonal_weight: of the unrelatedness.
-    """
+    """The cross-correlation of two views behind a projector whose layers have the sizes `head`; see [`MultiView`]."""
 
     signs = (Sign("off_diagonal", "all dimensions of the projection say the same", "Raise off_diagonal_weight.", high=0.9),)
 

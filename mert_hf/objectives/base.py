@@ -19,27 +19,17 @@ Counts = dict[str, torch.Tensor]
 
 
 class ObjectiveOutput(NamedTuple):
-    """Output of an objective.
+    """Output of an objective."""
 
-    Attributes:
-        loss: () float, to be minimised; adds up over the parts of a global batch.
-        logs: detached numbers to watch, each () or a vector; they add up in the same way.
-    """
-
-    loss: torch.Tensor
-    logs: dict[str, torch.Tensor]
+    loss: torch.Tensor  # () float, to be minimised; adds up over the parts of a global batch
+    logs: dict[str, torch.Tensor]  # detached numbers to watch, each () or a vector; they add up in the same way
 
 
 class Teachers(NamedTuple):
-    """What a model learns from beside the audio.
+    """What a model learns from beside the audio."""
 
-    Attributes:
-        codes: gives codes, or holds them (a label store); None where there are none.
-        spectrum: gives the constant-Q spectrum; None where that is not wanted.
-    """
-
-    codes: Any = None
-    spectrum: nn.Module | None = None
+    codes: Any = None  # gives codes, or holds them (a label store); None where there are none
+    spectrum: nn.Module | None = None  # gives the constant-Q spectrum; None where that is not wanted
 
 
 @dataclass(frozen=True)
@@ -112,11 +102,7 @@ class Objective(nn.Module):
 
     @classmethod
     def check(cls, settings: Any) -> None:
-        """Refuse settings that do not go together.
-
-        Raises:
-            InputError: names them.
-        """
+        """Refuse settings that do not go together, with an InputError that names them."""
 
     @classmethod
     def pair_distances_s(cls, settings: Any) -> tuple[float, float] | None:
@@ -135,12 +121,7 @@ class Objective(nn.Module):
 
     @classmethod
     def from_settings(cls, settings: Any, model: PreTrainedModel, teachers: Teachers) -> "Objective":
-        """The objective of a run.
-
-        Args:
-            settings: of the run.
-            model: with the weights it begins with.
-            teachers: on the device where they will work.
+        """The objective of a run, with a model of the weights it begins with and teachers on the device where they will work.
 
         Raises:
             InputError: settings that do not fit together.

@@ -34,12 +34,8 @@ class BYOL(MultiView):
     The teacher normalises by its own batches (Deezer's code averages the statistics of batch normalisation as well).
 
     Args:
-        model, max_steps: as in [`MultiView`].
-        head, predictor: sizes of the layers of projector and predictor; both end equal.
+        head, predictor: sizes of the layers of projector and predictor; both end equal, or ValueError.
         momentum: of the average at the first update; it rises to 1 along half a cosine.
-
-    Raises:
-        ValueError: a predictor that ends in another size than the projector.
     """
 
     signs = (
@@ -72,6 +68,5 @@ class BYOL(MultiView):
         return loss, numbers
 
     def after_step(self, step: int) -> None:
-        """Move the teacher."""
         self.teacher.move(cosine_ramp(step, self.max_steps - 1, self.momentum, 1.0))
         super().after_step(step)

@@ -41,14 +41,11 @@ def clustering(
 
 
 class Clustering(MultiView):
-    """DINO's centring and sharpening with two crops of a track.
+    """DINO's centring and sharpening with two crops of a track; arguments that all have are those of [`MultiView`].
 
     Args:
-        model, max_steps: as in [`MultiView`].
         head: sizes of the layers of the head; the last is the number of prototypes.
         momentum: of the teacher at the first update; it rises to 1 along half a cosine.
-        center_momentum: of the centre.
-        student_temperature: of the student.
         teacher_temperatures: of the teacher at the first update and behind its warm-up.
         temperature_steps: updates of that warm-up, along half a cosine (10 epochs of 512 updates in the comparison).
     """
@@ -115,11 +112,9 @@ class Clustering(MultiView):
         return cosine_ramp(int(self.steps), self.temperature_steps, *self.teacher_temperatures)
 
     def draw(self, folder, outcome):
-        """Curves, and how often each prototype is used."""
         super().draw(folder, outcome)
         plot_prototype_usage(outcome.reports, folder / "prototype_usage.png", outcome.title, self.usage.cpu().numpy())
 
     def after_step(self, step: int) -> None:
-        """Move the teacher."""
         self.teacher.move(cosine_ramp(step, self.max_steps - 1, self.momentum, 1.0))
         super().after_step(step)

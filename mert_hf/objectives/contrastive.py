@@ -31,13 +31,7 @@ def nt_xent(first: torch.Tensor, second: torch.Tensor, temperature: float = 0.1)
 
 
 class Contrastive(MultiView):
-    """NT-Xent behind a projector.
-
-    Args:
-        model, max_steps: as in [`MultiView`].
-        head: sizes of the projector's layers.
-        temperature: of the logits.
-    """
+    """NT-Xent behind a projector whose layers have the sizes `head`; see [`MultiView`]."""
 
     def __init__(self, model, max_steps: int, head: Sequence[int] = (1024, 1024, 2048), temperature: float = 0.1):
         super().__init__(model, max_steps)

@@ -20,7 +20,7 @@ from mert_hf.models.code_head_mert import at_least_float32
 from mert_hf.objectives.across_processes import add_up
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign
-from mert_hf.objectives.masking import MaskingSettings, SpanMasking
+from mert_hf.objectives.masking import MaskingSettings
 from mert_hf.objectives.moving_average import MovingAverage
 
 
@@ -73,11 +73,7 @@ class Data2Vec(Objective):
     Args:
         model: what is trained.
         masking: which frames are hidden from the student.
-        top_layers: layers the targets are made of.
-        beta: of smooth-L1; 0 is the squared error.
-        decay_start, decay_end, decay_steps: of the average.
-        min_target_std, min_prediction_std: mean standard deviations over masked frames below which the run is stopped.
-        first_judged_step: updates before that is judged.
+        settings: of the targets, the error, the average and the watch for collapse.
 
     Raises:
         InputError: more layers than there are, or a model that cannot be masked.
@@ -85,65 +81,46 @@ class Data2Vec(Objective):
 
     sections = {"masking": MaskingSettings, "data2vec": Data2VecSettings}
 
-    def __init__(
-        self,
-        model: Data2VecAudioModel,
-        masking: SpanMasking,
-        top_layers: int = Data2VecSettings.top_layers,
-        beta: float = Data2VecSettings.beta,
-        decay_start: float = Data2VecSettings.decay_start,
-        decay_end: float = Data2VecSettings.decay_end,
-        decay_steps: int = Data2VecSettings.decay_steps,
-        min_target_std: float = Data2VecSettings.min_target_std,
-        min_prediction_std: float = Data2VecSettings.min_prediction_std,
-        first_judged_step: int = Data2VecSettings.first_judged_step,
-    ):
+    def __init__(self, model: Data2VecAudioModel, masking: MaskingSettings, settings: Data2VecSettings):
         super().__init__()
         layers = model.config.num_hidden_layers
-        if not 1 <= top_layers <= layers:
-            raise InputError(f"top_layers={top_layers} must lie within 1 and {layers}, the layers of the model.")
+        if settings.top_layers > layers:
+            raise InputError(f"top_layers={settings.top_layers} must lie within 1 and {layers}, the layers of the model.")
         if not hasattr(model, "masked_spec_embed") or not getattr(model.config, "apply_spec_augment", True):
             raise InputError("the model hides no frames: its mask_time_prob is 0, or apply_spec_augment is off.")
         self.model = model
         self.head = nn.Linear(model.config.hidden_size, model.config.hidden_size)
         self.teacher = MovingAverage(model.encoder).eval()
-        self.masking = masking
-        self.top_layers, self.beta = top_layers, beta
-        self.decay = (decay_steps, decay_start, decay_end)
-        self.limits = {"target_std": min_target_std, "prediction_std": min_prediction_std}
-        self.first_judged_step = first_judged_step
+        self.masking, self.settings = masking, settings
+        self.limits = {"target_std": settings.min_target_std, "prediction_std": settings.min_prediction_std}
         self._deviations: dict[str, torch.Tensor] = {}
         remedy = "Lower training.learning_rate or raise data2vec.decay_start; the run stops at half of that."
         signs = [
-            Sign("target_std", "the targets of masked frames hardly differ", remedy, 2 * min_target_std),
-            Sign("prediction_std", "the predictions of masked frames hardly differ", remedy, 2 * min_prediction_std),
+            Sign("target_std", "the targets of masked frames hardly differ", remedy, 2 * settings.min_target_std),
+            Sign("prediction_std", "the predictions of masked frames hardly differ", remedy, 2 * settings.min_prediction_std),
         ]
-        self._watch = CollapseWatch(type(self).__name__, signs, first_judged_step)
+        self._watch = CollapseWatch(type(self).__name__, signs, settings.first_judged_step)
 
     @classmethod
     def architecture(cls, settings):
-        """transformers' Data2VecAudio."""
         return ARCHITECTURES["data2vec_audio"]
 
     @classmethod
     def counted_in_updates(cls, settings):
-        """The rise of the decay, and the first look at collapse."""
         names = ("decay_steps", "first_judged_step")
         return {f"data2vec.{name}": getattr(settings.data2vec, name) for name in names}
 
     @classmethod
     def describe(cls, settings, teachers):
-        """As in [`Objective`]."""
         return f"moving average of the student, mean of its last {settings.data2vec.top_layers} layers"
 
     @classmethod
     def from_settings(cls, settings, model, teachers):
-        """As in [`Objective`]."""
-        architecture, masking = cls.architecture(settings), SpanMasking(**vars(settings.masking))
+        architecture = cls.architecture(settings)
         shortest_s = min(settings.data.crop_s, settings.data.min_track_s)
         shortest = round(shortest_s * architecture.sampling_rate(model.config))
-        masking.require_room(architecture.count_frames(model, shortest))
-        return cls(model, masking, **vars(settings.data2vec))
+        settings.masking.require_room(architecture.count_frames(model, shortest))
+        return cls(model, settings.masking, settings.data2vec)
 
     def train(self, mode: bool = True) -> "Data2Vec":
         """The teacher stays in `eval()`: no dropout, no layer left out."""
@@ -162,7 +139,6 @@ class Data2Vec(Objective):
         return {"input_values": scaled, "mask_time_indices": mask.to(waveforms.device)}
 
     def count(self, batch: Batch) -> Counts:
-        """Masked frames."""
         return {"masked_frames": batch["mask_time_indices"].sum()}
 
     def forward(self, batch: Batch, totals: Counts) -> ObjectiveOutput:
@@ -172,7 +148,7 @@ class Data2Vec(Objective):
         targets = self.compute_targets(features)[mask]
         with torch.autocast(mask.device.type, enabled=False):
             predicted = self.head(outputs.last_hidden_state[mask].to(self.head.weight.dtype))
-            loss = regression_errors(predicted, targets, self.beta).sum() / totals["masked_frames"]
+            loss = regression_errors(predicted, targets, self.settings.beta).sum() / totals["masked_frames"]
         deviations = {"target_std": measure_deviation(targets), "prediction_std": measure_deviation(predicted.detach())}
         if self.training:
             self._deviations = deviations
@@ -196,7 +172,7 @@ class Data2Vec(Objective):
         finally:
             for hook in hooks:
                 hook.remove()
-        return make_targets(outputs, self.top_layers)
+        return make_targets(outputs, self.settings.top_layers)
 
     def _run_student(self, batch: Batch):
         """Its outputs, and the features that it masks, without a mask."""
@@ -211,15 +187,12 @@ class Data2Vec(Objective):
             hook.remove()
 
     def after_step(self, step: int) -> None:
-        """Move the teacher.
-
-        Raises:
-            TrainingFailedError: targets or predictions have become nearly constant.
-        """
-        self.teacher.move(linear_ramp(step + 1, *self.decay))
+        """Move the teacher; TrainingFailedError where targets or predictions have become nearly constant."""
+        settings = self.settings
+        self.teacher.move(linear_ramp(step + 1, settings.decay_steps, settings.decay_start, settings.decay_end))
         convolutions = self.teacher.copies[0].pos_conv_embed
         convolutions.load_state_dict(self.model.encoder.pos_conv_embed.state_dict())
-        if step + 1 <= self.first_judged_step:
+        if step + 1 <= settings.first_judged_step:
             return
         self._watch.look(self._deviations, step)
         for name, limit in self.limits.items():
@@ -233,7 +206,6 @@ class Data2Vec(Objective):
                 )
 
     def export(self) -> Data2VecAudioModel:
-        """The student, a model of transformers."""
         return self.model
 
 

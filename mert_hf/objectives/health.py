@@ -16,30 +16,17 @@ FIRST_JUDGED_STEP = 100
 
 @dataclass(frozen=True)
 class Sign:
-    """When a logged number is a sign of collapse.
-
-    Attributes:
-        name: of the number.
-        low, high: it is one below `low` or above `high`.
-        meaning: what has happened then.
-        remedy: what may help.
-    """
+    """When a logged number is a sign of collapse: below `low` or above `high`."""
 
     name: str
-    meaning: str
-    remedy: str
+    meaning: str  # what has happened then
+    remedy: str  # what may help
     low: float = -torch.inf
     high: float = torch.inf
 
 
 class CollapseWatch:
-    """Warns, by name and once, when a number becomes a sign of collapse, and says when it no longer is.
-
-    Args:
-        objective: its name, for the warnings.
-        signs: to look for.
-        first_judged_step: updates before which nothing is said.
-    """
+    """Warns, by name and once, when a number becomes a sign of collapse, and says when it no longer is."""
 
     def __init__(self, objective: str, signs: Iterable[Sign], first_judged_step: int = FIRST_JUDGED_STEP):
         self.objective = objective
@@ -61,16 +48,8 @@ class CollapseWatch:
             if collapsed and name not in self._warned:
                 self._warned.add(name)
                 bound = f"below {sign.low:g}" if value < sign.low else f"above {sign.high:g}"
-                logger.warning(
-                    "%s at update %d: %s is %.3g, %s: %s. %s",
-                    self.objective,
-                    step,
-                    name,
-                    value,
-                    bound,
-                    sign.meaning,
-                    sign.remedy,
-                )
+                told = f"{sign.meaning}. {sign.remedy}"
+                logger.warning("%s at update %d: %s is %.3g, %s: %s", self.objective, step, name, value, bound, told)
             elif not collapsed and name in self._warned:
                 self._warned.remove(name)
                 logger.warning("%s at update %d: %s is %.3g again", self.objective, step, name, value)

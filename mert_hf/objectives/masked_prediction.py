@@ -14,7 +14,7 @@ from mert_hf.common.settings import check_values, require, setting
 from mert_hf.models.code_head_mert import IGNORED_LABEL
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput, Outcome, Teachers
 from mert_hf.objectives.health import CollapseWatch, Sign
-from mert_hf.objectives.masking import MaskingSettings, SpanMasking
+from mert_hf.objectives.masking import MaskingSettings
 from mert_hf.objectives.mixture import MixtureSettings, NoiseMixture, mix_in
 from mert_hf.objectives.pictures import plot_code_accuracy, plot_code_usage, plot_constant_q, plot_training_curves
 
@@ -72,7 +72,7 @@ class MaskedPrediction(Objective):
         self,
         model: PreTrainedModel,
         teachers: Teachers,
-        masking: SpanMasking,
+        masking: MaskingSettings,
         mixture: NoiseMixture,
         codebooks_per_update: int = 0,
     ):
@@ -92,12 +92,10 @@ class MaskedPrediction(Objective):
 
     @classmethod
     def architecture(cls, settings):
-        """MERT, or another that has the heads."""
         return ARCHITECTURES[settings.prediction.encoder or "mert"]
 
     @classmethod
     def model_class(cls, settings):
-        """The encoder with the heads that predict."""
         return cls.architecture(settings).pretraining_class
 
     @classmethod
@@ -107,7 +105,6 @@ class MaskedPrediction(Objective):
 
     @classmethod
     def check(cls, settings):
-        """The mixture must fit the clips."""
         mixture, shortest_s = settings.mixture, min(settings.data.min_track_s, settings.data.crop_s)
         require(
             mixture.probability == 0 or settings.training.batch_size > 1,
@@ -121,29 +118,21 @@ class MaskedPrediction(Objective):
 
     @classmethod
     def describe(cls, settings, teachers):
-        """What the codes are of."""
         return teachers.codes.description
 
     @classmethod
     def from_settings(cls, settings, model, teachers):
-        """As in [`Objective`]."""
         mixture = NoiseMixture.from_settings(settings.mixture, model.config.sample_rate)
-        masking = SpanMasking(**vars(settings.masking))
         shortest_s = min(settings.data.crop_s, settings.data.min_track_s)
-        masking.require_room(model.count_frames(round(shortest_s * model.config.sample_rate)))
-        return cls(model, teachers, masking, mixture, settings.training.codebooks_per_update)
+        settings.masking.require_room(model.count_frames(round(shortest_s * model.config.sample_rate)))
+        return cls(model, teachers, settings.masking, mixture, settings.training.codebooks_per_update)
 
     @torch.no_grad()
     def prepare(self, waveforms: torch.Tensor, draws: Draws, labels: torch.Tensor | None = None) -> Batch:
         """Mask, mixture and targets of clean clips: the arguments of the model.
 
-        Args:
-            waveforms: (batch, samples) float32, clean clips.
-            draws: of the batch. In `eval()` nothing is mixed in and every codebook is asked for.
-            labels: (batch, codebooks, frames) int64 codes of the clips, where they are stored; else the teacher is asked.
-
-        Returns:
-            With `labels` None where `code_loss_weight` is 0: of a head that does not learn there is nothing to tell.
+        In `eval()` nothing is mixed in and every codebook is asked for. Without `labels` (batch, codebooks, frames) the teacher
+        is asked; where `code_loss_weight` is 0 there are none: of a head that does not learn there is nothing to tell.
         """
         batch, samples = waveforms.shape
         frames = self.model.count_frames(samples)
@@ -205,11 +194,9 @@ class MaskedPrediction(Objective):
         return {} if head.log_temperatures is None else {"temperature": head.temperatures().detach()}
 
     def export(self) -> PreTrainedModel:
-        """The model to publish."""
         return self.model
 
     def layers(self):
-        """Those of the encoder."""
         return architecture_of(self.model.config).layers(self.model)
 
     def draw(self, folder: Path, outcome: Outcome) -> None:

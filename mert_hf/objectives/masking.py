@@ -21,6 +21,21 @@ class MaskingSettings:
     def __post_init__(self):
         check_values(self, "masking")
 
+    def draw(self, batch: int, frames: int, generator: np.random.Generator) -> torch.Tensor:
+        """(batch, frames) bool, True where masked; see [`draw_span_mask`]."""
+        return draw_span_mask(batch, frames, generator, **vars(self))
+
+    def require_room(self, frames: int) -> None:
+        """Try it on the shortest clip there can be, so that a mistake does not end a run in the middle.
+
+        Raises:
+            InputError: `frames` too few for the spans.
+        """
+        try:
+            self.draw(1, frames, make_generator(0, "trial"))
+        except ValueError as error:
+            raise InputError(f"masking: {error}") from None
+
 
 def draw_span_mask(
     batch: int,
@@ -70,27 +85,3 @@ def draw_span_mask(
         masked = np.flatnonzero(row)
         row[generator.choice(masked, len(masked) - fewest, replace=False)] = False
     return torch.from_numpy(mask)
-
-
-@dataclass(frozen=True)
-class SpanMasking:
-    """What [`draw_span_mask`] is asked for in a whole run; its attributes are arguments of that."""
-
-    probability: float = MaskingSettings.probability
-    span_frames: int = MaskingSettings.span_frames
-    min_spans: int = MaskingSettings.min_spans
-
-    def draw(self, batch: int, frames: int, generator: np.random.Generator) -> torch.Tensor:
-        """(batch, frames) bool, True where masked."""
-        return draw_span_mask(batch, frames, generator, **vars(self))
-
-    def require_room(self, frames: int) -> None:
-        """Try it on the shortest clip there can be, so that a mistake does not end a run in the middle.
-
-        Raises:
-            InputError: a number out of range, or `frames` too few for the spans.
-        """
-        try:
-            self.draw(1, frames, make_generator(0, "trial"))
-        except ValueError as error:
-            raise InputError(f"masking: {error}") from None

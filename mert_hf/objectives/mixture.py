@@ -80,11 +80,7 @@ class NoiseMixture:
 
     @classmethod
     def from_settings(cls, settings: MixtureSettings, sampling_rate: int) -> "NoiseMixture":
-        """The mixture of these settings at a rate.
-
-        Raises:
-            InputError: numbers that do not go together.
-        """
+        """The mixture of these settings at a rate; InputError where numbers do not go together."""
         lengths = (round(settings.min_s * sampling_rate), round(settings.max_s * sampling_rate))
         counts, levels = (settings.min_excerpts, settings.max_excerpts), (settings.min_snr_db, settings.max_snr_db)
         try:
@@ -105,7 +101,7 @@ class NoiseMixture:
             )
 
     def draw(self, batch: int, samples: int, generator: np.random.Generator) -> list[Excerpt]:
-        """Draw the excerpts of a batch of `batch` clips of `samples` samples.
+        """Draw the excerpts of `batch` clips of `samples` samples.
 
         Raises:
             ValueError: a batch of one clip, which has no other to mix in, or clips shorter than an excerpt.

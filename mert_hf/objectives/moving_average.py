@@ -7,11 +7,7 @@ import torch.nn as nn
 
 
 class MovingAverage(nn.Module):
-    """The moving average of some modules, one behind the other. It gets no gradient, and [`MovingAverage.move`] moves it.
-
-    Args:
-        modules: what is followed; the average begins as they are.
-    """
+    """The moving average of some modules, one behind the other: it begins as they are, gets no gradient, and is moved."""
 
     def __init__(self, *modules: nn.Module):
         super().__init__()

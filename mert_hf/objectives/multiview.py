@@ -55,11 +55,7 @@ class MultiViewSettings:
 
 
 class PooledEncoder(nn.Module):
-    """One vector a clip, as the model's architecture makes it.
-
-    Args:
-        model: of any architecture that embeds clips.
-    """
+    """One vector a clip, as the model's architecture makes it."""
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()
@@ -102,7 +98,6 @@ class MultiView(Objective):
 
     @classmethod
     def architecture(cls, settings):
-        """The ResNet, or another that gives one vector a clip."""
         return ARCHITECTURES[settings.multiview.encoder]
 
     @classmethod
@@ -113,7 +108,6 @@ class MultiView(Objective):
 
     @classmethod
     def check(cls, settings):
-        """Pairs must be had, and options known."""
         data, least_s = settings.data, settings.multiview.min_distance_s
         require(not data.streaming, "pairs of crops cannot be read from a stream; leave out data.streaming.")
         needed_s = data.crop_s + least_s
@@ -128,7 +122,6 @@ class MultiView(Objective):
 
     @classmethod
     def pair_distances_s(cls, settings):
-        """As in [`Objective`]."""
         return settings.multiview.min_distance_s, settings.multiview.max_distance_s
 
     @classmethod
@@ -139,12 +132,10 @@ class MultiView(Objective):
 
     @classmethod
     def describe(cls, settings, teachers):
-        """As in [`Objective`]."""
         return f"{settings.objective}: two crops of {settings.data.crop_s:g} s of a track agree"
 
     @classmethod
     def from_settings(cls, settings, model, teachers):
-        """As in [`Objective`]."""
         try:
             return cls(model, settings.training.max_steps, **settings.multiview.options)
         except (TypeError, ValueError) as error:
@@ -161,11 +152,7 @@ class MultiView(Objective):
 
     @torch.no_grad()
     def prepare(self, waveforms: torch.Tensor, draws: Draws, labels: torch.Tensor | None = None) -> Batch:
-        """The two views of pairs (batch, 2, samples); nothing is drawn here.
-
-        Raises:
-            InputError: clips instead of pairs.
-        """
+        """The two views of pairs (batch, 2, samples); InputError where clips are given instead. Nothing is drawn here."""
         if waveforms.ndim != 3 or waveforms.shape[1] != 2:
             raise InputError(
                 f"{type(self).__name__} compares two crops of a track, (batch, 2, samples); got {tuple(waveforms.shape)}. Read"
@@ -174,15 +161,10 @@ class MultiView(Objective):
         return {"views": waveforms}
 
     def count(self, batch: Batch) -> Counts:
-        """Batches, over which the losses are averaged."""
         return {"batches": torch.ones((), dtype=torch.int64, device=batch["views"].device)}
 
     def forward(self, batch: Batch, totals: Counts) -> ObjectiveOutput:
-        """Share of the mean over the batches of all processes.
-
-        Raises:
-            InputError: one pair in the batch of all processes.
-        """
+        """Share of the mean over the batches of all processes; InputError where these hold one pair."""
         views = batch["views"].unbind(1)
         embeddings = [self.encoder(view) for view in views]
         loss, numbers = self.compare(views, embeddings)
@@ -204,11 +186,9 @@ class MultiView(Objective):
         return list(self.buffers())
 
     def export(self) -> PreTrainedModel:
-        """The encoder."""
         return self.encoder.model
 
     def layers(self):
-        """Those of the encoder."""
         return self.encoder.architecture.layers(self.encoder.model)
 
     def gather(self, embeddings: Sequence[torch.Tensor]) -> list[torch.Tensor]:

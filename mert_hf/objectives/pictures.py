@@ -10,18 +10,13 @@ from mert_hf.common.packages import require_packages
 
 
 def plot_training_curves(
-    reports: list[dict[str, Any]], picture: PathLike, title: str = "", validations: list[dict[str, Any]] | None = None
+    reports: list[dict[str, Any]], picture: PathLike, title: str, validations: list[dict[str, Any]]
 ) -> None:
     """Draw loss, its parts, masked accuracy per codebook, gradient norm and learning rate over the updates into a PNG.
 
-    Args:
-        reports: lines of `metrics.jsonl`.
-        picture: file to write.
-        title: above the panels.
-        validations: lines of `validation.jsonl`, whose losses are drawn beside those of the training.
+    `reports` are lines of `metrics.jsonl`, `validations` those of `validation.jsonl`, whose losses are drawn beside.
     """
     figure, panels = new_figure(title, 2, 3, (12, 7))
-    checks = validations or []
     labels = {
         "loss": "loss (weighted sum)",
         "code_loss": "code loss (nats, sum over codebooks)",
@@ -38,7 +33,7 @@ def plot_training_curves(
             _draw_codebooks(panel, steps, 100 * values)
             continue
         panel.plot(steps, values, linewidth=1.2, label="training")
-        steps, values = series(checks, name)
+        steps, values = series(validations, name)
         if len(steps):
             panel.plot(steps, values, "o-", markersize=3, linewidth=1.2, label="validation")
             panel.legend(fontsize="small")
@@ -57,8 +52,6 @@ def plot_code_accuracy(
 
     Args:
         validations: lines of `validation.jsonl`.
-        picture: file to write.
-        title: above the panels.
         accuracy: (codebooks,) of the last validation, 0 to 1.
         counts: (codebooks, codes) how often each code is the label in it.
         sizes: number of codes of each codebook.
@@ -87,11 +80,7 @@ def plot_code_accuracy(
 def plot_code_usage(picture: PathLike, title: str, labels: np.ndarray, predicted: np.ndarray, sizes: Sequence[int]) -> None:
     """Draw for each codebook how often its codes occur, most frequent first, as labels and as predictions.
 
-    Args:
-        picture: file to write.
-        title: above the panels.
-        labels, predicted: (codebooks, codes) counts on masked frames.
-        sizes: number of codes of each codebook.
+    `labels` and `predicted` are (codebooks, codes) counts on masked frames, `sizes` the number of codes of each codebook.
     """
     columns = min(len(sizes), 4)
     rows = -(-len(sizes) // columns)
@@ -128,8 +117,6 @@ def plot_constant_q(
     """Draw the constant-Q spectrum of a clip, what the model predicts of it, and what it was given to hear.
 
     Args:
-        picture: file to write.
-        title: above the panels.
         target, predicted: (frames, bins) magnitudes.
         mask: (frames,) bool, frames hidden from the model.
         frame_rate: frames per second.
@@ -164,8 +151,6 @@ def plot_prototype_usage(reports: list[dict[str, Any]], picture: PathLike, title
 
     Args:
         reports: lines of `metrics.jsonl` with `prototypes_used`.
-        picture: file to write.
-        title: above the panels.
         usage: (prototypes,) mean assignment of crops to each over the last hundred updates; adds up to 1.
     """
     figure, (left, right) = new_figure(title, 1, 2, (12, 4.5))

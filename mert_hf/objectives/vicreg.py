@@ -38,14 +38,7 @@ def vicreg_terms(
 
 
 class VICReg(MultiView):
-    """The three terms behind a projector.
-
-    Args:
-        model, max_steps: as in [`MultiView`].
-        head: sizes of the projector's layers.
-        invariance_weight, variance_weight, covariance_weight: of the terms.
-        least_std: as in [`vicreg_terms`].
-    """
+    """The three terms, each with its weight, behind a projector whose layers have the sizes `head`; see [`MultiView`]."""
 
     signs = (
         Sign("projection_std", "the projections of all clips are nearly equal", "Raise variance_weight.", low=0.05),

@@ -52,8 +52,7 @@ def evaluate_encoder(encoder: Encoder, data: TaskData, extraction: Extraction, s
 def evaluate_baseline(data: TaskData, baseline: Baseline) -> dict[str, Any]:
     """Score predictions that need no probe; the data is that which an encoder beside it is given (`TaskProbe.readable`).
 
-    Returns:
-        `values`, `left_out` and `notes` as in [`evaluate_encoder`].
+    It gives `values`, `left_out` and `notes` as [`evaluate_encoder`].
     """
     kind = probe_of(data.task)
     scorer = kind.test_scorer(data)

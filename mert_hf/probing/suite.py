@@ -17,7 +17,7 @@ from mert_hf.common.reading import read_json
 from mert_hf.common.redaction import name_only
 from mert_hf.probing.features.encoders import Encoder, FrozenModel
 from mert_hf.probing.features.extraction import Dtype, Extraction
-from mert_hf.probing.probes import baselines_of, probe_of
+from mert_hf.probing.probes import probe_of
 from mert_hf.probing.probes.base import Baseline
 from mert_hf.probing.report.plots import plot_beats, plot_confusion, plot_layer_heat_map, plot_limited_data
 from mert_hf.probing.report.results import averages, markdown_table, result_rows, versions
@@ -40,32 +40,18 @@ RESULTS, TABLE, HEAT_MAP = "evaluation.json", "evaluation.md", "layer_heat_map.p
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One system on one task.
+    """One system on one task."""
 
-    Attributes:
-        title: of the system, as in tables.
-        data: of the task.
-        encoder: whose features are probed; of a baseline, the model beside which it stands and whose examples it is given.
-        baseline: predicts by itself; None for an encoder.
-        settings: how; only the model itself also learns from little data.
-        file: where the result is kept.
-        key: everything the result depends on.
-    """
-
-    title: str
+    title: str  # of the system, as in tables
     data: TaskData
-    encoder: Encoder
-    baseline: Baseline | None
-    settings: ProbingSettings
-    file: Path
-    key: str
+    encoder: Encoder  # of a baseline, the model beside which it stands and whose examples it is given
+    baseline: Baseline | None  # predicts by itself; None for an encoder
+    settings: ProbingSettings  # only the model itself also learns from little data
+    file: Path  # where the result is kept
+    key: str  # everything the result depends on
 
     def result(self) -> dict[str, Any] | None:
-        """What was found before, None where nothing was, or something else.
-
-        Raises:
-            InputError: its file is damaged.
-        """
+        """What was found before; None where nothing was, or something else; InputError where its file is damaged."""
         if not self.file.is_file():
             return None
         kept = read_json(self.file)
@@ -99,7 +85,6 @@ def load_suite(tasks: Sequence[Task], data_folder: Path | None, pins: Path | Non
     """The data of all tasks.
 
     Args:
-        tasks: of the suite.
         data_folder: of datasets that are read from a folder.
         pins: a JSON file of commits by repository. Those in it are read; those found besides are added to it.
 
@@ -130,16 +115,7 @@ def list_evaluations(
     output: Path,
     baselines: bool = True,
 ) -> list[Evaluation]:
-    """Every system on every task it suits: the model, other encoders, and the baselines that need no probe.
-
-    Args:
-        loaded: data of the tasks.
-        model: to be evaluated.
-        rivals: what it is compared with.
-        settings: of the probes.
-        dtype: of the features on the disk.
-        output: folder of the results.
-        baselines: False leaves out those that need no probe.
+    """Every system on every task it suits: the model, other encoders (`rivals`), and the baselines that need no probe.
 
     Raises:
         InputError: the settings do not go with the model or a task.
@@ -149,7 +125,7 @@ def list_evaluations(
         kind = probe_of(data.task)
         kind.require_suitable(settings, model, data.task)
         systems = [(encoder.title, encoder, None) for encoder in (model, *rivals) if kind.suits(encoder)]
-        systems += [(title, model, baseline) for title, baseline in (baselines_of(data) if baselines else {}).items()]
+        systems += [(title, model, baseline) for title, baseline in (kind.baselines(data) if baselines else {}).items()]
         for title, encoder, baseline in systems:
             is_model = encoder is model and baseline is None
             own = replace(settings, limited=settings.limited and is_model)
@@ -193,17 +169,10 @@ def run_evaluations(evaluations: Sequence[Evaluation], extraction: Extraction) -
 
 
 def write_report(evaluations: Sequence[Evaluation], model: FrozenModel, name: str, suite: str, output: Path) -> dict[str, Any]:
-    """`evaluation.json`, the table and the pictures, from the results of all evaluations.
+    """Write `evaluation.json`, the table and the pictures of evaluations that are done; gives what `evaluation.json` holds.
 
     Args:
-        evaluations: all done.
-        model: that was evaluated.
-        name: by which it was loaded.
-        suite: of the tasks.
-        output: folder.
-
-    Returns:
-        What `evaluation.json` holds.
+        name: by which the model was loaded.
     """
     rows, heard = [], {}
     for data in {one.data.task.name: one.data for one in evaluations}.values():
@@ -243,11 +212,7 @@ def _draw_task(task: str, data: TaskData, evaluated: Mapping[str, Any], model: F
 
 
 def suited(loaded: Sequence[TaskData], encoder: Encoder) -> list[TaskData]:
-    """The tasks that an encoder can be evaluated by; a warning names the others.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The tasks that an encoder can be evaluated by; a warning names the others, and InputError says that there is none."""
     fitting = [data for data in loaded if probe_of(data.task).suits(encoder)]
     others = [data.task.name for data in loaded if not probe_of(data.task).suits(encoder)]
     if others:

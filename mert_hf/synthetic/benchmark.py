@@ -76,11 +76,7 @@ def benchmark_items(folder: str | Path, dataset: str, split: str) -> list[Item]:
 
 
 def benchmark_version(renderer: str) -> str:
-    """What the audio depends on, for caches and results.
-
-    Raises:
-        InputError: there is no such renderer, or it is not installed.
-    """
+    """What the audio depends on, for caches and results; InputError where there is no such renderer, or it is not installed."""
     version = f"generator {GENERATOR_VERSION}, benchmark {BENCHMARK_VERSION}"
     if renderer not in RENDERERS:
         raise InputError(f"renderer {renderer!r} is unknown; known renderers: {', '.join(RENDERERS)}.")

@@ -10,7 +10,7 @@ from mert_hf.audio.writing import encode_flac
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import claim_folder, write_atomically
 from mert_hf.common.reading import read_json
-from mert_hf.synthetic.piece import SyntheticPiece, check_settings, generate_piece
+from mert_hf.synthetic.piece import check_settings, generate_piece
 from mert_hf.synthetic.score.labels import PieceLabels
 
 SETTINGS_FILE = "corpus.json"
@@ -20,10 +20,6 @@ GENERATOR_VERSION = 1
 _MOST_PIECES = 100_000
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(values, separators=(",", ":")) + "\n").encode())
-
-
 def piece_paths(folder: Path, index: int) -> tuple[Path, Path]:
     """Return the paths of a piece's audio and of its labels."""
     stem = f"piece_{index:05d}"
@@ -31,27 +27,12 @@ def piece_paths(folder: Path, index: int) -> tuple[Path, Path]:
 
 
 def read_labels(path: str | Path) -> PieceLabels:
-    """Read the labels of a piece of a corpus.
-
-    Raises:
-        InputError: If the file holds something else.
-    """
+    """Read the labels of a piece of a corpus; InputError where the file holds something else."""
     return PieceLabels.from_dict(read_json(path), str(path))
 
 
-def _write_piece(folder: Path, index: int, piece: SyntheticPiece) -> None:
-    """Write the audio, then the labels, whose presence marks the piece as complete."""
-    audio_path, labels_path = piece_paths(folder, index)
-    write_atomically(audio_path, encode_flac(piece.waveform, piece.sampling_rate))
-    _write_json(labels_path, piece.labels.to_dict())
-
-
 def claim_corpus(folder: Path, settings: dict[str, Any]) -> None:
-    """Note the corpus's settings in its folder, or compare them with those that are there.
-
-    Raises:
-        InputError: If the folder holds pieces made with other or unknown settings.
-    """
+    """Note the corpus's settings in its folder; InputError where it holds pieces made with other or unknown settings."""
     note = folder / SETTINGS_FILE
     if not note.exists() and any(folder.glob("piece_*")):
         raise InputError(f"{folder} holds pieces without the {SETTINGS_FILE} that tells their settings; choose another folder.")
@@ -74,8 +55,7 @@ def write_corpus(
     pieces. Every file is complete or absent, whenever the writing is interrupted.
 
     Args:
-        folder: Created if it does not exist.
-        num_pieces: Number of pieces, 1 to 100000.
+        num_pieces: 1 to 100000.
         duration_s: Length of each piece in seconds.
         seed: From 0 to 2**32 - 1.
         sampling_rate: In Hz.
@@ -98,4 +78,8 @@ def write_corpus(
     claim_corpus(folder, settings)
     missing = [index for index in range(num_pieces) if not all(path.exists() for path in piece_paths(folder, index))]
     for index in tqdm(missing, desc="Making music", unit="piece", disable=not missing):
-        _write_piece(folder, index, generate_piece([seed, index], duration_s, sampling_rate))
+        piece = generate_piece([seed, index], duration_s, sampling_rate)
+        audio, labels = piece_paths(folder, index)
+        # the labels come last: their presence marks the piece as complete
+        write_atomically(audio, encode_flac(piece.waveform, piece.sampling_rate))
+        write_atomically(labels, json.dumps(piece.labels.to_dict(), separators=(",", ":")) + "\n")

@@ -27,12 +27,9 @@ def write_labelled_corpus(
     """Write pieces, their settings, and a `metadata.csv` with the columns file_name and label; a complete folder is kept.
 
     Args:
-        folder: created if it does not exist.
         task: "instrument": one instrument alone plays its part of a piece, named by the label; "key": whole pieces in one of
             24 keys.
-        num_pieces: number of pieces.
         duration_s: length of each in seconds.
-        seed: of everything.
         sampling_rate: in Hz.
 
     Raises:

@@ -18,13 +18,7 @@ LEAST_SAMPLING_RATE, GREATEST_SAMPLING_RATE = 8000, 192_000
 
 @dataclass(frozen=True)
 class SyntheticPiece:
-    """A piece of music with its annotation.
-
-    Attributes:
-        waveform: float32 of shape (samples,), within -1 to 1.
-        sampling_rate: In Hz.
-        labels: Exact annotation of what sounds.
-    """
+    """A piece of music, (samples,) within -1 to 1 at `sampling_rate` in Hz, with the exact annotation of what sounds."""
 
     waveform: NDArray[np.float32]
     sampling_rate: int
@@ -32,12 +26,7 @@ class SyntheticPiece:
 
 
 def check_settings(duration_s: float, sampling_rate: int) -> None:
-    """Refuse a length or a sampling rate that no piece can have.
-
-    Raises:
-        InputError: If the duration is not a positive number of seconds or the sampling rate is not a whole number of Hz
-            from 8000 to 192000.
-    """
+    """Refuse, with InputError, a length that is not positive and a rate that is no whole number of Hz from 8000 to 192000."""
     if not (math.isfinite(duration_s) and duration_s > 0):
         raise InputError(f"duration_s is {duration_s!r}; pass a finite number of seconds above 0, e.g. 30.")
     if not LEAST_SAMPLING_RATE <= sampling_rate <= GREATEST_SAMPLING_RATE or sampling_rate != int(sampling_rate):

@@ -10,10 +10,11 @@ Audio is cut into windows by whoever embeds it, with `task.windows.spans(duratio
 
 import difflib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -33,6 +34,16 @@ Kind = Literal["multiclass", "multilabel", "regression", "beats", "key", "separa
     beats        times in seconds, ascending                  -> (beats,) float64, seconds from the start of the audio
     separation   a tuple of audio, one a label                -> the same; `read_source` reads one
 """
+
+MEASURES: Mapping[Kind, tuple[tuple[str, ...], str]] = {
+    "multiclass": (("accuracy",), "accuracy"),
+    "multilabel": (("roc_auc", "mean_average_precision"), "roc_auc"),
+    "regression": (("r2",), "r2"),
+    "beats": (("beat_f1",), "beat_f1"),
+    "key": (("refined_key_accuracy",), "refined_accuracy"),
+    "separation": (("sdr",), "sdr"),
+}
+"""`Task.metrics` and `Task.monitor` of the papers, by kind."""
 
 Aggregation = Literal["mean_logits", "mean_features", "window", "best_ensemble"]
 """How the windows of an example become one answer.
@@ -142,25 +153,15 @@ class ProbeProtocol:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a source gives: examples of every split, the labels it found, and where it all came from.
+    """What a source gives: examples of every split, the labels it found, and where it all came from."""
 
-    Attributes:
-        splits: "train", "validation" and "test", each a lazy sequence of [`Example`].
-        labels: names found in the data; empty where the source cannot know them.
-        origin: folder or Hub id, for results and messages.
-        revisions: commit of every Hub repository that was read; empty for a folder.
-        fingerprint: changes with the content of the splits, for caches.
-        notes: what was left out.
-        split_by: how the splits came about.
-    """
-
-    splits: Mapping[str, Sequence[Example]]
-    labels: tuple[str, ...]
-    origin: str
-    revisions: Mapping[str, str]
-    fingerprint: str
-    notes: tuple[str, ...] = ()
-    split_by: str = "the dataset's own"
+    splits: Mapping[str, Sequence[Example]]  # "train", "validation" and "test", each a lazy sequence of [`Example`]
+    labels: tuple[str, ...]  # names found in the data; empty where the source cannot know them
+    origin: str  # folder or Hub id, for results and messages
+    revisions: Mapping[str, str]  # commit of every Hub repository that was read; empty for a folder
+    fingerprint: str  # changes with the content of the splits, for caches
+    notes: tuple[str, ...] = ()  # what was left out
+    split_by: str = "the dataset's own"  # how the splits came about
 
 
 @dataclass(frozen=True)
@@ -176,18 +177,21 @@ class Check:
     notes: tuple[str, ...] = ()
 
 
-class Source(Protocol):
+class Source(ABC):
     """Where the examples of a task come from."""
 
     @property
     def repositories(self) -> tuple[str, ...]:
         """Ids of the Hub datasets it reads; empty for a folder."""
+        return ()
 
+    @abstractmethod
     def describe(self) -> str:
         """Where the data is expected, and in which layout, for `--check` and the README."""
 
     def needs_download(self, folder: Path | None) -> bool:
         """Whether loading fetches data from the Hub, unless it is in the cache."""
+        return False
 
     def check(self, folder: Path | None) -> Check:
         """What is missing, and what is not known before loading.
@@ -195,12 +199,15 @@ class Source(Protocol):
         Args:
             folder: the dataset's folder; None or a folder that does not exist asks the Hub where the source is there.
         """
+        return Check()
 
+    @abstractmethod
     def load(self, folder: Path | None) -> Loaded:
         """The examples; InputError where they cannot be had."""
 
     def pinned(self, revisions: Mapping[str, str]) -> Self:
         """The same source that reads these commits of its Hub repositories; ids of others are passed over."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -213,9 +220,9 @@ class Task:
         dataset: name of the dataset's folder below a data folder; tasks of one dataset share it.
         kind: what its labels are.
         source: where its examples come from.
-        metrics: keys in `mert_hf.probing.metrics.METRIC_NAMES`.
-        monitor: the value that chooses epoch and learning rate on the validation split; larger is better.
         protocol: how its probes are trained.
+        metrics: keys in `mert_hf.probing.metrics.METRIC_NAMES`; those of `MEASURES` by default, as is the monitor.
+        monitor: the value that chooses epoch and learning rate on the validation split; larger is better.
         labels: classes or outputs; empty where the data names them, then `num_labels` says how many there must be (0: any).
         windows: how audio is cut.
         train_windows: the same in training, where it differs.
@@ -230,9 +237,9 @@ class Task:
     dataset: str
     kind: Kind
     source: Source
-    metrics: tuple[str, ...]
-    monitor: str
     protocol: ProbeProtocol
+    metrics: tuple[str, ...] = ()
+    monitor: str = ""
     labels: tuple[str, ...] = ()
     num_labels: int = 0
     windows: Windows = Windows()
@@ -241,6 +248,12 @@ class Task:
     aggregation: Aggregation = "mean_logits"
     split_sizes: Mapping[str, int] = field(default_factory=dict)
     ours: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        metrics, monitor = MEASURES.get(self.kind, ((), ""))
+        # a frozen dataclass has no other way to fill in what was not given
+        object.__setattr__(self, "metrics", self.metrics or metrics)
+        object.__setattr__(self, "monitor", self.monitor or monitor)
 
     def folder(self, data_folder: str | Path | None) -> Path | None:
         """The dataset's own folder below a data folder, whether or not it exists."""
@@ -293,27 +306,14 @@ class Task:
             for split, size in self.split_sizes.items()
             if len(loaded.splits[split]) != size
         )
-        return TaskData(
-            self, loaded.splits, labels, loaded.origin, loaded.revisions, loaded.fingerprint, notes, loaded.split_by
-        )
+        return TaskData(**{**vars(loaded), "labels": labels, "notes": notes}, task=self)
 
 
-@dataclass(frozen=True)
-class TaskData:
-    """The examples of a task, ready to be read; attributes as in [`Loaded`].
-
-    Attributes:
-        notes: what was left out, or differs from the official dataset; to be stored with every result.
-    """
+@dataclass(frozen=True, kw_only=True)
+class TaskData(Loaded):
+    """The examples of a task, ready to be read. Its notes also say what differs from the official dataset."""
 
     task: Task
-    splits: Mapping[str, Sequence[Example]]
-    labels: tuple[str, ...]
-    origin: str
-    revisions: Mapping[str, str]
-    fingerprint: str
-    notes: tuple[str, ...] = ()
-    split_by: str = "the dataset's own"
 
     def target(self, example: Example) -> int | np.ndarray | tuple:
         """An example's label as numbers; see `Kind`.

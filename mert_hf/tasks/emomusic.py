@@ -52,8 +52,6 @@ EMOMUSIC = Task(
         _read,
     ),
     labels=("arousal", "valence"),
-    metrics=("r2",),
-    monitor="r2",
     protocol=replace(MARBLE, plateau_patience=5, stop_patience=20),
     windows=Windows(duration_s=5.0, heard_s=30.0),
     split_sizes={"train": 504, "validation": 115, "test": 125},

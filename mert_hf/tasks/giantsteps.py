@@ -88,8 +88,6 @@ GIANTSTEPS_KEY = Task(
         _read,
     ),
     labels=KEYS,
-    metrics=("refined_key_accuracy",),
-    monitor="refined_accuracy",
     protocol=replace(MARBLE, plateau_patience=5, stop_patience=20),
     windows=Windows(duration_s=30.0),
     aggregation="best_ensemble",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from mert_hf.common.errors import InputError
-from mert_hf.tasks.base import SPLITS, Check, Loaded, Task, Windows
+from mert_hf.tasks.base import SPLITS, Check, Loaded, Source, Task, Windows
 from mert_hf.tasks.examples import Cell, Example
 from mert_hf.tasks.protocols import MARBLE
 from mert_hf.tasks.sources import HubTable, digest
@@ -24,15 +24,13 @@ GTZAN_GENRE = Task(
     kind="multiclass",
     source=HubTable("confit/gtzan-parquet", label="genre"),
     labels=GENRES,
-    metrics=("accuracy",),
-    monitor="accuracy",
     protocol=replace(MARBLE, learning_rate=5e-3, plateau_patience=6, stop_patience=20),
     split_sizes=SIZES,
 )
 
 
 @dataclass(frozen=True)
-class GtzanRhythm:
+class GtzanRhythm(Source):
     """Audio of one Hub dataset and beats of another, joined by the clip's name, such as "blues.00042".
 
     In a data folder, copies of the repositories are `gtzan_rhythm/audio` and `gtzan_rhythm/annotations`.
@@ -49,29 +47,23 @@ class GtzanRhythm:
 
     @property
     def repositories(self) -> tuple[str, ...]:
-        """Ids of both."""
         return self.audio.repositories + self.annotations.repositories
 
     def describe(self) -> str:
-        """Both repositories."""
         return f"{self.audio.describe()}; {self.annotations.describe()}"
 
     def needs_download(self, folder: Path | None) -> bool:
-        """See [`Source`]."""
         parts = ((self.audio, "audio"), (self.annotations, "annotations"))
         return any(table.needs_download(_below(folder, name)) for table, name in parts)
 
     def check(self, folder: Path | None) -> Check:
-        """See [`Source`]."""
         audio, notes = self.audio.check(_below(folder, "audio")), self.annotations.check(_below(folder, "annotations"))
         return Check(audio.problems + notes.problems, audio.notes + notes.notes)
 
     def pinned(self, revisions: Mapping[str, str]) -> Self:
-        """See [`Source`]."""
         return replace(self, audio=self.audio.pinned(revisions), annotations=self.annotations.pinned(revisions))
 
     def load(self, folder: Path | None) -> Loaded:
-        """See [`Source`]."""
         audio, audio_revisions, audio_print = self.audio.open(_below(folder, "audio"))
         notes, revisions, notes_print = self.annotations.open(_below(folder, "annotations"))
         cells: dict[str, Cell] = {}
@@ -145,8 +137,6 @@ GTZAN_RHYTHM = Task(
         ),
         split_names={"train": "train", "valid": "validation", "validation": "validation", "test": "test"},
     ),
-    metrics=("beat_f1",),
-    monitor="beat_f1",
     protocol=replace(MARBLE, plateau_patience=6, stop_patience=20),
     train_windows=Windows(duration_s=10.0),
     random_train_windows=True,

@@ -14,7 +14,7 @@ from mert_hf.common.reading import read_lines
 from mert_hf.data.names import FilesBelow
 from mert_hf.tasks.base import Task, Windows
 from mert_hf.tasks.examples import Example
-from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS, MARBLE
+from mert_hf.tasks.protocols import DEEZER_FIELDS, MARBLE
 from mert_hf.tasks.sources import LocalFolder
 
 SPLIT_FOLDER = "data/splits/split-0"
@@ -61,8 +61,6 @@ def _task(name: str, subset: str, title: str, num_labels: int, sizes: dict[str, 
         kind="multilabel",
         source=LocalFolder(layout, files, partial(_read, subset=subset)),
         num_labels=num_labels,
-        metrics=("roc_auc", "mean_average_precision"),
-        monitor="roc_auc",
         protocol=MARBLE,
         windows=Windows(duration_s=30.0, least_s=1.0),
         split_sizes=sizes,
@@ -70,15 +68,7 @@ def _task(name: str, subset: str, title: str, num_labels: int, sizes: dict[str, 
 
 
 def _for_deezer(task: Task) -> Task:
-    return replace(
-        task,
-        name=f"deezer_{task.name}",
-        title=f"{task.title} (Deezer)",
-        protocol=DEEZER,
-        windows=DEEZER_WINDOWS,
-        aggregation="mean_features",
-        ours=DEEZER_OURS,
-    )
+    return replace(task, name=f"deezer_{task.name}", title=f"{task.title} (Deezer)", **DEEZER_FIELDS)
 
 
 # sizes of the splits: Table 1 of Deezer's comparison, which uses the same split-0. The numbers of labels are those of the

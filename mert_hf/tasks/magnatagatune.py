@@ -12,7 +12,7 @@ from mert_hf.common.errors import InputError
 from mert_hf.data.names import FilesBelow
 from mert_hf.tasks.base import Task
 from mert_hf.tasks.examples import Example
-from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS, MARBLE
+from mert_hf.tasks.protocols import DEEZER_FIELDS, MARBLE
 from mert_hf.tasks.sources import LocalFolder, read_csv
 
 NUM_TAGS = 50
@@ -65,24 +65,17 @@ MAGNATAGATUNE = Task(
     kind="multilabel",
     source=LocalFolder(LAYOUT, ("annotations_final.csv",), partial(_read, keep_untagged=True)),
     num_labels=NUM_TAGS,
-    metrics=("roc_auc", "mean_average_precision"),
-    monitor="roc_auc",
     protocol=MARBLE,
     split_sizes={"train": 18706, "validation": 1825, "test": 5329},
 )
 
 # clips without any of the 50 tags are left out: 15244 + 1529 + 4332 is what then remains
+LEFT_OUT = "clips without tags are left out of the 12:1:3 split; the number of clips agrees with the split files used there"
 DEEZER_MAGNATAGATUNE = replace(
     MAGNATAGATUNE,
     name="deezer_magnatagatune",
     title="MagnaTagATune (Deezer)",
     source=LocalFolder(LAYOUT, ("annotations_final.csv",), partial(_read, keep_untagged=False)),
-    protocol=DEEZER,
-    windows=DEEZER_WINDOWS,
-    aggregation="mean_features",
     split_sizes={"train": 15244, "validation": 1529, "test": 4332},
-    ours=(
-        *DEEZER_OURS,
-        "clips without tags are left out of the 12:1:3 split; the number of clips agrees with the split files used there",
-    ),
+    **{**DEEZER_FIELDS, "ours": (*DEEZER_FIELDS["ours"], LEFT_OUT)},
 )

@@ -12,7 +12,7 @@ import numpy as np
 from mert_hf.common.errors import InputError
 from mert_hf.tasks.base import Task
 from mert_hf.tasks.examples import Example
-from mert_hf.tasks.protocols import DEEZER, DEEZER_OURS, DEEZER_WINDOWS
+from mert_hf.tasks.protocols import DEEZER_FIELDS
 from mert_hf.tasks.sources import LocalFolder
 
 NUM_TAGS = 100
@@ -61,11 +61,6 @@ MSD100 = Task(
         _read,
     ),
     num_labels=NUM_TAGS,
-    metrics=("roc_auc", "mean_average_precision"),
-    monitor="roc_auc",
-    protocol=DEEZER,
-    windows=DEEZER_WINDOWS,
-    aggregation="mean_features",
     split_sizes={"train": 71388, "validation": 15618, "test": 15281},
-    ours=DEEZER_OURS,
+    **DEEZER_FIELDS,
 )

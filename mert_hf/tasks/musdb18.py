@@ -57,8 +57,6 @@ MUSDB18 = Task(
         _read,
     ),
     labels=STEMS,
-    metrics=("sdr",),
-    monitor="sdr",
     protocol=replace(MARBLE, head="lstm", plateau_patience=3, stop_patience=10),
     windows=Windows(duration_s=30.0, least_s=1.0),
     train_windows=Windows(duration_s=6.0),

@@ -15,8 +15,6 @@ NSYNTH_INSTRUMENT = Task(
     kind="multiclass",
     source=HubTable(REPOSITORY, config="instrument", label="instrument", unverified=("instrument",)),
     labels=(*("bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "synth_lead", "vocal"),),
-    metrics=("accuracy",),
-    monitor="accuracy",
     protocol=replace(MARBLE, max_epochs=50),
     split_sizes={"train": 289205, "validation": 12678, "test": 4096},
 )

@@ -41,8 +41,12 @@ DEEZER = ProbeProtocol(
 # Up to 25 segments of 4 s in which something sounds, from at most ten minutes of a track. A segment is silent where
 # 10 ln(its RMS / the track's) is below -7.5 (ssl_framework/downstream_tasks/datasets/__init__.py). Which 25 is random there;
 # ours are spread evenly.
-DEEZER_WINDOWS = Windows(duration_s=4.0, most=25, heard_s=600.0, least_rms=math.exp(-0.75))
-DEEZER_OURS = (
-    "the learning rate is chosen from MARBLE's on the validation split: the paper gives none",
-    "of more than 25 segments with sound, 25 spread evenly are heard; there they are drawn",
-)
+DEEZER_FIELDS = {
+    "protocol": DEEZER,
+    "windows": Windows(duration_s=4.0, most=25, heard_s=600.0, least_rms=math.exp(-0.75)),
+    "aggregation": "mean_features",
+    "ours": (
+        "the learning rate is chosen from MARBLE's on the validation split: the paper gives none",
+        "of more than 25 segments with sound, 25 spread evenly are heard; there they are drawn",
+    ),
+}

@@ -38,8 +38,8 @@ MERT2_COLUMNS = (
 )
 SEPARATION_COLUMNS = tuple(("musdb18", f"sdr_{stem}") for stem in ("vocals", "drums", "bass", "other"))
 
-# A line is a model and its numbers in the order of the columns, a dash where the table has one; averages are the printed ones,
-# those of MUSIC2VEC over its first eleven columns.
+# A line is a model and its numbers in the order of the columns, a dash where the table has one. Averages are the printed ones
+# in the order of the lines; those of MUSIC2VEC are over its first eleven columns.
 MARBLE = """
 Jukebox-5B     | 91.4 40.6 63.8 77.9 57.0 73.0 70.4 91.6 76.7 82.6    - 78.5 22.0 77.6 15.3 88.0 20.5 83.7 30.6   -   -   -   -
 MULE           | 91.2 40.1 64.9 75.5 60.7 73.1 74.6 88.5 75.5 87.5    - 76.6 19.2 78.0 15.4 88.0 20.4 83.7 30.6   -   -   -   -
@@ -49,7 +49,7 @@ MERT-v0-public | 90.7 38.4 67.3 72.8 59.1 72.8 70.4 92.3 75.6 78.0 88.1 77.5 19.
 MERT-v1-95M    | 91.0 39.3 63.5 74.8 55.5 76.3 70.7 92.6 74.2 83.7 88.3 77.5 19.4 76.4 13.4 87.1 18.8 83.0 29.0 5.5 5.5 3.8 3.1
 MERT-v1-330M   | 91.1 39.5 61.7 77.6 59.0 75.8 72.6 94.4 76.9 87.1 87.9 78.1 19.8 76.5 14.0 86.7 18.6 83.4 29.9 5.3 5.6 3.6 3.0
 """
-MARBLE_AVERAGES = {"music2vec-95M": 59.9, "MERT-v0": 62.3, "MERT-v0-public": 63.0, "MERT-v1-95M": 63.3, "MERT-v1-330M": 64.2}
+MARBLE_AVERAGES = (None, None, 59.9, 62.3, 63.0, 63.3, 64.2)
 MUSIC2VEC = """
 HuBERT base (speech)          | 89.8 36.4 15.0 64.8 31.0 57.5 68.2 79.4 61.0 58.8 83.5 73.2 17.0 74.0 11.6 85.0 16.3 81.8 26.5
 musicHuBERT k2000 MFCC39      | 90.2 37.7 14.7 70.0 42.1 66.5 69.3 77.4 65.9 75.3 88.6 75.5 17.8 76.0 13.9 86.5 18.0 82.4 28.1
@@ -66,22 +66,7 @@ music2vec 800k steps          | 87.7 32.7 20.3 54.5 34.9 47.3 66.9 87.5 65.6 65.
 music2vec all 12 targets      | 89.7 35.2 26.5 64.5 41.7 64.2 71.1 89.2 71.0 73.2 34.1    -    -    -    -    -    -    -    -
 music2vec crop 5 s            | 90.0 36.6 18.5 76.6 53.4 71.6 68.3 88.9 71.3 72.4 33.9    -    -    -    -    -    -    -    -
 """
-MUSIC2VEC_AVERAGES = {
-    "HuBERT base (speech)": 59.8,
-    "musicHuBERT k2000 MFCC39": 64.4,
-    "musicHuBERT k2000 iteration 2": 63.8,
-    "musicHuBERT k500 MFCC39": 62.4,
-    "musicHuBERT k500 MFCC60": 65.0,
-    "data2vec base (speech)": 55.2,
-    "music2vec vanilla": 57.8,
-    "music2vec span 5": 49.7,
-    "music2vec span 15": 55.2,
-    "music2vec mask 50 %": 56.3,
-    "music2vec mask 80 %": 55.1,
-    "music2vec 800k steps": 55.0,
-    "music2vec all 12 targets": 60.6,
-    "music2vec crop 5 s": 61.8,
-}
+MUSIC2VEC_AVERAGES = (59.8, 64.4, 63.8, 62.4, 65.0, 55.2, 57.8, 49.7, 55.2, 56.3, 55.1, 55.0, 60.6, 61.8)
 MERT = """
 MERT-v1-330M (v5) | 91.3 40.2 65.6 79.3 61.2 74.7 72.6 94.4 76.9 87.1
 """
@@ -93,19 +78,12 @@ MERT-v2-FullSong | 91.74 41.20 67.05 90.69 90.57 63.52 78.14 80.27 23.51 78.74 1
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of a paper.
+    """A table of a paper."""
 
-    Attributes:
-        source: where it was read.
-        columns: (task, value) of every column.
-        rows: numbers of every model; None where the table has a dash.
-        averages: the averages that the paper prints for some of them.
-    """
-
-    source: str
-    columns: tuple[tuple[str, str], ...]
-    rows: Mapping[str, tuple[float | None, ...]]
-    averages: Mapping[str, float]
+    source: str  # where it was read
+    columns: tuple[tuple[str, str], ...]  # (task, value) of every column
+    rows: Mapping[str, tuple[float | None, ...]]  # numbers of every model; None where the table has a dash
+    averages: Mapping[str, float]  # the averages that the paper prints for some of them
 
     @classmethod
     def parse(cls, source: str, columns: tuple[tuple[str, str], ...], text: str, averages) -> "PublishedTable":
@@ -114,7 +92,8 @@ class PublishedTable:
         for line in text.strip().splitlines():
             model, numbers = (part.strip() for part in line.split("|"))
             rows[model] = tuple(None if number == "-" else float(number) for number in numbers.split())
-        return cls(source, columns, rows, averages)
+        printed = {model: average for model, average in zip(rows, averages, strict=True) if average is not None}
+        return cls(source, columns, rows, printed)
 
     def values(self, model: str) -> dict[str, dict[str, float]]:
         """{task: {value: number}} of one model, without the dashes."""
@@ -127,7 +106,7 @@ class PublishedTable:
 
 PUBLISHED = (
     PublishedTable.parse("MARBLE v1 paper", COMMON_COLUMNS + JAMENDO_COLUMNS + SEPARATION_COLUMNS, MARBLE, MARBLE_AVERAGES),
-    PublishedTable.parse("MERT paper, second hand", COMMON_COLUMNS[:-1], MERT, {}),
+    PublishedTable.parse("MERT paper, second hand", COMMON_COLUMNS[:-1], MERT, (None,)),
     PublishedTable.parse("music2vec paper", COMMON_COLUMNS + JAMENDO_COLUMNS, MUSIC2VEC, MUSIC2VEC_AVERAGES),
     PublishedTable.parse("card of MERT-v2-FullSong", MERT2_COLUMNS, MERT2, {}),
 )
@@ -145,12 +124,9 @@ def published_values(task: str) -> dict[str, dict[str, float]]:
 
 
 def average_score(values: Mapping[str, Mapping[str, float]]) -> float:
-    """The papers' average: values of a task are averaged first, then the tasks.
+    """The papers' average of {task: {value: number}}, the values that the tables print: first within a task, then over tasks.
 
     Tasks are what the papers count: the four outputs of separation, or both emotions, are one task.
-
-    Args:
-        values: {task: {value: number}}, only the values that the tables print.
     """
     means = [sum(numbers.values()) / len(numbers) for numbers in values.values()]
     return sum(means) / len(means)

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.packages import require_packages
-from mert_hf.tasks.base import SPLITS, Check, Loaded
+from mert_hf.tasks.base import SPLITS, Check, Loaded, Source
 from mert_hf.tasks.examples import Cell, Example
 
 # Missing audio files that a check names before it only counts them.
@@ -20,7 +20,7 @@ NAMED_FILES = 3
 
 
 @dataclass(frozen=True)
-class HubTable:
+class HubTable(Source):
     """A dataset of the Hub with an audio column, read row by row; its files are parquet, nothing in it is run.
 
     A folder that holds a copy of the repository (or of its sub-folder `config`) is used in place of the Hub where it exists.
@@ -44,22 +44,19 @@ class HubTable:
 
     @property
     def repositories(self) -> tuple[str, ...]:
-        """Its id."""
         return (self.repo_id,)
 
     def describe(self) -> str:
-        """The repository and its columns."""
         labels = (self.label,) if isinstance(self.label, str) else self.label
         config = f" ({self.config})" if self.config else ""
         columns = [column for column in (self.audio, *labels, *self.others) if column]
         return f"dataset {self.repo_id}{config} on the Hub, columns {', '.join(columns)}"
 
     def needs_download(self, folder: Path | None) -> bool:
-        """Whether no copy of the repository is there."""
         return self._local(folder) is None
 
     def check(self, folder: Path | None) -> Check:
-        """Whether the repository can be reached and has the columns and splits, without downloading its data."""
+        """Whether the repository can be reached and has the columns and splits; none of its data is downloaded."""
         try:
             info = self._builder(folder).info
             if info.splits is not None:
@@ -77,7 +74,6 @@ class HubTable:
         )
 
     def load(self, folder: Path | None) -> Loaded:
-        """All splits; downloads the data where it is not in the cache."""
         tables, revisions, fingerprint = self.open(folder)
         rows = {split: _Rows(tables[split], self) for split in SPLITS}
         return Loaded(rows, (), self.origin(folder), revisions, fingerprint)
@@ -108,7 +104,6 @@ class HubTable:
         return opened, revisions, digest([self.repo_id, self.config, revisions, prints])
 
     def pinned(self, revisions: Mapping[str, str]) -> Self:
-        """See [`Source`]."""
         return replace(self, revision=revisions.get(self.repo_id, self.revision))
 
     def _require_columns(self, found: Sequence[str]) -> None:
@@ -191,7 +186,7 @@ class _Rows(Sequence):
 
 
 @dataclass(frozen=True)
-class LocalFolder:
+class LocalFolder(Source):
     """A dataset as it is distributed, unpacked into one folder.
 
     Attributes:
@@ -204,18 +199,8 @@ class LocalFolder:
     needs: tuple[str, ...]
     read: Callable[[Path], tuple[Mapping[str, Sequence[Example]], tuple[str, ...]]]
 
-    @property
-    def repositories(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
     def describe(self) -> str:
-        """The layout."""
         return self.layout
-
-    def needs_download(self, folder: Path | None) -> bool:
-        """Never."""
-        return False
 
     def check(self, folder: Path | None) -> Check:
         """Whether the folder, the files of the layout and the audio files are there."""
@@ -247,10 +232,6 @@ class LocalFolder:
             for split in SPLITS
         ]
         return Loaded(splits, labels, str(folder), {}, digest(content))
-
-    def pinned(self, revisions: Mapping[str, str]) -> Self:
-        """The same: a folder has no commit."""
-        return self
 
     def _missing(self, folder: Path | None) -> list[str]:
         if folder is None:

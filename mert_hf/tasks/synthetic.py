@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from huggingface_hub import constants
 
@@ -25,7 +25,7 @@ from mert_hf.synthetic.benchmark import (
 from mert_hf.synthetic.score.instruments import DRUMS, INSTRUMENTS
 from mert_hf.synthetic.score.labels import PieceLabels
 from mert_hf.synthetic.score.theory import PITCH_CLASS_NAMES
-from mert_hf.tasks.base import KEYS, SPLITS, Check, Loaded, Task, Windows
+from mert_hf.tasks.base import KEYS, SPLITS, Check, Loaded, Source, Task, Windows
 from mert_hf.tasks.examples import Example
 from mert_hf.tasks.protocols import MARBLE
 from mert_hf.tasks.sources import digest
@@ -45,21 +45,14 @@ Labeller = Callable[[Item], list[Example]]
 
 
 @dataclass(frozen=True)
-class SyntheticSource:
-    """Notes or pieces, rendered when they are first needed.
+class SyntheticSource(Source):
+    """Notes or pieces, rendered when they are first needed."""
 
-    Attributes:
-        dataset: "notes" or "pieces".
-        label: makes examples of an item.
-        renderer: "builtin", or "fluidsynth" for sampled instruments.
-    """
-
-    dataset: str
-    label: Labeller
-    renderer: str = "builtin"
+    dataset: str  # "notes" or "pieces"
+    label: Labeller  # makes examples of an item
+    renderer: str = "builtin"  # "builtin", or "fluidsynth" for sampled instruments
 
     def describe(self) -> str:
-        """That nothing is needed."""
         return f"synthetic {self.dataset}, rendered by the package ({self.renderer})"
 
     def needs_download(self, folder: Path | None) -> bool:
@@ -67,7 +60,6 @@ class SyntheticSource:
         return True
 
     def check(self, folder: Path | None) -> Check:
-        """Whether the renderer is there."""
         try:
             benchmark_version(self.renderer)
         except InputError as error:
@@ -86,10 +78,6 @@ class SyntheticSource:
         # without labels: tasks that hear the same audio share its features
         heard = [[(example.name, example.start_s, example.end_s) for example in splits[split]] for split in SPLITS]
         return Loaded(splits, (), f"synthetic {self.dataset} ({version})", {}, digest([version, heard]))
-
-    def pinned(self, revisions) -> Self:
-        """The same: the version of the package says which data it is."""
-        return self
 
 
 def with_renderer(task: Task, renderer: str) -> Task:
@@ -143,56 +131,29 @@ _PROTOCOL = replace(
 _OURS = ("the whole task; three of MARBLE's learning rates, at most 40 epochs",)
 
 
-def _task(name: str, title: str, kind: str, dataset: str, label: Labeller, labels, metrics, monitor, **more) -> Task:
-    source = SyntheticSource(dataset, label)
-    sizes = {} if label is _chords else SIZES[dataset]
+def _task(name: str, kind: str, dataset: str, label: Labeller, labels: tuple[str, ...], **more) -> Task:
     return Task(
         name=f"synthetic_{name}",
-        title=f"Synthetic {title}",
+        title=f"Synthetic {name}",
         dataset="synthetic",
         kind=kind,
-        source=source,
+        source=SyntheticSource(dataset, label),
         labels=labels,
-        metrics=metrics,
-        monitor=monitor,
-        split_sizes=sizes,
+        split_sizes={} if label is _chords else SIZES[dataset],
         **{"protocol": _PROTOCOL, "ours": _OURS, **more},
     )
 
 
-PITCH = _task(
-    "pitch", "pitch", "multiclass", "notes", _whole(lambda score: str(score.notes[0].pitch)), PITCHES, ("accuracy",), "accuracy"
-)
-INSTRUMENT = _task(
-    "instrument",
-    "instrument",
-    "multiclass",
-    "notes",
-    _whole(lambda score: score.notes[0].instrument),
-    INSTRUMENTS,
-    ("accuracy",),
-    "accuracy",
-)
-KEY = _task(
-    "key",
-    "key",
-    "key",
-    "pieces",
-    _whole(lambda score: score.key),
-    KEYS,
-    ("refined_key_accuracy",),
-    "refined_accuracy",
-)
-CHORD = _task("chord", "chord", "multiclass", "pieces", _chords, CHORDS, ("accuracy",), "accuracy")
+PITCH = _task("pitch", "multiclass", "notes", _whole(lambda score: str(score.notes[0].pitch)), PITCHES)
+INSTRUMENT = _task("instrument", "multiclass", "notes", _whole(lambda score: score.notes[0].instrument), INSTRUMENTS)
+KEY = _task("key", "key", "pieces", _whole(lambda score: score.key), KEYS)
+CHORD = _task("chord", "multiclass", "pieces", _chords, CHORDS)
 BEAT = _task(
-    "beat",
     "beat",
     "beats",
     "pieces",
     _whole(lambda score: tuple(score.beats_s)),
     (),
-    ("beat_f1",),
-    "beat_f1",
     train_windows=Windows(duration_s=1.0),
     random_train_windows=True,
     aggregation="window",
@@ -201,23 +162,11 @@ BEAT = _task(
 )
 TEMPO = _task(
     "tempo",
-    "tempo",
     "regression",
     "pieces",
     _whole(lambda score: (math.log2(score.tempo_bpm),)),
     ("tempo",),
-    ("r2",),
-    "r2",
     ours=(*_OURS, "the logarithm of the tempo to base 2 is to be told: an octave is an error of 1"),
 )
-TAGGING = _task(
-    "tagging",
-    "tagging",
-    "multilabel",
-    "pieces",
-    _whole(piece_tags),
-    TAGS,
-    ("roc_auc", "mean_average_precision"),
-    "roc_auc",
-)
+TAGGING = _task("tagging", "multilabel", "pieces", _whole(piece_tags), TAGS)
 SYNTHETIC = (PITCH, INSTRUMENT, KEY, CHORD, BEAT, TEMPO, TAGGING)

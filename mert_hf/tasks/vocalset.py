@@ -87,8 +87,6 @@ VOCALSET_TECHNIQUE = Task(
     kind="multiclass",
     source=LocalFolder(LAYOUT, ("FULL",), partial(_read, by="technique")),
     labels=TECHNIQUES,
-    metrics=("accuracy",),
-    monitor="accuracy",
     protocol=replace(MARBLE, plateau_patience=5, stop_patience=10),
     windows=Windows(duration_s=3.0, standardise=True),
     aggregation="window",

@@ -3,8 +3,7 @@
 import hashlib
 import json
 import math
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,7 +47,7 @@ class CodeTeacher(nn.Module):
     Attributes:
         settings_class: its settings in a recipe, below `teacher`, beside those that all have.
         is_fitted: whether it is fitted on the music that it codes; such a teacher also has `fit`, `save_pretrained`,
-            `from_pretrained` and `is_saved`. Any other is loaded by `from_settings`.
+            `from_pretrained` and `is_saved`, as [`mert_hf.teachers.KMeansTeacher`] has. Any other is loaded by `from_settings`.
         kind: what `teacher.kind` calls it.
         description: one line for people.
         sampling_rate: samples per second of the input.
@@ -86,11 +85,7 @@ class CodeTeacher(nn.Module):
 
     @classmethod
     def check(cls, settings: CodeTeacherSettings) -> None:
-        """Refuse settings that this kind cannot use.
-
-        Raises:
-            InputError: names the setting.
-        """
+        """Refuse settings that this kind cannot use, with an InputError that names the setting."""
 
     @classmethod
     def describe(cls, settings: CodeTeacherSettings) -> dict[str, Any]:
@@ -101,29 +96,8 @@ class CodeTeacher(nn.Module):
     def load_to_compare(cls, settings: CodeTeacherSettings, found: dict[str, Any]) -> "CodeTeacher | None":
         """The teacher that `settings.folder` names, to be compared by its weights with one whose settings are `found`.
 
-        None where that cannot be: settings alone are compared then.
-
-        Raises:
-            InputError: it cannot be loaded.
+        None where that cannot be: settings alone are compared then. InputError where it cannot be loaded.
         """
-        raise NotImplementedError
-
-    @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike) -> "CodeTeacher":
-        """Of a teacher that is fitted: what `save_pretrained` wrote."""
-        raise NotImplementedError
-
-    @classmethod
-    def is_saved(cls, folder: str | os.PathLike) -> bool:
-        """Of a teacher that is fitted: whether one lies in a folder."""
-        raise NotImplementedError
-
-    def fit(self, clips: Iterable[torch.Tensor], seed: int = 0, max_frames: int = 200_000) -> "CodeTeacher":
-        """Of a teacher that is fitted: learn from clips (samples,); equal clips and seed give equal codes."""
-        raise NotImplementedError
-
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Of a teacher that is fitted: write it."""
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:

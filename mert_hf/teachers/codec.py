@@ -65,7 +65,6 @@ class CodecTeacher(CodeTeacher):
 
     @classmethod
     def check(cls, settings):
-        """A codec has to be named."""
         require(
             settings.folder is not None,
             "teacher.kind=codec needs teacher.folder: the codec, such as facebook/encodec_24khz.",
@@ -73,7 +72,6 @@ class CodecTeacher(CodeTeacher):
 
     @classmethod
     def describe(cls, settings):
-        """As in [`CodeTeacher`]."""
         return {"kind": settings.kind, "codebook_sizes": list(settings.codebook_sizes), "folder": settings.folder}
 
     @classmethod
@@ -103,7 +101,6 @@ class CodecTeacher(CodeTeacher):
         return cls(codec, codebooks, str(name))
 
     def settings(self):
-        """Kind, codebook sizes, and the codec's name."""
         return {**super().settings(), "folder": self.name}
 
     def identity(self):

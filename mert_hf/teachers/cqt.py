@@ -82,11 +82,7 @@ class CQTTeacher(nn.Module):
 
     @classmethod
     def from_settings(cls, settings: CQTSettings, sampling_rate: int, hop_samples: int) -> "CQTTeacher | None":
-        """The teacher of these settings; None where it is not enabled.
-
-        Raises:
-            InputError: numbers that do not go together.
-        """
+        """The teacher of these settings, None where it is not enabled; InputError of numbers that do not go together."""
         if not settings.enabled:
             return None
         numbers = {name: value for name, value in vars(settings).items() if name != "enabled"}

@@ -197,12 +197,7 @@ FRAME_FEATURES: dict[str, type[nn.Module]] = {
 
 
 def make_feature(name: str, sampling_rate: int, hop_samples: int, options: dict[str, Any]) -> nn.Module:
-    """A feature by its name.
-
-    Args:
-        name: of `FRAME_FEATURES`.
-        sampling_rate, hop_samples: of the teacher.
-        options: its arguments.
+    """A feature of `FRAME_FEATURES` by its name, with its arguments.
 
     Raises:
         InputError: an option that it does not have or that is of no use; what would take gigabytes is refused beforehand.

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION_FILE = "teacher.json"
 CENTROIDS_FILE = "teacher.safetensors"
+# Arguments of a teacher, which its description holds.
+ARGUMENTS = ("codebook_sizes", "features", "feature_options", "sampling_rate", "hop_samples")
 # Codes that nobody fits (musicHuBERT: 2000), and rates.
 MOST_FITTED_CODES, HIGHEST_RATE = 2**20, 1_000_000
 # Largest whole number in options of features (bins, samples of a transform): more need more memory than there is.
@@ -57,22 +59,16 @@ class KMeansSettings(CodeTeacherSettings):
 
 @dataclass
 class TeacherDescription:
-    """What `teacher.json` holds; the fields are those of [`KMeansTeacher`], and what tells that they are what was saved.
+    """What `teacher.json` holds; the fields are those of [`KMeansTeacher`], and what tells that they are what was saved."""
 
-    Attributes:
-        form: "parallel" or "residual".
-        fingerprint: of the teacher; None as mert_hf wrote it before it had one.
-        description: of the form, for people.
-    """
-
-    form: str
+    form: str  # "parallel" or "residual"
     codebook_sizes: list[int]
     features: list[str]
     feature_options: dict[str, dict] = field(default_factory=dict)
     sampling_rate: int = 24000
     hop_samples: int = 320
-    fingerprint: str | None = None
-    description: str = ""
+    fingerprint: str | None = None  # as mert_hf wrote it before it had one
+    description: str = ""  # of the form, for people
 
 
 class KMeansTeacher(CodeTeacher):
@@ -136,18 +132,12 @@ class KMeansTeacher(CodeTeacher):
 
     @classmethod
     def from_settings(cls, settings, sampling_rate, hop_samples):
-        """One that is to be fitted."""
         return cls(settings.codebook_sizes, settings.features, settings.feature_options, sampling_rate, hop_samples)
 
     @classmethod
     def describe(cls, settings):
-        """As in [`CodeTeacher`]."""
-        return {
-            "kind": settings.kind,
-            "codebook_sizes": list(settings.codebook_sizes),
-            "features": settings.features,
-            "feature_options": settings.feature_options,
-        }
+        names = ("kind", "codebook_sizes", "features", "feature_options")
+        return {name: getattr(settings, name) for name in names}
 
     @classmethod
     def load_to_compare(cls, settings, found):
@@ -156,11 +146,10 @@ class KMeansTeacher(CodeTeacher):
 
     @classmethod
     def is_saved(cls, folder):
-        """Whether there is its description."""
+        """Whether one lies in a folder."""
         return (Path(folder) / DESCRIPTION_FILE).is_file()
 
     def settings(self):
-        """Kind, codebook sizes, features and their options."""
         return {**super().settings(), "features": self.features, "feature_options": self.feature_options}
 
     def fit(self, clips: Iterable[torch.Tensor], seed: int = 0, max_frames: int = 200_000) -> "KMeansTeacher":
@@ -216,22 +205,14 @@ class KMeansTeacher(CodeTeacher):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         centroids = {f"centroids_{book}": self._centroids(book).contiguous() for book in range(len(self.codebook_sizes))}
-        description = {
-            "form": self.form,
-            "description": self.description,
-            "fingerprint": self.fingerprint(),
-            "codebook_sizes": self.codebook_sizes,
-            "features": self.features,
-            "feature_options": self.feature_options,
-            "sampling_rate": self.sampling_rate,
-            "hop_samples": self.hop_samples,
-        }
+        description = {"form": self.form, "description": self.description, "fingerprint": self.fingerprint()}
+        description |= {name: getattr(self, name) for name in ARGUMENTS}
         write_atomically(folder / CENTROIDS_FILE, save(centroids, {"description": digest_json(description)}))
         write_atomically(folder / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
 
     @staticmethod
     def from_pretrained(folder: str | os.PathLike) -> "KMeansTeacher":
-        """Load a teacher that `save_pretrained` wrote, in the form it was saved in.
+        """What `save_pretrained` wrote, in the form it was saved in.
 
         Raises:
             InputError: the folder holds no complete teacher, or not the one that was saved: a file is damaged, the description
@@ -258,13 +239,7 @@ class KMeansTeacher(CodeTeacher):
             centroids = {name: file.get_tensor(name) for name in sorted(shapes)}
         # only now is anything made whose size a damaged description could name
         with telling(f"the teacher in {folder}"):
-            teacher = forms[described.form](
-                described.codebook_sizes,
-                described.features,
-                described.feature_options,
-                described.sampling_rate,
-                described.hop_samples,
-            )
+            teacher = forms[described.form](**{name: getattr(described, name) for name in ARGUMENTS})
         for name, tensor in centroids.items():
             expected = getattr(teacher, name)
             if (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):

@@ -11,8 +11,8 @@ from transformers import AutoFeatureExtractor, AutoModel, Data2VecAudioConfig, D
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import Draws
 from mert_hf.objectives import Data2Vec
-from mert_hf.objectives.data2vec import make_targets, measure_deviation, regression_errors
-from mert_hf.objectives.masking import SpanMasking
+from mert_hf.objectives.data2vec import Data2VecSettings, make_targets, measure_deviation, regression_errors
+from mert_hf.objectives.masking import MaskingSettings
 
 
 def make_clips(count: int = 3) -> torch.Tensor:
@@ -101,7 +101,7 @@ def test_gradients_reach_the_student_and_not_the_teacher():
 def test_the_teacher_runs_without_dropout():
     torch.manual_seed(0)
     model = Data2VecAudioModel(Data2VecAudioConfig(**DATA2VEC, layerdrop=0.5, hidden_dropout=0.3))
-    objective = Data2Vec(model, SpanMasking(0.65, 5, 1), top_layers=2).train()
+    objective = Data2Vec(model, MaskingSettings(0.65, 5, 1), Data2VecSettings(top_layers=2)).train()
     features = torch.randn(2, 40, 32)
     assert torch.equal(objective.compute_targets(features), objective.compute_targets(features))
     assert objective.model.training and not objective.teacher.training
@@ -160,7 +160,7 @@ def test_what_is_published_is_a_stock_model_that_can_be_trained_further(tmp_path
     torch.testing.assert_close(inputs, prepared, rtol=1e-4, atol=1e-5)
     with torch.no_grad():
         torch.testing.assert_close(model(prepared).last_hidden_state, objective.model(prepared).last_hidden_state)
-    further = Data2Vec(model, SpanMasking(0.65, 5, 1), top_layers=2).train()
+    further = Data2Vec(model, MaskingSettings(0.65, 5, 1), Data2VecSettings(top_layers=2)).train()
     run(further).loss.backward()
 
 
@@ -169,7 +169,7 @@ def test_models_that_cannot_be_trained_are_refused():
         make_data2vec(top_layers=4)
     model = Data2VecAudioModel(Data2VecAudioConfig(**DATA2VEC, **NO_DROPOUT, mask_time_prob=0.0))
     with pytest.raises(InputError, match="hides no frames"):
-        Data2Vec(model, SpanMasking(), top_layers=2)
+        Data2Vec(model, MaskingSettings(), Data2VecSettings(top_layers=2))
 
 
 def test_nothing_is_said_of_a_healthy_run(caplog):

@@ -6,7 +6,7 @@ from mert_hf import MERTForPreTraining
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import Draws, generator
 from mert_hf.objectives import MaskedPrediction, Teachers
-from mert_hf.objectives.masking import SpanMasking, draw_span_mask
+from mert_hf.objectives.masking import MaskingSettings, draw_span_mask
 from mert_hf.objectives.mixture import NoiseMixture, mix_in
 from mert_hf.teachers import CQTTeacher, ResidualKMeansTeacher
 
@@ -31,7 +31,7 @@ def teachers():
 def objective(tiny_config, teachers):
     torch.manual_seed(0)
     mixture = NoiseMixture(1.0, 1, 3, 4000, 8000)
-    return MaskedPrediction(MERTForPreTraining(tiny_config).eval(), teachers, SpanMasking(), mixture)
+    return MaskedPrediction(MERTForPreTraining(tiny_config).eval(), teachers, MaskingSettings(), mixture)
 
 
 def test_the_model_hears_the_mixture_and_is_told_the_clean_targets(objective, teachers):
@@ -102,7 +102,7 @@ def test_codes_of_weight_0_leave_loss_and_gradient_as_they_were(objective):
 
 
 def test_teachers_that_do_not_fit_the_model_are_refused(objective):
-    model, rest = objective.model, (SpanMasking(), NoiseMixture())
+    model, rest = objective.model, (MaskingSettings(), NoiseMixture())
     slow = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}}, hop_samples=480)
     wide = ResidualKMeansTeacher([16, 16], ["log_mel"], {"log_mel": {"bins": 40}})
     for teachers, message in [

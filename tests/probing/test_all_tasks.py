@@ -10,7 +10,7 @@ from support.task_layouts import BUILDERS
 from mert_hf.probing import runner
 from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
-from mert_hf.probing.probes import baselines_of
+from mert_hf.probing.probes import probe_of
 from mert_hf.probing.report.results import markdown_table, result_rows
 from mert_hf.probing.runner import evaluate_baseline, evaluate_encoder
 from mert_hf.probing.settings import ProbingSettings
@@ -39,7 +39,7 @@ def test_a_task_is_evaluated_beside_its_baselines(suite, name, data_folder, tmp_
     protocol = replace(protocol, test_resamples=2 if suite == "deezer" else 0, test_share=1.0)
     data = replace(data, task=replace(data.task, protocol=protocol))
     evaluated = evaluate_encoder(LogMel(12000), data, Extraction(tmp_path), ProbingSettings(seeds=1))
-    baselines = {title: evaluate_baseline(data, baseline) for title, baseline in baselines_of(data).items()}
+    baselines = {title: evaluate_baseline(data, baseline) for title, baseline in probe_of(data.task).baselines(data).items()}
     rows = result_rows(data, suite, evaluated, baselines)
     # every published value is there, and a number that JSON can hold
     published = {value for values in data.task.published.values() for value in values}

@@ -4,7 +4,7 @@ from support.probing_tasks import RATE, beat_task, clicks, make_task, pitch_task
 
 from mert_hf.common.errors import InputError
 from mert_hf.probing.metrics import load_metric
-from mert_hf.probing.probes import baselines_of
+from mert_hf.probing.probes import probe_of
 from mert_hf.probing.probes.baselines import estimate_key, estimate_tempo, krumhansl_keys, onset_beats
 from mert_hf.probing.probes.onsets import onset_activation
 from mert_hf.synthetic import generate_piece
@@ -17,7 +17,7 @@ def score(name, references, predictions, labels=()):
 
 
 def majority(data):
-    return baselines_of(data)["majority"](data)
+    return probe_of(data.task).baselines(data)["majority"](data)
 
 
 def test_majority_is_what_the_training_split_says():
@@ -77,5 +77,6 @@ def test_beats_of_clicks_are_found():
 
 
 def test_every_kind_has_the_baselines_of_the_tables():
-    assert list(baselines_of(pitch_task((2, 1, 1)).load())) == ["majority"]
-    assert list(baselines_of(beat_task((2, 1, 1)).load())) == ["majority", "onset activation + HMM"]
+    pitches, beats = pitch_task((2, 1, 1)), beat_task((2, 1, 1))
+    assert list(probe_of(pitches).baselines(pitches.load())) == ["majority"]
+    assert list(probe_of(beats).baselines(beats.load())) == ["majority", "onset activation + HMM"]

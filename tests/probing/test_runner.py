@@ -13,7 +13,7 @@ from mert_hf.probing.features import extraction as features
 from mert_hf.probing.features.cache import Features, FeatureWindow
 from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
-from mert_hf.probing.probes import baselines_of
+from mert_hf.probing.probes import probe_of
 from mert_hf.probing.probes.beats import BeatProbe, beat_targets
 from mert_hf.probing.probes.clips import ClassProbe, ClipScorer, NumberProbe, TagProbe, join_windows
 from mert_hf.probing.report.intervals import bootstrap_intervals, draw_share, resampled
@@ -45,7 +45,7 @@ def test_a_task_that_can_be_heard_is_learnt(extraction):
     assert [found["examples"] for found in result["limited"].values()] == [2, 2, 4, 8]
     assert result["limited"]["0.01"]["mean"] < result["limited"]["0.2"]["mean"] + 0.05
     json.dumps(result)
-    guess = evaluate_baseline(data, baselines_of(data)["majority"])["values"]["accuracy"]
+    guess = evaluate_baseline(data, probe_of(data.task).baselines(data)["majority"])["values"]["accuracy"]
     assert guess["value"] == 0.25 and guess["low"] < 0.25 < guess["high"]
 
 

@@ -14,7 +14,7 @@ from support.task_layouts import BUILDERS
 from mert_hf.common.errors import InputError
 from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
-from mert_hf.probing.probes import baselines_of
+from mert_hf.probing.probes import probe_of
 from mert_hf.probing.runner import evaluate_baseline, evaluate_encoder
 from mert_hf.probing.settings import ProbingSettings
 from mert_hf.probing.suite import list_evaluations, load_suite
@@ -136,7 +136,7 @@ def test_separation_is_probed_from_the_weighted_sum(tmp_path):
 def test_a_share_of_the_mixture_is_the_baseline_of_separation(tmp_path):
     BUILDERS["musdb18"](tmp_path / "musdb18")
     data = TASKS["musdb18"].load(tmp_path)
-    ((title, baseline),) = baselines_of(data).items()
+    ((title, baseline),) = probe_of(data.task).baselines(data).items()
     assert title == "mixture / 4"
     found = evaluate_baseline(data, baseline)["values"]
     ratios = []

@@ -49,12 +49,12 @@ def make_multiview(name: str, kind: str = "resnet", **options):
 def make_data2vec(**options):
     from transformers import Data2VecAudioConfig, Data2VecAudioModel
 
-    from mert_hf.objectives import Data2Vec
-    from mert_hf.objectives.masking import SpanMasking
+    from mert_hf.objectives.data2vec import Data2Vec, Data2VecSettings
+    from mert_hf.objectives.masking import MaskingSettings
 
     torch.manual_seed(0)
     model = Data2VecAudioModel(Data2VecAudioConfig(**DATA2VEC, **NO_DROPOUT))
-    return Data2Vec(model, SpanMasking(0.65, 5, 1), **{"top_layers": 2, **options})
+    return Data2Vec(model, MaskingSettings(0.65, 5, 1), Data2VecSettings(**{"top_layers": 2, **options}))
 
 
 def save_gradients(batches: dict[str, list[dict]], file: Path) -> None:

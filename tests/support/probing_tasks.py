@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mert_hf.tasks.base import Check, Loaded, Task, Windows
+from mert_hf.tasks.base import Loaded, Source, Task, Windows
 from mert_hf.tasks.examples import Example, Waveform
 from mert_hf.tasks.protocols import MARBLE
 
@@ -14,7 +14,7 @@ QUICK = replace(MARBLE, learning_rates=(1e-3, 1e-2), max_epochs=12, batch_size=1
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(Source):
     """Examples that are there already."""
 
     splits: dict
@@ -23,16 +23,10 @@ class Memory:
     def describe(self):
         return "examples in memory"
 
-    def check(self, folder):
-        return Check()
-
     def load(self, folder):
         names = [example.name for examples in self.splits.values() for example in examples]
         fingerprint = hashlib.sha256(repr((names, self.version)).encode()).hexdigest()
         return Loaded(self.splits, (), "memory", {}, fingerprint)
-
-    def pinned(self, revisions):
-        return self
 
 
 def tone(pitch: float, seconds: float = 0.5, seed: int = 0) -> np.ndarray:

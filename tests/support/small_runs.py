@@ -84,13 +84,13 @@ def make_objective(seed: int = 0, teachers=None, codebooks_per_update: int = 0, 
     from mert_hf import MERTConfig, MERTForPreTraining
     from mert_hf.common.seeding import seed_torch
     from mert_hf.objectives import MaskedPrediction
-    from mert_hf.objectives.masking import SpanMasking
+    from mert_hf.objectives.masking import MaskingSettings
     from mert_hf.objectives.mixture import NoiseMixture
 
     seed_torch(seed, "weights")
     model = MERTForPreTraining(MERTConfig(**{**MODEL, **model}))
     mixture = NoiseMixture(0.5, 1, 2, 2000, 4000)
-    return MaskedPrediction(model, teachers or make_teachers(), SpanMasking(), mixture, codebooks_per_update)
+    return MaskedPrediction(model, teachers or make_teachers(), MaskingSettings(), mixture, codebooks_per_update)
 
 
 def train(

@@ -30,15 +30,10 @@ class FeatureWindow:
 
 @dataclass(frozen=True)
 class Features:
-    """Features of a split, in the order of its examples.
+    """Features of a split, in the order of its examples."""
 
-    Attributes:
-        shards: (rows, layers, hidden) each, mapped from files or one in memory.
-        windows: the windows of every example, in order.
-    """
-
-    shards: Sequence[NDArray]
-    windows: Sequence[Sequence[FeatureWindow]]
+    shards: Sequence[NDArray]  # (rows, layers, hidden) each, mapped from files or one in memory
+    windows: Sequence[Sequence[FeatureWindow]]  # the windows of every example, in order
 
     @property
     def owners(self) -> NDArray[np.int64]:
@@ -53,8 +48,7 @@ class Features:
     @property
     def rows_by_window(self) -> list[NDArray[np.int64]]:
         """Of every window, the numbers of its rows."""
-        stops = np.cumsum(self.rows)
-        return [np.arange(stop - rows, stop) for stop, rows in zip(stops, self.rows, strict=True)]
+        return np.split(np.arange(self.rows.sum()), np.cumsum(self.rows)[:-1])
 
     @property
     def hidden_size(self) -> int:
@@ -63,9 +57,9 @@ class Features:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n,) numbers of rows -> (n, layers, hidden) float32."""
-        starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
         if len(self.shards) == 1:
             return self.shards[0][rows].astype(np.float32)
+        starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
         taken = np.empty((len(rows), *self.shards[0].shape[1:]), dtype=np.float32)
         places = np.searchsorted(starts, rows, side="right") - 1
         for place in np.unique(places):
@@ -77,10 +71,8 @@ class Features:
         """One row an example: the mean of its windows, each of which is one row."""
         if not (self.rows == 1).all():
             raise ValueError("features of windows have one row each.")
-        stops = np.cumsum([len(found) for found in self.windows])
-        means = [
-            self.take(np.arange(stop - len(found), stop)).mean(axis=0) for stop, found in zip(stops, self.windows, strict=True)
-        ]
+        stops = np.cumsum([len(found) for found in self.windows])[:-1]
+        means = [self.take(rows).mean(axis=0) for rows in np.split(np.arange(len(self.owners)), stops)]
         return Features([np.stack(means)], [found[:1] for found in self.windows])
 
 
@@ -133,25 +125,13 @@ class FeatureCache:
         return self._description(shard).exists()
 
     def require_room(self, needed_bytes: float, what: str) -> None:
-        """Refuse to begin what the disk has no room for.
-
-        Args:
-            needed_bytes: that are to be written.
-            what: what needs them, such as "a shard of features needs".
-
-        Raises:
-            InputError: the disk has less.
-        """
+        """Refuse, with InputError, to begin what the disk has no room for; `what` is such as "a shard of features needs"."""
         free = shutil.disk_usage(self.folder).free
         if needed_bytes > free:
             raise InputError(f"{self.folder} has {free / 1e9:.1f} GB left, {what} {needed_bytes / 1e9:.1f}.")
 
     def write(self, shard: int, names: Sequence[str], windows: Sequence[Sequence[FeatureWindow]], features: NDArray) -> None:
-        """Write the features (rows, layers, hidden) of some examples; the description comes last and marks completeness.
-
-        Raises:
-            InputError: the disk has no room for it.
-        """
+        """Write the features (rows, layers, hidden) of some examples; the description comes last and marks completeness."""
         self.require_room(features.nbytes, "a shard of features needs")
         with open_atomically(self._array(shard)) as file:
             np.save(file, features, allow_pickle=False)

@@ -16,25 +16,15 @@ from mert_hf.models.spectra_mert import LogMelSpectrum
 
 
 class Encoder(Protocol):
-    """Waveforms to features of every layer.
+    """Waveforms to features of every layer."""
 
-    Attributes:
-        title: in tables.
-        fingerprint: everything that its features depend on, as JSON can hold it.
-        sampling_rate: of the waveforms it takes, in Hz.
-        frame_rate: features a second.
-        first_frame_s: time in a window that its first frame is centred on.
-        layers: names of the layers, in the order of the features.
-        hidden_size: numbers a frame and layer.
-    """
-
-    title: str
-    fingerprint: dict
-    sampling_rate: int
-    frame_rate: float
-    first_frame_s: float
-    layers: tuple[str, ...]
-    hidden_size: int
+    title: str  # in tables
+    fingerprint: dict  # everything that its features depend on, as JSON can hold it
+    sampling_rate: int  # of the waveforms it takes, in Hz
+    frame_rate: float  # features a second
+    first_frame_s: float  # time in a window that its first frame is centred on
+    layers: tuple[str, ...]  # names, in the order of the features
+    hidden_size: int  # numbers a frame and layer
 
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples), all of one length and without padding -> (batch, layers, frames, hidden) float32."""
@@ -86,7 +76,6 @@ class FrozenModel:
         }
 
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """See [`Encoder`]."""
         return torch.stack(self._encoder(waveforms), dim=1).float()
 
     def pool(self, features: torch.Tensor) -> torch.Tensor:
@@ -138,23 +127,19 @@ def weights_fingerprint(model: torch.nn.Module) -> str:
 
 
 class LogMel:
-    """The baseline of a listener who learnt nothing: the log-mel spectrum, as mean and deviation over a window.
-
-    Args:
-        sampling_rate: of the waveforms, in Hz.
-        bins: mel bands.
-    """
+    """The baseline of a listener who learnt nothing: the log-mel spectrum, as mean and deviation over a window."""
 
     title = "log-mel mean + std"
     layers = ("log-mel",)
     first_frame_s = 0.0
+    frame_rate = 75.0
+    bins = 64
 
-    def __init__(self, sampling_rate: int = 24000, bins: int = 64):
+    def __init__(self, sampling_rate: int = 24000):
         self.sampling_rate = sampling_rate
-        self.frame_rate = 75.0
-        self._spectrum = LogMelSpectrum(sampling_rate, round(sampling_rate / self.frame_rate), bins)
-        self.hidden_size = 2 * bins
-        self.fingerprint = {"log_mel": bins, "sampling_rate": sampling_rate}
+        self._spectrum = LogMelSpectrum(sampling_rate, round(sampling_rate / self.frame_rate), self.bins)
+        self.hidden_size = 2 * self.bins
+        self.fingerprint = {"log_mel": self.bins, "sampling_rate": sampling_rate}
 
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
         """See [`Encoder`]; a frame holds the spectrum's mean and deviation over itself and two frames to each side."""

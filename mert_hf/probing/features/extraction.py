@@ -36,36 +36,24 @@ Dtype = Literal["float16", "float32"]
 
 @dataclass(frozen=True)
 class Extraction:
-    """How features are made and kept.
+    """How features are made and kept; processes take turns at shards."""
 
-    Attributes:
-        folder: of the cache.
-        dtype: on the disk; float16 halves the room.
-        batch_s: seconds of audio that go through the model at once.
-        rank, world_size: of this process; processes take turns at shards.
-        barrier: waits for all processes.
-    """
-
-    folder: Path
-    dtype: Dtype = "float16"
-    batch_s: float = 60.0
+    folder: Path  # of the cache
+    dtype: Dtype = "float16"  # on the disk; it halves the room
+    batch_s: float = 60.0  # seconds of audio that go through the model at once
     rank: int = 0
     world_size: int = 1
-    barrier: Callable[[], None] = lambda: None
+    barrier: Callable[[], None] = lambda: None  # waits for all processes
 
 
 def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level, extraction: Extraction) -> Features:
     """Features of a split: from the cache where they are there, made and written where not.
 
-    Args:
-        encoder: of the features.
-        data: of the task. Training windows that start anywhere are cut from the features of the whole windows.
-        split: of the data.
-        level: one row a window (pooled over time), or one a frame.
-        extraction: where and how.
+    Training windows that start anywhere are cut from the features of the whole windows. At the level "windows", a few examples
+    whose audio cannot be read may be without any window (`most_damaged`).
 
-    Returns:
-        A few examples whose audio cannot be read may be without any window, at the level "windows" (`most_damaged`).
+    Args:
+        level: one row a window (pooled over time), or one a frame.
 
     Raises:
         InputError: more audio than that cannot be read, features are NaN or do not fit the dtype, the disk is full.

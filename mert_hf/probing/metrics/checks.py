@@ -25,11 +25,7 @@ class Scores:
 
 
 def finite(name: str, numbers: ArrayLike, dimensions: int) -> NDArray[np.float64]:
-    """Numbers as float64.
-
-    Raises:
-        InputError: they have another number of dimensions, are none, or hold NaN or infinity.
-    """
+    """Numbers as float64; InputError where they have another number of dimensions, are none, or hold NaN or infinity."""
     array = np.asarray(numbers, dtype=np.float64)
     if array.ndim != dimensions or array.size == 0:
         raise InputError(f"{name} must have {dimensions} dimensions and at least one number; their shape is {array.shape}.")
@@ -39,11 +35,7 @@ def finite(name: str, numbers: ArrayLike, dimensions: int) -> NDArray[np.float64
 
 
 def same_length(references, predictions) -> None:
-    """Refuse references and predictions that do not belong together.
-
-    Raises:
-        InputError: there are more of one than of the other, or none.
-    """
+    """Refuse references and predictions, with InputError, of which there are not equally many, or none."""
     if len(references) != len(predictions) or not len(references):
         raise InputError(
             f"{len(references)} references and {len(predictions)} predictions cannot be compared; pass equally many."
@@ -51,22 +43,14 @@ def same_length(references, predictions) -> None:
 
 
 def require_integers(name: str, values: ArrayLike) -> None:
-    """Refuse what is not (examples,) integers.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Refuse what is not (examples,) integers, with InputError."""
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InputError(f"{name} must be (examples,) integers; they are {array.shape} of {array.dtype}.")
 
 
 def class_indices(references: ArrayLike, predictions: ArrayLike, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Both as (examples,) int64.
-
-    Raises:
-        InputError: lengths differ, they are no integers, or one lies outside 0 to `classes` - 1.
-    """
+    """Both as (examples,) int64; InputError where lengths differ, they are no integers, or lie outside 0 to `classes` - 1."""
     same_length(references, predictions)
     arrays = []
     for name, values in (("references", references), ("predictions", predictions)):
@@ -81,11 +65,7 @@ def class_indices(references: ArrayLike, predictions: ArrayLike, classes: int) -
 def numbers_by_label(
     references: ArrayLike, predictions: ArrayLike, labels: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as (examples, labels) float64.
-
-    Raises:
-        InputError: shapes differ, there is not one column a label, or a number is NaN or infinite.
-    """
+    """Both as (examples, labels) float64; InputError of other shapes, or where a number is NaN or infinite."""
     truth, guess = finite("references", references, 2), finite("predictions", predictions, 2)
     same_length(truth, guess)
     if not truth.shape[1] == guess.shape[1] == len(labels):

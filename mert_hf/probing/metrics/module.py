@@ -15,13 +15,9 @@ ROWS = datasets.Sequence(ROW)
 
 
 class ScoresModule(evaluate.Metric, ABC):
-    """Scores references and predictions that are given at once, or collected before: batch by batch, over processes.
+    """Scores references and predictions that are given at once, or collected before: batch by batch, over processes."""
 
-    Class attributes:
-        example: the `datasets` feature of one reference or prediction.
-    """
-
-    example: object
+    example: object  # the `datasets` feature of one reference or prediction
 
     @staticmethod
     @abstractmethod
@@ -33,7 +29,6 @@ class ScoresModule(evaluate.Metric, ABC):
 
         Returns:
             The values by name, `per_class` and `left_out` of [`Scores`].
-
         """
         if references is None or predictions is None or self.writer is not None or self.num_process > 1:
             return super().compute(predictions=predictions, references=references, **options)

@@ -22,9 +22,7 @@ def score_ranking(
     """A measure of every class, their mean, and that of all cells as one class.
 
     Args:
-        name: of the values.
         score: of one class: (examples,) of 0 and 1, and scores.
-        references, predictions, labels: of the measure.
         needed: 1 leaves out classes without a positive example, 0 those without a negative one.
 
     Raises:

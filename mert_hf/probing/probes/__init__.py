@@ -1,10 +1,10 @@
 """What is trained on features and scored: one file a kind of task, all of the same contract (`base.py`)."""
 
-from mert_hf.probing.probes.base import Baseline, TaskProbe
+from mert_hf.probing.probes.base import TaskProbe
 from mert_hf.probing.probes.beats import BeatProbe
 from mert_hf.probing.probes.clips import ClassProbe, KeyProbe, NumberProbe, TagProbe
 from mert_hf.probing.probes.separation import SeparationProbe
-from mert_hf.tasks.base import Task, TaskData
+from mert_hf.tasks.base import Task
 
 PROBES: dict[str, type[TaskProbe]] = {
     "multiclass": ClassProbe,
@@ -22,9 +22,4 @@ def probe_of(task: Task) -> type[TaskProbe]:
     return PROBES[task.kind]
 
 
-def baselines_of(data: TaskData) -> dict[str, Baseline]:
-    """The baselines without a probe that a task has, by their title."""
-    return probe_of(data.task).baselines(data)
-
-
-__all__ = ["PROBES", "baselines_of", "probe_of"]
+__all__ = ["PROBES", "probe_of"]

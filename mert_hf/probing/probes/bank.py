@@ -16,30 +16,23 @@ from mert_hf.common.errors import InputError
 
 # name of the probe on the weighted sum, beside those of the layers
 WEIGHTED_SUM = "weighted sum"
+# torch's defaults
+ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
 
 @dataclass(frozen=True)
 class ProbeShape:
-    """Sizes of a bank of probes.
+    """Sizes of a bank of probes."""
 
-    Attributes:
-        layers, hidden_size: of the features.
-        outputs: numbers a probe gives.
-        rates: learning rates that are tried side by side.
-        head: "mlp" (linear, ReLU, dropout, linear) or "linear".
-        width, dropout, bias: of the head; dropout of a linear head applies to its input.
-        summed: places of the layers in the weighted sum; none leaves it out.
-    """
-
-    layers: int
-    hidden_size: int
-    outputs: int
-    rates: int = 1
-    head: str = "mlp"
+    layers: int  # of the features
+    hidden_size: int  # of the features
+    outputs: int  # numbers a probe gives
+    rates: int = 1  # learning rates that are tried side by side
+    head: str = "mlp"  # linear, ReLU, dropout, linear; or "linear"
     width: int = 512
-    dropout: float = 0.2
+    dropout: float = 0.2  # of a linear head: of its input
     bias: bool = True
-    summed: tuple[int, ...] = ()
+    summed: tuple[int, ...] = ()  # places of the layers in the weighted sum; none leaves it out
 
     @property
     def heads(self) -> int:
@@ -50,12 +43,8 @@ class ProbeShape:
 class ProbeBank(nn.Module):
     """All probes of a task.
 
-    Features are standardised by the mean and deviation of the training split, layer by layer: layers differ in scale, and no
-    learning rate would suit all of them.
-
-    Args:
-        shape: of the bank.
-        mean, deviation: (layers, hidden) of the training split.
+    Features are standardised by the mean and deviation (layers, hidden) of the training split, layer by layer: layers differ in
+    scale, and no learning rate would suit all of them.
     """
 
     def __init__(self, shape: ProbeShape, mean: torch.Tensor, deviation: torch.Tensor):
@@ -108,8 +97,7 @@ class ProbeBank(nn.Module):
     @torch.no_grad()
     def keep_better(self, kept: Sequence[torch.Tensor], better: torch.Tensor) -> None:
         """Copy the weights of some probes into a snapshot; `better` (rates, heads) says whose."""
-        for name_parameter, copy in zip(self.named_parameters(), kept, strict=True):
-            name, parameter = name_parameter
+        for (name, parameter), copy in zip(self.named_parameters(), kept, strict=True):
             # the shares belong to the last head
             chosen = better[:, -1] if name == "layer_logits" else better
             copy[chosen] = parameter[chosen]
@@ -127,20 +115,17 @@ class AdamPerProbe:
     Args:
         bank: its parameters begin with the axes (rates, heads).
         rates: (rates, heads) learning rates; may be changed between steps.
-        betas, epsilon: of Adam, torch's defaults.
     """
 
-    def __init__(self, bank: ProbeBank, rates: torch.Tensor, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8):
-        self.rates = rates
-        self._bank, self._betas, self._epsilon = bank, betas, epsilon
-        self._steps = 0
+    def __init__(self, bank: ProbeBank, rates: torch.Tensor):
+        self._bank, self.rates, self._steps = bank, rates, 0
         self._moments = [(torch.zeros_like(parameter), torch.zeros_like(parameter)) for parameter in bank.parameters()]
 
     @torch.no_grad()
     def step(self) -> None:
         """Move all weights by their gradients and forget those."""
         self._steps += 1
-        first, second = self._betas
+        first, second = ADAM_BETAS
         for (name, parameter), (mean, square) in zip(self._bank.named_parameters(), self._moments, strict=True):
             if parameter.grad is None:
                 continue
@@ -148,6 +133,6 @@ class AdamPerProbe:
             square.mul_(second).addcmul_(parameter.grad, parameter.grad, value=1 - second)
             rates = self.rates[:, -1] if name == "layer_logits" else self.rates
             rates = rates.reshape(*rates.shape, *[1] * (parameter.ndim - rates.ndim))
-            scale = (square / (1 - second**self._steps)).sqrt_().add_(self._epsilon)
+            scale = (square / (1 - second**self._steps)).sqrt_().add_(ADAM_EPSILON)
             parameter.sub_(rates * (mean / (1 - first**self._steps)) / scale)
             parameter.grad = None

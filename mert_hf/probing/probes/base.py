@@ -58,23 +58,14 @@ class TaskScorer(ABC):
 
 @dataclass(frozen=True)
 class TrainedProbes:
-    """What probes of all seeds came to.
+    """What probes of all seeds came to."""
 
-    Attributes:
-        heads: names of the probes of a seed: layers, and the weighted sum of layers.
-        validation: (seeds, heads) how good they are on the validation split; larger is better.
-        answers: by seed and head, on the test split; `TaskProbe.predictions` makes predictions of one.
-        learning_rates: by head.
-        epochs: by head, which one the first seed kept, counted from 1.
-        layer_shares: of the layers in the first seed's weighted sum; None without one.
-    """
-
-    heads: Sequence[str]
-    validation: NDArray
-    answers: Sequence[Sequence[Any]]
-    learning_rates: dict[str, float]
-    epochs: dict[str, int]
-    layer_shares: list[float] | None
+    heads: Sequence[str]  # names of the probes of a seed: layers, and the weighted sum of layers
+    validation: NDArray  # (seeds, heads) how good they are on the validation split; larger is better
+    answers: Sequence[Sequence[Any]]  # by seed and head, on the test split; `TaskProbe.predictions` makes predictions of one
+    learning_rates: dict[str, float]  # by head
+    epochs: dict[str, int]  # by head, which one the first seed kept, counted from 1
+    layer_shares: list[float] | None  # of the layers in the first seed's weighted sum; None without one
 
     @property
     def best(self) -> int:

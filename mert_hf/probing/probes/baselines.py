@@ -34,11 +34,7 @@ def mean_label(data: TaskData) -> NDArray:
 
 
 def median_tempo_beats(data: TaskData) -> list[NDArray]:
-    """Beats in the median tempo of the training split.
-
-    Raises:
-        InputError: no training track has two beats.
-    """
+    """Beats in the median tempo of the training split; InputError where no training track has two beats."""
     train = [data.target(example) for example in data.splits["train"]]
     periods = [np.diff(beats) for beats in train if len(beats) > 1]
     if not periods:
@@ -65,13 +61,13 @@ def autocorrelation_tempo(data: TaskData) -> NDArray:
     return np.array([[np.log2(estimate_tempo(_onsets(example)))] for example in data.splits["test"]])
 
 
-def estimate_tempo(onsets: NDArray, frame_rate: float = ONSET_RATE) -> float:
+def estimate_tempo(onsets: NDArray) -> float:
     """Beats a minute at the highest autocorrelation of an onset activation (frames,), weighted by the listeners' preference."""
     onsets = onsets - onsets.mean()
     size = 2 * len(onsets)
     correlation = np.fft.irfft(np.abs(np.fft.rfft(onsets, size)) ** 2, size)[: len(onsets)]
-    lags = np.arange(round(60 * frame_rate / FASTEST_BPM), min(round(60 * frame_rate / SLOWEST_BPM), len(onsets) - 1) + 1)
-    tempi = 60 * frame_rate / lags
+    lags = np.arange(round(60 * ONSET_RATE / FASTEST_BPM), min(round(60 * ONSET_RATE / SLOWEST_BPM), len(onsets) - 1) + 1)
+    tempi = 60 * ONSET_RATE / lags
     preference = np.exp(-0.5 * (np.log2(tempi / PREFERRED_BPM) / PREFERENCE_OCTAVES) ** 2)
     return float(tempi[np.argmax(correlation[lags] * preference)])
 

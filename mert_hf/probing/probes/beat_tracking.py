@@ -100,21 +100,14 @@ class BeatTracker:
 
 @dataclass(frozen=True)
 class _States:
-    """States of all tempi in a row.
+    """States of all tempi in a row."""
 
-    Attributes:
-        periods, positions: (states,) frames a beat, and position within it.
-        firsts, lasts: (tempi,) first and last state of every tempo.
-        log_transitions: (tempi, tempi) from a tempo to another.
-        tempo_of_first: index of the tempo by its first state.
-    """
-
-    periods: NDArray[np.int64]
-    positions: NDArray[np.int64]
-    firsts: NDArray[np.int64]
-    lasts: NDArray[np.int64]
-    log_transitions: NDArray[np.float64]
-    tempo_of_first: dict[int, int]
+    periods: NDArray[np.int64]  # (states,) frames a beat
+    positions: NDArray[np.int64]  # (states,) within the beat
+    firsts: NDArray[np.int64]  # (tempi,) first state of every tempo
+    lasts: NDArray[np.int64]  # (tempi,) and the last
+    log_transitions: NDArray[np.float64]  # (tempi, tempi) from a tempo to another
+    tempo_of_first: dict[int, int]  # by its first state
 
 
 @lru_cache(maxsize=8)

@@ -23,11 +23,7 @@ VALIDATION_FRAMES = 16_384
 
 
 class BeatScorer(TaskScorer):
-    """Scores the beats of every example of the test split; see [`TaskScorer`].
-
-    Attributes:
-        beats: true ones, in seconds.
-    """
+    """Scores the beats of every example of the test split; see [`TaskScorer`]."""
 
     def __init__(self, data: TaskData):
         super().__init__(data)
@@ -35,7 +31,6 @@ class BeatScorer(TaskScorer):
         self.groups = len(self.beats)
 
     def __call__(self, predictions, chosen=None):
-        """See [`TaskScorer`]."""
         places = range(self.groups) if chosen is None else chosen
         names = [f"{self.data.splits['test'][place].name} ({number})" for number, place in enumerate(places)]
         return score_all(self.metrics, [self.beats[place] for place in places], [predictions[place] for place in places], names)
@@ -75,16 +70,13 @@ class BeatProbe(LayerProbes):
 
     @classmethod
     def test_scorer(cls, data):
-        """See [`TaskProbe`]."""
         return BeatScorer(data)
 
     @classmethod
     def baselines(cls, data):
-        """See [`TaskProbe`]."""
         return {"majority": median_tempo_beats, "onset activation + HMM": onset_beats}
 
     def training_set(self, chosen=None):
-        """See [`LayerProbes`]."""
         features = self.features["train"]
         kept = np.ones(len(features.owners), dtype=bool) if chosen is None else np.isin(features.owners, chosen)
         rows = [rows for rows, keep in zip(features.rows_by_window, kept, strict=True) if keep]
@@ -93,12 +85,10 @@ class BeatProbe(LayerProbes):
         return TrainingSet(features, rows, self._targets["train"], crop or max(map(len, rows)))
 
     def losses(self, logits, targets):
-        """See [`LayerProbes`]."""
         repeated = targets.expand(*logits.shape[:2], -1, -1)
         return F.binary_cross_entropy_with_logits(logits, repeated, reduction="none").mean(dim=(2, 3))
 
     def validate(self, bank):
-        """See [`LayerProbes`]."""
         rows = np.arange(len(self._targets["validation"]))
         rows = rows[:: max(1, len(rows) // VALIDATION_FRAMES)]
         logits = torch.from_numpy(read_probes(bank, self.features["validation"], rows))
@@ -111,7 +101,6 @@ class BeatProbe(LayerProbes):
         return 1 / (1 + np.exp(-logits[rates, np.arange(len(rates)), :, 0]))
 
     def predictions(self, answers):
-        """See [`TaskProbe`]."""
         return [self._track(activation, times) for activation, times in self._activations(answers)]
 
     def details(self, answers):
@@ -149,7 +138,6 @@ def beat_targets(features: Features, times: Sequence[NDArray], frame_rate: float
     Args:
         features: of a split, a row a frame.
         times: beats of every example in seconds; a track without any is all 0.
-        frame_rate, first_frame_s: of the encoder.
     """
     targets = np.zeros((int(features.rows.sum()), 1), dtype=np.float32)
     row = 0

@@ -23,13 +23,8 @@ class ClipScorer(TaskScorer):
     """Scores answers (answers, ...) on a split; see [`TaskScorer`]. Groups are those of the examples (`Example.group`).
 
     Args:
-        data: of the task.
-        split: that was asked.
         owners: (answers,) the example of every answer: all its windows where each is an example of its own. By default every
             example has one.
-
-    Attributes:
-        references: (answers, ...) what is right.
     """
 
     def __init__(self, data: TaskData, split: str, owners: NDArray[np.int64] | None = None):
@@ -46,7 +41,6 @@ class ClipScorer(TaskScorer):
         self._rows = np.split(order, np.cumsum(np.bincount(of_answer, minlength=self.groups))[:-1])
 
     def __call__(self, predictions, chosen=None):
-        """See [`TaskScorer`]."""
         references = self.references
         if chosen is not None:
             rows = np.concatenate([self._rows[group] for group in chosen])
@@ -99,12 +93,11 @@ class ClipProbe(LayerProbes):
 
     @classmethod
     def readable(cls, encoder, data, extraction):
-        """See [`TaskProbe`]."""
         return without_unreadable(data, extract_splits(encoder, data, "windows", extraction))[0]
 
     @classmethod
     def test_scorer(cls, data):
-        """See [`TaskProbe`]; windows are those that the lengths of the files give."""
+        """Windows are those that the lengths of the files give."""
         if data.task.aggregation != "window":
             return ClipScorer(data, "test")
         counts = [len(data.task.windows.spans(example.duration_s())) for example in data.splits["test"]]
@@ -112,11 +105,9 @@ class ClipProbe(LayerProbes):
 
     @classmethod
     def baselines(cls, data):
-        """See [`TaskProbe`]."""
         return {"majority": mean_label}
 
     def training_set(self, chosen=None):
-        """See [`LayerProbes`]."""
         features = self.features["train"]
         owners = features.owners
         rows = np.arange(len(owners)) if chosen is None else np.flatnonzero(np.isin(owners, chosen))
@@ -125,7 +116,6 @@ class ClipProbe(LayerProbes):
         )
 
     def validate(self, bank):
-        """See [`LayerProbes`]."""
         logits = self._logits(bank, "validation")
         if self.data.task.protocol.choose_by == "loss":
             targets = self.targets["validation"][self.features["validation"].owners]
@@ -163,20 +153,16 @@ class ClassProbe(ClipProbe):
 
     @classmethod
     def baselines(cls, data):
-        """See [`TaskProbe`]."""
         return {"majority": majority_class}
 
     @property
     def strata(self):
-        """See [`TaskProbe`]: the classes."""
         return self.targets["train"]
 
     def label_counts(self):
-        """See [`ClipProbe`]."""
         return np.bincount(self.targets["train"], minlength=len(self.data.labels))
 
     def losses(self, logits, targets):
-        """See [`LayerProbes`]."""
         flat = logits.flatten(0, 1)
         repeated = targets.expand(len(flat), -1)
         losses = F.cross_entropy(flat.flatten(0, 1), repeated.flatten(), reduction="none").view(len(flat), -1)
@@ -198,7 +184,6 @@ class KeyProbe(ClassProbe):
 
     @classmethod
     def baselines(cls, data):
-        """See [`TaskProbe`]."""
         return super().baselines(data) | {"chroma + Krumhansl": krumhansl_keys}
 
 
@@ -208,11 +193,9 @@ class TagProbe(ClipProbe):
     slow_to_score = True
 
     def label_counts(self):
-        """See [`ClipProbe`]."""
         return self.targets["train"].sum(axis=0)
 
     def losses(self, logits, targets):
-        """See [`LayerProbes`]."""
         repeated = targets.expand(*logits.shape[:2], -1, -1)
         return F.binary_cross_entropy_with_logits(logits, repeated, reduction="none").mean(dim=(2, 3))
 
@@ -221,7 +204,6 @@ class NumberProbe(ClipProbe):
     """Numbers, such as arousal: targets (examples, outputs) float32, in deviations of the training split around its mean."""
 
     def read_targets(self, data):
-        """See [`ClipProbe`]."""
         super().read_targets(data)
         self._numbers = self.targets["train"]
         self._mean, self._deviation = self._numbers.mean(axis=0), self._numbers.std(axis=0)
@@ -232,7 +214,6 @@ class NumberProbe(ClipProbe):
 
     @classmethod
     def baselines(cls, data):
-        """See [`TaskProbe`]."""
         tempo = {"onset autocorrelation": autocorrelation_tempo} if data.labels == ("tempo",) else {}
         return super().baselines(data) | tempo
 
@@ -243,11 +224,9 @@ class NumberProbe(ClipProbe):
         return np.searchsorted(np.quantile(first, (1 / 3, 2 / 3)), first)
 
     def label_counts(self):
-        """See [`ClipProbe`]: every example has all outputs."""
         return np.full(len(self.data.labels), len(self._numbers))
 
     def losses(self, logits, targets):
-        """See [`LayerProbes`]."""
         return F.mse_loss(logits, targets.expand(*logits.shape[:2], -1, -1), reduction="none").mean(dim=(2, 3))
 
     def predictions(self, answers):
@@ -256,13 +235,7 @@ class NumberProbe(ClipProbe):
 
 
 def join_windows(logits: NDArray, owners: NDArray, examples: int, aggregation: str) -> dict[str, NDArray]:
-    """The answers of all windows of an example as one.
-
-    Args:
-        logits: (windows, outputs).
-        owners: (windows,) the example of every window.
-        examples: how many.
-        aggregation: of the task.
+    """The answers of all windows of an example as one, of (windows, outputs) logits and the (windows,) examples they are of.
 
     Returns:
         (examples, outputs) by ensemble; "mean" is that of the logits, the others exist for "best_ensemble" alone. Where

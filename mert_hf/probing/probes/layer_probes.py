@@ -13,15 +13,10 @@ from mert_hf.probing.probes.probe_training import FinishedBank, TrainingSet, tra
 
 
 class LayerProbes(TaskProbe):
-    """A bank of small heads on cached features; see [`TaskProbe`].
+    """A bank of small heads on cached features; see [`TaskProbe`]."""
 
-    Attributes:
-        features: by split.
-        outputs: numbers a head gives.
-    """
-
-    features: dict[str, Features]
-    outputs: int
+    features: dict[str, Features]  # by split
+    outputs: int  # numbers a head gives
 
     @abstractmethod
     def training_set(self, chosen: NDArray[np.int64] | None = None) -> TrainingSet:
@@ -40,7 +35,6 @@ class LayerProbes(TaskProbe):
         """Of every head with the learning rate that `rates` (heads,) says, its answers on the test split."""
 
     def train(self) -> TrainedProbes:
-        """See [`TaskProbe`]."""
         protocol, encoder = self.data.task.protocol, self.encoder
         tried = np.array(protocol.learning_rates or (protocol.learning_rate,))
         heads = (*encoder.layers, WEIGHTED_SUM) if self.summed else encoder.layers
@@ -62,7 +56,6 @@ class LayerProbes(TaskProbe):
         )
 
     def train_on(self, chosen, seed, trained):
-        """See [`TaskProbe`]."""
         found = self._train(self.training_set(chosen), _one_each(trained.learning_rates), seed, shown=False)
         return self._only_answers(found.bank)
 

@@ -26,19 +26,12 @@ Validate = Callable[[ProbeBank], NDArray]
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What probes learn from.
+    """What probes learn from."""
 
-    Attributes:
-        features: of the training split.
-        rows: of every window, the numbers of its rows: one, or its frames.
-        targets: of every window; of every row of the features where there are crops.
-        crop_rows: frames of a random crop, another one every epoch; None takes one row a window.
-    """
-
-    features: Features
-    rows: list[NDArray[np.int64]]
-    targets: NDArray
-    crop_rows: int | None = None
+    features: Features  # of the training split
+    rows: list[NDArray[np.int64]]  # of every window, the numbers of its rows: one, or its frames
+    targets: NDArray  # of every window; of every row of the features where there are crops
+    crop_rows: int | None = None  # frames of a random crop, another one every epoch; None takes one row a window
 
     def epoch(self, draws: np.random.Generator, batch_size: int, steps: int | None) -> Iterator[tuple[NDArray, NDArray]]:
         """Batches of rows of the features and their targets in a fresh order: once through all windows, or `steps` batches."""
@@ -62,17 +55,11 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class FinishedBank:
-    """Probes with the weights of their best epochs.
+    """Probes with the weights of their best epochs."""
 
-    Attributes:
-        bank: of the probes.
-        best: (rates, heads) of the validation split at those epochs.
-        epochs: (rates, heads) which they were, counted from 1.
-    """
-
-    bank: ProbeBank
-    best: NDArray
-    epochs: NDArray
+    bank: ProbeBank  # of the probes
+    best: NDArray  # (rates, heads) of the validation split at those epochs
+    epochs: NDArray  # (rates, heads) which they were, counted from 1
 
 
 def train_probes(
@@ -89,15 +76,12 @@ def train_probes(
     """Train until every probe has stopped getting better or the epochs are over.
 
     Args:
-        training_set: the training split.
         losses: logits (rates, heads, batch, outputs) and targets -> (rates, heads).
         validate: see [`Validate`]; asked after every epoch, it alone chooses the epoch.
-        shape: of the probes.
         rates: (rates, heads) learning rates at the start.
         protocol: epochs, batches and patience.
         seed: of weights, order, crops and dropout.
-        device: where the probes are.
-        title: of the progress bar.
+        title: of the progress bar; "" shows none.
     """
     seed_torch(seed, "probe weights")
     bank = ProbeBank(shape, *_statistics(training_set, seed)).to(device)

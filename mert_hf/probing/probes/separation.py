@@ -59,7 +59,6 @@ class SeparationProbe(TaskProbe):
 
     @classmethod
     def require_suitable(cls, settings, encoder, task):
-        """See [`TaskProbe`]."""
         super().require_suitable(settings, encoder, task)
         asked = [f"--{name}" for name, given in (("probe", settings.head), ("limited", settings.limited)) if given]
         if asked:
@@ -75,7 +74,6 @@ class SeparationProbe(TaskProbe):
 
     @classmethod
     def test_scorer(cls, data):
-        """See [`TaskProbe`]."""
         return SeparationScorer(data)
 
     @classmethod

@@ -27,17 +27,11 @@ from mert_hf.tasks.base import TaskData
 
 @dataclass
 class SeparationResult:
-    """A trained network and how it came to be.
+    """A trained network and how it came to be."""
 
-    Attributes:
-        network: with the weights of the best epoch.
-        losses: of every epoch, on the training split.
-        validation: SDR in dB after every epoch.
-    """
-
-    network: MaskNetwork
-    losses: list[float] = field(default_factory=list)
-    validation: list[float] = field(default_factory=list)
+    network: MaskNetwork  # with the weights of the best epoch
+    losses: list[float] = field(default_factory=list)  # of every epoch, on the training split
+    validation: list[float] = field(default_factory=list)  # SDR in dB after every epoch
 
     @property
     def best_epoch(self) -> int:

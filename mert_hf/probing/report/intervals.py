@@ -16,39 +16,36 @@ MOST_REDRAWS = 100
 
 
 def bootstrap_intervals(
-    scores: Callable[[NDArray[np.int64]], Sequence[dict[str, float]]], examples: int, draws: int, seed: int = 0
+    scores: Callable[[NDArray[np.int64]], Sequence[dict[str, float]]], examples: int, draws: int
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals over test examples (percentiles of draws with replacement).
 
     Args:
         scores: values of every seed on the given examples; their mean over seeds counts. An example is whatever is independent
             of the others: of several windows of a file, or parts of a piece, the file or the piece.
-        examples: how many there are.
-        draws: how many resamplings.
-        seed: of the draws.
 
     Raises:
         InputError: a measure has no meaning on nearly all draws.
     """
-    found = _resample(scores, lambda draw: draw.integers(examples, size=examples), draws, seed, "bootstrap")
+    found = _resample(scores, lambda draw: draw.integers(examples, size=examples), draws, "bootstrap")
     return {name: tuple(np.percentile(values, (2.5, 97.5)).tolist()) for name, values in found.items()}
 
 
 def resampled(
-    scores: Callable[[NDArray[np.int64]], Sequence[dict[str, float]]], examples: int, draws: int, share: float, seed: int = 0
+    scores: Callable[[NDArray[np.int64]], Sequence[dict[str, float]]], examples: int, draws: int, share: float
 ) -> dict[str, tuple[float, float]]:
     """Mean and standard deviation over draws of a share of the test examples without replacement (Deezer's protocol)."""
     size = max(1, round(share * examples))
-    found = _resample(scores, lambda draw: draw.permutation(examples)[:size], draws, seed, "resamples")
+    found = _resample(scores, lambda draw: draw.permutation(examples)[:size], draws, "resamples")
     return {name: (float(np.mean(values)), float(np.std(values))) for name, values in found.items()}
 
 
-def _resample(scores, pick, draws: int, seed: int, purpose: str) -> dict[str, list[float]]:
+def _resample(scores, pick, draws: int, purpose: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     number = failures = 0
     while number < draws:
         try:
-            several = scores(pick(generator(seed, purpose, number, failures)))
+            several = scores(pick(generator(0, purpose, number, failures)))
         except InputError:
             failures += 1
             if failures > MOST_REDRAWS:
@@ -61,13 +58,7 @@ def _resample(scores, pick, draws: int, seed: int, purpose: str) -> dict[str, li
 
 
 def draw_share(strata: NDArray, share: float, seed: int, number: int) -> NDArray[np.int64]:
-    """Examples for a run with little data, in which all strata keep their shares.
-
-    Args:
-        strata: (training examples,) such as their classes.
-        share: of the examples; at least two are drawn.
-        seed, number: of the draw.
-    """
+    """Examples for a run with little data, two or more, in which all strata (training examples,) keep their shares."""
     draw = generator(seed, "limited data", number)
     # the n-th of a stratum of m stands at (n + chance) / m: the first k of all then hold every stratum in its share
     places = np.empty(len(strata))

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from mert_hf.models.spectra_mert import LogMelSpectrum
-from mert_hf.probing.probes.bank import WEIGHTED_SUM
 from mert_hf.tasks.base import KEYS
 
 SECONDS_SHOWN = 10.0
@@ -27,7 +26,7 @@ def plot_layer_heat_map(results: Mapping[str, Any], picture: str | os.PathLike) 
     figure = _figure(width=max(6.0, 3.2 + 0.75 * len(heads)), height=1.6 + 0.42 * len(rows))
     panel = figure.subplots()
     panel.imshow(shades, cmap="viridis", aspect="auto")
-    panel.set_xticks(range(len(heads)), [_head_title(head) for head in heads])
+    panel.set_xticks(range(len(heads)), [head.replace(" ", "\n") for head in heads])
     panel.set_yticks(range(len(rows)), [f"{row['title']}, {row['metric_title']}" for row in rows])
     # the whole figure is wider than its panel, whose labels would be cut off
     figure.supxlabel("layer (entry of hidden_states); framed in red: chosen on the validation split", fontsize="medium")
@@ -41,11 +40,11 @@ def plot_layer_heat_map(results: Mapping[str, Any], picture: str | os.PathLike) 
     figure.savefig(picture, dpi=130)
 
 
-def plot_limited_data(results: Mapping[str, Any], picture: str | os.PathLike) -> bool:
-    """Draw the monitors over the share of training data; returns whether there was anything to draw."""
+def plot_limited_data(results: Mapping[str, Any], picture: str | os.PathLike) -> None:
+    """Draw the monitors over the share of training data, where there is anything to draw."""
     rows = [row for row in results["results"] if row.get("limited")]
     if not rows:
-        return False
+        return
     figure = _figure(width=7.0, height=5.0)
     panel = figure.subplots()
     for number, row in enumerate(rows):
@@ -60,7 +59,6 @@ def plot_limited_data(results: Mapping[str, Any], picture: str | os.PathLike) ->
     panel.grid(alpha=0.3)
     panel.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(picture, dpi=130)
-    return True
 
 
 def circle_of_fifths() -> list[int]:
@@ -95,10 +93,7 @@ def plot_beats(
 
     Args:
         found: `activation` of a beat task, by `evaluate_encoder`.
-        waveform: (samples,) of the same track.
-        sampling_rate: of the waveform, in Hz.
-        title: above.
-        picture: file to write.
+        waveform: (samples,) of the same track, at `sampling_rate` in Hz.
     """
     end_s = min(SECONDS_SHOWN, len(waveform) / sampling_rate)
     hop_samples = sampling_rate // 100
@@ -134,10 +129,6 @@ def _frame(column: int, line: int):
     from matplotlib.patches import Rectangle
 
     return Rectangle((column - 0.48, line - 0.46), 0.96, 0.92, fill=False, edgecolor="red", linewidth=2)
-
-
-def _head_title(head: str) -> str:
-    return head.replace(" ", "\n") if head == WEIGHTED_SUM else head
 
 
 def _key_title(key: str) -> str:

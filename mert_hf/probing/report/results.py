@@ -130,11 +130,7 @@ def row_values(task: Task, suite: str, values: Collection[str]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that the numbers depend on.
-
-    Raises:
-        InputError: one of them is not installed.
-    """
+    """Versions of the packages that the numbers depend on; InputError where one of them is not installed."""
     try:
         return {name: importlib.metadata.version(name) for name in PACKAGES}
     except importlib.metadata.PackageNotFoundError as missing:

@@ -1,7 +1,5 @@
 """Chords, sustained pads and bass lines."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from mert_hf.synthetic.score.chance import between, happens, pick
@@ -118,36 +116,20 @@ def write_pad(plan: Plan, rng: np.random.Generator) -> list[Event]:
     return events
 
 
-def _held_bass(rng: np.random.Generator, metre: Metre) -> list[tuple[float, str]]:
+def _draw_bass(rng: np.random.Generator, metre: Metre) -> list[tuple[float, str]]:
+    """Draw the notes of a bar, onset in beats and tone; a bass without any follows the chord changes."""
+    beats, steps = range(metre.beats_per_bar), range(metre.beats_per_bar * metre.subdivision)
+    manner = pick(rng, ("held", "pulsed", "alternating", "walking", "syncopated"), (1.0, 1.2, 1.2, 1.2, 1.5))
+    if manner == "pulsed":
+        return [(step * metre.step, "root") for step in steps]
+    if manner == "alternating":
+        return [(float(beat), "fifth" if beat % 2 else "root") for beat in beats]
+    if manner == "walking":
+        return [(float(beat), "walk" if beat else "root") for beat in beats]
+    if manner == "syncopated":
+        tones, weights = ("root", "octave", "fifth"), (2.0, 1.0, 1.0)
+        return [(0.0, "root")] + [(step * metre.step, pick(rng, tones, weights)) for step in steps[1:] if happens(rng, 0.4)]
     return []
-
-
-def _pulsed_bass(rng: np.random.Generator, metre: Metre) -> list[tuple[float, str]]:
-    return [(index * metre.step, "root") for index in range(metre.beats_per_bar * metre.subdivision)]
-
-
-def _alternating_bass(rng: np.random.Generator, metre: Metre) -> list[tuple[float, str]]:
-    return [(float(beat), "fifth" if beat % 2 else "root") for beat in range(metre.beats_per_bar)]
-
-
-def _walking_bass(rng: np.random.Generator, metre: Metre) -> list[tuple[float, str]]:
-    return [(float(beat), "walk" if beat else "root") for beat in range(metre.beats_per_bar)]
-
-
-def _syncopated_bass(rng: np.random.Generator, metre: Metre) -> list[tuple[float, str]]:
-    steps = [index * metre.step for index in range(1, metre.beats_per_bar * metre.subdivision)]
-    return [(0.0, "root")] + [
-        (onset, pick(rng, ("root", "octave", "fifth"), (2.0, 1.0, 1.0))) for onset in steps if happens(rng, 0.4)
-    ]
-
-
-_BASS_PATTERNS: tuple[Callable[[np.random.Generator, Metre], list[tuple[float, str]]], ...] = (
-    _held_bass,
-    _pulsed_bass,
-    _alternating_bass,
-    _walking_bass,
-    _syncopated_bass,
-)
 
 
 def _written_bass(pattern: Pattern) -> list[tuple[float, str]]:
@@ -176,18 +158,14 @@ def _bass_pitch(rng: np.random.Generator, plan: Plan, beat: float, tone: str, la
 
 
 def write_bass(plan: Plan, rng: np.random.Generator) -> list[Event]:
-    """Write the bass line; each letter of the form has its own pattern.
-
-    Returns:
-        Events in order, one at a time; none where the plan has no bass.
-    """
+    """Write the bass line, one note at a time, of a plan that has one; each letter of the form has its own pattern."""
     if BASS not in plan.instruments:
         return []
     name = plan.instruments[BASS]
     lowest = INSTRUMENT_TABLE[name].lowest
     span = (lowest, lowest + _BASS_RANGE_SEMITONES)
     bar_beats = plan.metre.beats_per_bar
-    patterns = {letter: pick(rng, _BASS_PATTERNS, (1.0, 1.2, 1.2, 1.2, 1.5))(rng, plan.metre) for letter in "ABC"}
+    patterns = {letter: _draw_bass(rng, plan.metre) for letter in "ABC"}
     patterns |= {letter: _written_bass(pattern) for letter, pattern in plan.patterns.items()}
     connection = between(rng, 0.6, 0.95)
     events: list[Event] = []

@@ -5,35 +5,20 @@ outside the corpus's too. Tunings of training and validation lie within it: furt
 its neighbour.
 """
 
+from mert_hf.synthetic.score.theory import progressions
 from mert_hf.synthetic.score.vocabulary import Pattern, Vocabulary
 
 # Every kick, chord and bass row has a stroke on an odd sixteenth, where the corpus, which thinks in eighths, never has one.
 TRAIN = Vocabulary(
     "train",
     {
-        "major": (
-            ("I", "ii", "IV", "V"),
-            ("I", "vi", "V", "IV"),
-            ("I", "iii", "vi", "IV"),
-            ("IV", "I", "ii", "V7"),
-            ("vi", "IV", "ii", "V"),
-            ("I", "iii", "ii", "V7"),
-            ("I", "bVII", "V", "I"),
-            ("I", "V", "IV", "V7"),
-            ("IV", "iv", "I", "V7"),
-            ("I", "vii", "I", "V7"),
+        "major": progressions(
+            "I ii IV V | I vi V IV | I iii vi IV | IV I ii V7 | vi IV ii V | I iii ii V7 | I bVII V I | I V IV V7 | "
+            "IV iv I V7 | I vii I V7"
         ),
-        "minor": (
-            ("i", "iv", "VII", "V"),
-            ("i", "VI", "III", "V7"),
-            ("i", "v", "iv", "V"),
-            ("i", "VII", "iv", "V7"),
-            ("VI", "VII", "i", "V7"),
-            ("iv", "VII", "III", "V7"),
-            ("i", "IV", "VII", "V"),
-            ("i", "III", "VII", "V7"),
-            ("i", "Vsus", "iv", "V7"),
-            ("i", "VI", "i", "V7"),
+        "minor": progressions(
+            "i iv VII V | i VI III V7 | i v iv V | i VII iv V7 | VI VII i V7 | iv VII III V7 | i IV VII V | i III VII V7 | "
+            "i Vsus iv V7 | i VI i V7"
         ),
     },
     (
@@ -53,20 +38,8 @@ TRAIN = Vocabulary(
 VALIDATION = Vocabulary(
     "validation",
     {
-        "major": (
-            ("I", "ii", "iii", "V7"),
-            ("I", "V", "ii", "IV"),
-            ("I", "II", "IV", "I"),
-            ("I", "vi", "iii", "V"),
-            ("I", "ii", "vi", "V"),
-        ),
-        "minor": (
-            ("i", "III", "VI", "V"),
-            ("i", "ii", "V7", "VI"),
-            ("i", "VII", "VI", "VII"),
-            ("VI", "iv", "i", "V"),
-            ("i", "v", "VII", "V7"),
-        ),
+        "major": progressions("I ii iii V7 | I V ii IV | I II IV I | I vi iii V | I ii vi V"),
+        "minor": progressions("i III VI V | i ii V7 VI | i VII VI VII | VI iv i V | i v VII V7"),
     },
     (
         Pattern("limp", "x--x----x--x----", "------x-------x-", "x--xx--xx--xx--x", "x--x----x--x----", "r--o----f--o----"),
@@ -82,24 +55,10 @@ VALIDATION = Vocabulary(
 TEST = Vocabulary(
     "test",
     {
-        "major": (
-            ("I", "IV", "vi", "V"),
-            ("IV", "iii", "ii", "V7"),
-            ("vi", "iii", "IV", "V7"),
-            ("I", "Vsus", "V7", "vi"),
-            ("I", "IV", "iii", "V"),
-            ("I", "bVII", "iv", "V"),
-            ("iii", "vi", "ii", "V7"),
+        "major": progressions(
+            "I IV vi V | IV iii ii V7 | vi iii IV V7 | I Vsus V7 vi | I IV iii V | I bVII iv V | iii vi ii V7"
         ),
-        "minor": (
-            ("i", "iv", "VI", "V"),
-            ("i", "III", "iv", "V"),
-            ("i", "ii", "V7", "iv"),
-            ("i", "VI", "v", "V7"),
-            ("III", "VII", "i", "V"),
-            ("i", "vii", "VI", "V7"),
-            ("VI", "III", "iv", "V"),
-        ),
+        "minor": progressions("i iv VI V | i III iv V | i ii V7 iv | i VI v V7 | III VII i V | i vii VI V7 | VI III iv V"),
     },
     (
         Pattern("son", "x--x---x--x-x---", "----x-------x---", "x-x-xx-xx-x-xx-x", "--x---x-x--x---x", "r--r---f--r-r---"),

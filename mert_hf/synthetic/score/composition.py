@@ -80,12 +80,7 @@ def _label_chords(plan: Plan, duration_s: float) -> list[ChordSpan]:
 
 
 def compose(seed: int | Sequence[int], duration_s: float = 30.0, vocabulary: Vocabulary = CORPUS) -> PieceLabels:
-    """Compose a piece without rendering it, which takes a few milliseconds.
-
-    Args:
-        seed: One or several integers of at least 0.
-        duration_s: Length in seconds; the music goes on to the end.
-        vocabulary: What the piece is made of.
+    """Compose a piece without rendering it, which takes a few milliseconds; the music goes on to the end of `duration_s`.
 
     Returns:
         The score, which is also the exact annotation of the rendered piece.

@@ -7,19 +7,12 @@ MELODY, CHORDS, BASS, PAD, DRUMS = "melody", "chords", "bass", "pad", "drums"
 
 @dataclass(frozen=True)
 class Instrument:
-    """An instrument as the composer sees it.
-
-    Attributes:
-        lowest: Lowest MIDI pitch it is given.
-        highest: Highest MIDI pitch it is given.
-        roles: Parts it may play when several instruments play together.
-        solo: Whether it can play melody, chords and bass at once.
-    """
+    """An instrument as the composer sees it: the MIDI pitches it is given, and its parts."""
 
     lowest: int
     highest: int
-    roles: tuple[str, ...]
-    solo: bool = False
+    roles: tuple[str, ...]  # when several instruments play together
+    solo: bool = False  # whether it can play melody, chords and bass at once
 
 
 INSTRUMENT_TABLE = {

@@ -132,11 +132,7 @@ def _play_section(
 
 
 def write_melody(plan: Plan, rng: np.random.Generator) -> list[Event]:
-    """Write the melody of a piece; sections of one letter share their phrase.
-
-    Returns:
-        Events in order, one at a time; none where the plan has no melody.
-    """
+    """Write the melody, one note at a time, of a plan that has one; sections of one letter share their phrase."""
     if MELODY not in plan.instruments:
         return []
     phrases = {letter: _phrase(rng, plan.metre, plan.beat_s) for letter in "ABC"}

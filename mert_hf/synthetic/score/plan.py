@@ -38,23 +38,14 @@ class Metre:
 
 @dataclass(frozen=True)
 class TempoMap:
-    """Positions in beats to seconds, with a slow sinusoidal drift of the tempo and swung off-beats.
+    """Positions in beats to seconds, with a slow sinusoidal drift of the tempo and swung off-beats."""
 
-    Attributes:
-        tempo_bpm: Beats per minute in the middle of the drift.
-        start_s: Time of beat 0.
-        drift: Greatest relative change of a beat's length.
-        drift_period_beats: Beats after which the drift repeats.
-        drift_phase: Phase of the drift at beat 0, in radians.
-        swing: Where within a beat its second half starts; 0.5 is straight.
-    """
-
-    tempo_bpm: float
-    start_s: float
-    drift: float
-    drift_period_beats: float
-    drift_phase: float
-    swing: float
+    tempo_bpm: float  # in the middle of the drift
+    start_s: float  # time of beat 0
+    drift: float  # greatest relative change of a beat's length
+    drift_period_beats: float  # after which the drift repeats
+    drift_phase: float  # at beat 0, in radians
+    swing: float  # where within a beat its second half starts; 0.5 is straight
 
     def grid_time_s(self, beat: float) -> float:
         """Return the time of a position that is not swung, such as a beat."""
@@ -72,54 +63,31 @@ class TempoMap:
 
 @dataclass(frozen=True)
 class Section:
-    """A stretch of whole bars with one texture.
+    """A stretch of whole bars with one texture."""
 
-    Attributes:
-        letter: Sections of one letter share chords, motifs and patterns; the introduction has A's.
-        start_bar: First bar, counted from 0.
-        num_bars: Number of bars.
-        roles: Who plays.
-        intensity: Scale of the dynamics, about 0.6 to 1.
-        is_intro: Whether it is the introduction.
-    """
-
-    letter: str
-    start_bar: int
+    letter: str  # sections of one letter share chords, motifs and patterns; the introduction has A's
+    start_bar: int  # counted from 0
     num_bars: int
-    roles: frozenset[str]
-    intensity: float
+    roles: frozenset[str]  # who plays
+    intensity: float  # scale of the dynamics, about 0.6 to 1
     is_intro: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that the parts of a piece have in common.
+    """All that the parts of a piece have in common."""
 
-    Attributes:
-        tonic: Pitch class of the tonic.
-        mode: "major" or "minor".
-        metre: Beats per bar and their subdivision.
-        tempo: From beats to seconds.
-        sections: In order, up to the end of the piece or beyond.
-        chords: All chords in order.
-        chord_starts: Their first beats; a chord lasts to the start of the next, the last one to `end_beat`.
-        end_beat: End of the last section.
-        instruments: Role to instrument, for the roles that occur.
-        tuning_cents: Offset from A4 = 440 Hz.
-        patterns: Accompaniment of every letter, where the vocabulary has patterns.
-    """
-
-    tonic: int
-    mode: str
+    tonic: int  # pitch class
+    mode: str  # of `MODES`
     metre: Metre
     tempo: TempoMap
-    sections: list[Section]
-    chords: list[Chord]
-    chord_starts: list[float]
-    end_beat: float
-    instruments: dict[str, str]
-    tuning_cents: float
-    patterns: dict[str, Pattern]
+    sections: list[Section]  # in order, up to the end of the piece or beyond
+    chords: list[Chord]  # in order
+    chord_starts: list[float]  # their first beats; a chord lasts to the start of the next, the last one to `end_beat`
+    end_beat: float  # of the last section
+    instruments: dict[str, str]  # by role, for the roles that occur
+    tuning_cents: float  # offset from A4 = 440 Hz
+    patterns: dict[str, Pattern]  # accompaniment of every letter, where the vocabulary has patterns
 
     @property
     def beat_s(self) -> float:

@@ -24,19 +24,12 @@ CHORD_INTERVALS = {
 
 @dataclass(frozen=True)
 class Degree:
-    """A chord's place in the key.
+    """A chord's place in the key."""
 
-    Attributes:
-        interval: Semitones from the tonic up to the root.
-        triad: Quality without a seventh.
-        seventh: Quality with a seventh.
-        alterations: Pairs (scale tone, tone played in its place), in semitones above the tonic.
-    """
-
-    interval: int
-    triad: str
-    seventh: str
-    alterations: tuple[tuple[int, int], ...] = ()
+    interval: int  # semitones from the tonic up to the root
+    triad: str  # quality without a seventh
+    seventh: str  # and with one
+    alterations: tuple[tuple[int, int], ...] = ()  # (scale tone, tone played in its place), in semitones above the tonic
 
 
 _RAISED_SEVENTH = ((10, 11),)
@@ -72,46 +65,22 @@ DEGREES = {
     },
 }
 
+
+def progressions(charts: str) -> tuple[tuple[str, ...], ...]:
+    """Chords by degree, as they are written: "I IV V I | ii V7 I I"."""
+    return tuple(tuple(chart.split()) for chart in charts.split("|"))
+
+
 PROGRESSIONS = {
-    "major": (
-        ("I", "V", "vi", "IV"),
-        ("I", "IV", "V", "I"),
-        ("I", "vi", "IV", "V"),
-        ("I", "vi", "ii", "V7"),
-        ("ii", "V7", "I", "I"),
-        ("I", "iii", "IV", "V"),
-        ("I", "IV", "ii", "V7"),
-        ("IV", "V", "I", "vi"),
-        ("I", "IV", "I", "V7"),
-        ("I", "V7", "V7", "I"),
-        ("I", "bVII", "IV", "I"),
-        ("I", "IV", "iv", "I"),
-        ("I", "II", "V7", "I"),
-        ("vi", "ii", "V7", "I"),
-        ("I", "vii", "vi", "V"),
-        ("I", "Vsus", "IV", "V"),
-        ("I", "V", "vi", "iii", "IV", "I", "ii", "V7"),
-        ("I", "I", "IV", "I", "V7", "IV", "I", "V7"),
+    "major": progressions(
+        "I V vi IV | I IV V I | I vi IV V | I vi ii V7 | ii V7 I I | I iii IV V | I IV ii V7 | IV V I vi | I IV I V7 | "
+        "I V7 V7 I | I bVII IV I | I IV iv I | I II V7 I | vi ii V7 I | I vii vi V | I Vsus IV V | I V vi iii IV I ii V7 | "
+        "I I IV I V7 IV I V7"
     ),
-    "minor": (
-        ("i", "iv", "V", "i"),
-        ("i", "VI", "iv", "V"),
-        ("i", "VII", "VI", "V"),
-        ("ii", "V7", "i", "i"),
-        ("i", "iv", "i", "V7"),
-        ("i", "VI", "III", "VII"),
-        ("i", "VII", "i", "V"),
-        ("i", "v", "VI", "iv"),
-        ("i", "VI", "VII", "i"),
-        ("i", "iv", "VII", "i"),
-        ("i", "IV", "i", "v"),
-        ("i", "V7", "V7", "i"),
-        ("iv", "V", "i", "VI"),
-        ("i", "vii", "i", "V"),
-        ("i", "Vsus", "V", "i"),
-        ("i", "VI", "ii", "V7"),
-        ("i", "VII", "III", "VI", "iv", "i", "V", "i"),
-        ("i", "i", "iv", "i", "VI", "V7", "i", "V7"),
+    "minor": progressions(
+        "i iv V i | i VI iv V | i VII VI V | ii V7 i i | i iv i V7 | i VI III VII | i VII i V | i v VI iv | i VI VII i | "
+        "i iv VII i | i IV i v | i V7 V7 i | iv V i VI | i vii i V | i Vsus V i | i VI ii V7 | i VII III VI iv i V i | "
+        "i i iv i VI V7 i V7"
     ),
 }
 """Chords by degree; every length fills whole bars at one, two or half a chord per bar."""
@@ -119,17 +88,11 @@ PROGRESSIONS = {
 
 @dataclass(frozen=True)
 class Chord:
-    """A chord in a key.
+    """A chord in a key."""
 
-    Attributes:
-        root: Pitch class, C = 0.
-        quality: A key of `CHORD_INTERVALS`.
-        scale: The seven pitch classes a melody uses over the chord, sorted.
-    """
-
-    root: int
-    quality: str
-    scale: tuple[int, ...]
+    root: int  # pitch class, C = 0
+    quality: str  # a key of `CHORD_INTERVALS`
+    scale: tuple[int, ...]  # the seven pitch classes a melody uses over the chord, sorted
 
     @property
     def name(self) -> str:
@@ -148,14 +111,7 @@ class Chord:
 
 
 def make_chord(tonic: int, mode: str, degree_name: str, with_seventh: bool) -> Chord:
-    """Return the chord on a degree of a key.
-
-    Args:
-        tonic: Pitch class of the key's tonic.
-        mode: One of `MODES`.
-        degree_name: A key of `DEGREES[mode]`.
-        with_seventh: Whether to take the degree's seventh chord.
-    """
+    """Return the chord on a degree, a key of `DEGREES[mode]`, above a pitch class."""
     degree = DEGREES[mode][degree_name]
     replaced = dict(degree.alterations)
     scale = sorted((tonic + replaced.get(tone, tone)) % 12 for tone in SCALES[mode])

@@ -17,22 +17,14 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Pattern:
-    """A written-out bar of accompaniment in sixteenths: one character a step, "-" where nothing starts.
+    """A written-out bar of accompaniment in sixteenths: one character a step, "-" where nothing starts."""
 
-    Attributes:
-        name: of the pattern, unique among all vocabularies.
-        kick, snare: "x" is a stroke.
-        hat: "x" closed, "o" open.
-        chords: "x" is a chord, held to the next one.
-        bass: "r" root, "f" fifth, "o" octave, each held to the next one.
-    """
-
-    name: str
-    kick: str
-    snare: str
-    hat: str
-    chords: str
-    bass: str
+    name: str  # unique among all vocabularies
+    kick: str  # "x" is a stroke
+    snare: str  # the same
+    hat: str  # "x" closed, "o" open
+    chords: str  # "x" is a chord, held to the next one
+    bass: str  # "r" root, "f" fifth, "o" octave, each held to the next one
 
     @property
     def beats_per_bar(self) -> int:
@@ -54,25 +46,15 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Progressions, patterns, timbres and tunings of a body of pieces.
-
-    Attributes:
-        name: for messages.
-        progressions: by mode, in degrees.
-        patterns: accompaniments to choose from; none are drawn freely, in all metres.
-        tuning_cents: how far from A4 = 440 Hz a piece lies, upwards or downwards.
-        tilt_db_per_octave: how much brighter or duller than usual an instrument is.
-        vibrato_hz: rate of vibrato and tremolo.
-        intro_probability: how often a piece begins with a thin introduction.
-    """
+    """Progressions, patterns, timbres and tunings of a body of pieces."""
 
     name: str
-    progressions: Mapping[str, tuple[tuple[str, ...], ...]]
-    patterns: tuple[Pattern, ...] = ()
-    tuning_cents: Span = (0.0, 30.0)
-    tilt_db_per_octave: Span = (0.0, 2.0)
-    vibrato_hz: Span = (4.6, 6.2)
-    intro_probability: float = 0.6
+    progressions: Mapping[str, tuple[tuple[str, ...], ...]]  # by mode, in degrees
+    patterns: tuple[Pattern, ...] = ()  # accompaniments to choose from; without any they are drawn freely, in all metres
+    tuning_cents: Span = (0.0, 30.0)  # how far from A4 = 440 Hz a piece lies, upwards or downwards
+    tilt_db_per_octave: Span = (0.0, 2.0)  # how much brighter or duller than usual an instrument is
+    vibrato_hz: Span = (4.6, 6.2)  # rate of vibrato and tremolo
+    intro_probability: float = 0.6  # how often a piece begins with a thin introduction
 
 
 def draw_either_side(rng: np.random.Generator, distance: Span) -> float:

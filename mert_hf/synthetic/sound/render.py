@@ -24,23 +24,14 @@ _LOWEST_HZ = 28.0
 
 @dataclass(frozen=True)
 class Mix:
-    """What the recording adds: gains, room, tone control and noise.
-
-    Attributes:
-        drums_gain: Factor on all drums.
-        room_gain: Level of the reverberation.
-        decay_s: Time in which the reverberation falls by 60 dB.
-        tilt_db_per_octave: Slope of the spectrum around 1 kHz.
-        noise_db: Level of the noise floor below full scale.
-        peak: Greatest absolute sample.
-    """
+    """What the recording adds: gains, room, tone control and noise."""
 
     drums_gain: float
-    room_gain: float
-    decay_s: float
-    tilt_db_per_octave: float
-    noise_db: float
-    peak: float
+    room_gain: float  # level of the reverberation
+    decay_s: float  # time in which the reverberation falls by 60 dB
+    tilt_db_per_octave: float  # slope of the spectrum around 1 kHz
+    noise_db: float  # level of the noise floor against full scale
+    peak: float  # greatest absolute sample
 
 
 def _draw_mix(rng: np.random.Generator) -> Mix:
@@ -122,15 +113,7 @@ def _room_response(mix: Mix, rate: int, rng: np.random.Generator) -> FloatArray:
 
 
 def _finish(dry: FloatArray, sent: FloatArray, mix: Mix, rate: int, rng: np.random.Generator) -> FloatArray:
-    """Add the room to the dry sound, take away what is below hearing and set the level.
-
-    Args:
-        dry: The sound without room, of shape (samples,).
-        sent: What the room answers to, of shape (samples,).
-        mix: Levels of the recording.
-        rate: Sampling rate in Hz.
-        rng: For the room and the noise floor.
-    """
+    """Add the room, which answers to `sent`, to the dry sound, take away what is below hearing and set the level."""
     room = _room_response(mix, rate, rng)
     size = _transform_size(len(dry) + len(room))
     frequencies_hz = np.fft.rfftfreq(size, 1 / rate).astype(np.float32)
@@ -157,8 +140,6 @@ def render(
     """Render a score.
 
     Args:
-        labels: The notes and drum strokes to be played.
-        num_samples: Length of the result.
         sampling_rate: In Hz.
         seed: For everything that the score leaves open: specimens of the instruments, room, levels, noise.
         vocabulary: What the specimens are drawn from.

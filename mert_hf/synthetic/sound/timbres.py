@@ -27,23 +27,14 @@ _LEVEL_WINDOW_S = 0.25
 
 @dataclass(frozen=True)
 class Colour:
-    """How one specimen of an instrument differs from another.
+    """How one specimen of an instrument differs from another."""
 
-    Attributes:
-        tilt_db_per_octave: Added to the spectrum's slope.
-        decay_scale: Factor on how quickly struck and plucked tones die away.
-        attack_scale: Factor on the length of the attack.
-        vibrato_hz: Rate of vibrato and tremolo.
-        depth_scale: Factor on their depth.
-        shape: From 0 to 1, what else differs, such as the place where a string is plucked.
-    """
-
-    tilt_db_per_octave: float
-    decay_scale: float
-    attack_scale: float
-    vibrato_hz: float
-    depth_scale: float
-    shape: float
+    tilt_db_per_octave: float  # added to the spectrum's slope
+    decay_scale: float  # factor on how quickly struck and plucked tones die away
+    attack_scale: float  # factor on the length of the attack
+    vibrato_hz: float  # rate of vibrato and tremolo
+    depth_scale: float  # factor on their depth
+    shape: float  # from 0 to 1, what else differs, such as the place where a string is plucked
 
 
 def draw_colour(rng: np.random.Generator, vocabulary: Vocabulary = CORPUS) -> Colour:

@@ -15,24 +15,18 @@ from mert_hf.common.settings import suggest
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.names import Names
 from mert_hf.tasks.labelled.layout import label_of_track, read_split_folders
-from mert_hf.tasks.labelled.tables import FILE_NAME, TABLES, cell_text, find_table, read_table
+from mert_hf.tasks.labelled.tables import FILE_NAME, TABLES, cell_text, find_table, read_table, shortened
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Labels:
-    """What is known about the tracks of a corpus, in its order.
+    """What is known about the tracks of a corpus, in its order."""
 
-    Attributes:
-        problem_type: as in transformers' configurations.
-        names: the classes, or the columns of numbers.
-        targets: (tracks,) int64 classes, (tracks, classes) float32 of 0 and 1, or (tracks, columns) float32.
-    """
-
-    problem_type: str
-    names: list[str]
-    targets: np.ndarray
+    problem_type: str  # as in transformers' configurations
+    names: list[str]  # the classes, or the columns of numbers
+    targets: np.ndarray  # (tracks,) int64 classes, (tracks, classes) float32 of 0 and 1, or (tracks, columns) float32
 
     def of(self, track: int) -> str | tuple[str, ...] | tuple[float, ...]:
         """The label of a track, as an example of a task has it; see [`mert_hf.tasks.base.Kind`]."""
@@ -52,10 +46,7 @@ def read_folder_rows(folder: Path, corpus: Corpus, label_column: str, split_colu
     may hold a table of its own, whose names begin there, instead of one at the top. See [`mert_hf.tasks.labelled.layout`].
 
     Args:
-        folder: of the corpus.
-        corpus: its tracks.
-        label_column: what the label is called where folders give it.
-        split_column: the same of the split.
+        label_column, split_column: what label and split are called where folders give them.
 
     Raises:
         InputError: a track without a row, a row without a file, two rows for one file (equal ones too), two tables for one
@@ -177,13 +168,13 @@ def make_labels(rows: list[Mapping[str, Any]], problem_type: str, columns: Seque
     if not several and any(len(labels) > 1 for labels in values):
         first = next(labels for labels in values if len(labels) > 1)
         raise InputError(
-            f"column {columns[0]!r} holds several labels for one track ({_shown(first)}); leave one, or give"
+            f"column {columns[0]!r} holds several labels for one track ({shortened(first)}); leave one, or give"
             " problem_type multi_label_classification."
         )
     names = sorted({label for labels in values for label in labels})
     if len(names) < 2:
         raise InputError(
-            f"column {columns[0]!r} holds one class only ({_shown(names) or 'none'}); two or more are needed to tell apart."
+            f"column {columns[0]!r} holds one class only ({shortened(names) or 'none'}); two or more are needed to tell apart."
         )
     _warn_of_near_names(names)
     numbers = {name: number for number, name in enumerate(names)}
@@ -211,8 +202,3 @@ def _warn_of_near_names(names: list[str]) -> None:
         other = seen.setdefault(visible, name)
         if other != name:
             logger.warning("Two classes differ by case or invisible characters only: %r and %r", other, name)
-
-
-def _shown(names: list[str]) -> str:
-    text = ", ".join(names)
-    return text if len(text) <= 200 else f"{text[:200]} ..."

@@ -16,12 +16,9 @@ CLIP_S = 5.0
 
 @dataclass
 class LabelReading:
-    """Columns of the table, shares of the splits, and which tracks are skipped.
+    """Columns of the table, shares of the splits, and which tracks are skipped."""
 
-    Class attributes:
-        section: the settings that it is, before the names in messages.
-    """
-
+    # of the settings that it is, before the names in messages
     section: ClassVar[str] = ""
 
     label_columns: list[str] = setting(["label"], "column of the label; several for regression on several numbers")
@@ -42,13 +39,10 @@ class LabelReading:
             require(0 < getattr(self, name) <= 0.5, f"{prefix}{name}={getattr(self, name)} must lie within (0, 0.5].")
         require(len(self.label_columns) > 0, f"{prefix}label_columns is empty; name the column of the label.")
 
-    def require_columns(self, problem_type: ProblemType) -> None:
-        """Refuse several columns where there is one label.
-
-        Raises:
-            InputError: there are, and it is no regression.
-        """
+    def require_columns(self, problem_type: ProblemType, name: str = "problem_type") -> None:
+        """Refuse, with InputError, several columns where there is one label; `name` is what the problem type is called."""
+        prefix = f"{self.section}." if self.section else ""
         require(
             len(self.label_columns) == 1 or problem_type == "regression",
-            f"label_columns={list(self.label_columns)}: several columns are for problem_type regression.",
+            f"{prefix}label_columns={list(self.label_columns)}: several columns are for {name} regression.",
         )

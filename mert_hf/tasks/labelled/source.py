@@ -2,15 +2,15 @@
 
 import logging
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from mert_hf.common.packages import require_packages
 from mert_hf.data.corpus import Corpus, load_audio_dataset, open_dataset, open_folder
-from mert_hf.tasks.base import SPLITS, Check, Loaded, Task, Windows
+from mert_hf.tasks.base import SPLITS, Loaded, Source, Task, Windows
 from mert_hf.tasks.examples import Cell, Example
 from mert_hf.tasks.labelled.labels import Labels, make_labels, read_folder_rows
 from mert_hf.tasks.labelled.reading import CLIP_S, SEED, LabelReading, ProblemType
@@ -26,19 +26,18 @@ KINDS = {
     "multi_label_classification": "multilabel",
     "regression": "regression",
 }
-# Measures by kind, the one that chooses first epochs and layers behind them. People's classes are seldom even.
-MEASURES = {
-    "multiclass": (("accuracy",), "balanced_accuracy"),
-    "multilabel": (("mean_average_precision", "roc_auc"), "mean_average_precision"),
-    "regression": (("r2",), "r2"),
+# Measures, and the one that chooses epochs and layers, that differ from those of the papers: people's classes are seldom even.
+OWN_MEASURES = {
+    "multiclass": {"monitor": "balanced_accuracy"},
+    "multilabel": {"metrics": ("mean_average_precision", "roc_auc"), "monitor": "mean_average_precision"},
 }
 # Tracks that a note names before it only counts them.
 NAMED_TRACKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Labelled(ABC):
-    """What both sources have.
+class _Labelled(Source):
+    """What both sources have; no commit of either is known.
 
     Attributes:
         problem_type: one label a track, several, or numbers.
@@ -55,23 +54,6 @@ class _Labelled(ABC):
     report: Path | None = None
 
     @property
-    def repositories(self) -> tuple[str, ...]:
-        """None whose commit is known."""
-        return ()
-
-    def needs_download(self, folder: Path | None) -> bool:
-        """See [`mert_hf.tasks.base.Source`]."""
-        return False
-
-    def check(self, folder: Path | None) -> Check:
-        """Nothing that loading does not find."""
-        return Check()
-
-    def pinned(self, revisions: Mapping[str, str]) -> Self:
-        """The same: it has no commit."""
-        return self
-
-    @property
     @abstractmethod
     def origin(self) -> str:
         """Where it lies, for results and messages."""
@@ -81,11 +63,7 @@ class _Labelled(ABC):
         """The checked tracks, and the row and the audio of each that can be used."""
 
     def load(self, folder: Path | None) -> Loaded:
-        """The examples in their splits, after all audio was decoded once.
-
-        Raises:
-            InputError: audio, labels or splits that cannot be used.
-        """
+        """The examples in their splits, after all audio was decoded once."""
         reading, problem_type = self.reading, self.problem_type
         reading.require_columns(problem_type)
         corpus, rows, audio = self._open()
@@ -111,21 +89,15 @@ class _Labelled(ABC):
 
 @dataclass(frozen=True)
 class LabelledFolder(_Labelled):
-    """A folder of audio with labels beside it.
+    """A folder of audio with labels beside it."""
 
-    Attributes:
-        folder: with one sub-folder a label, or a table; see [`mert_hf.tasks.labelled.labels.read_folder_rows`].
-    """
-
-    folder: str | Path
+    folder: str | Path  # with one sub-folder a label, or a table; see [`mert_hf.tasks.labelled.labels.read_folder_rows`]
 
     @property
     def origin(self) -> str:
-        """The folder."""
         return str(Path(self.folder).expanduser())
 
     def describe(self) -> str:
-        """The layout."""
         return (
             f"{self.folder} with one sub-folder a label, or a metadata.csv or metadata.jsonl (file_name,"
             f" {', '.join(self.reading.label_columns)})"
@@ -140,29 +112,20 @@ class LabelledFolder(_Labelled):
 
 @dataclass(frozen=True)
 class LabelledDataset(_Labelled):
-    """A dataset of the Hub, or one saved with `save_to_disk`, with a column of audio and one of labels.
+    """A dataset of the Hub, or one saved with `save_to_disk`, with a column of audio and one of labels."""
 
-    Attributes:
-        name: id, or folder.
-        split: of the dataset, which is split again here.
-        column: of the audio.
-    """
-
-    name: str
-    split: str = "train"
-    column: str = "audio"
+    name: str  # id, or folder
+    split: str = "train"  # of the dataset, which is split again here
+    column: str = "audio"  # of the audio
 
     @property
     def origin(self) -> str:
-        """Id or folder."""
         return self.name
 
     def describe(self) -> str:
-        """Its columns."""
         return f"dataset {self.name}, columns {self.column}, {', '.join(self.reading.label_columns)}"
 
     def needs_download(self, folder: Path | None) -> bool:
-        """Unless it lies here."""
         return not Path(self.name).expanduser().is_dir()
 
     def _open(self):
@@ -185,7 +148,6 @@ def labelled_task(source: LabelledFolder | LabelledDataset, clip_s: float = CLIP
         clip_s: length of a clip in seconds; what is left at the end counts from half a clip on.
     """
     kind, title = KINDS[source.problem_type], Path(source.origin).name or source.origin
-    metrics, monitor = MEASURES[kind]
     return Task(
         # no task of the papers has such a name, so that none of their numbers is set beside it
         name="folder_" + re.sub(r"[^\w-]+", "_", title),
@@ -193,10 +155,9 @@ def labelled_task(source: LabelledFolder | LabelledDataset, clip_s: float = CLIP
         dataset=title,
         kind=kind,
         source=source,
-        metrics=metrics,
-        monitor=monitor,
         protocol=MARBLE,
         windows=Windows(duration_s=clip_s, least_s=clip_s / 2),
+        **OWN_MEASURES.get(kind, {}),
     )
 
 

@@ -32,16 +32,12 @@ def group_tracks(rows: Sequence[Mapping[str, Any]], sources: Iterable[AudioSourc
 def split_tracks(
     groups: Sequence[str], classes: np.ndarray | None, validation_share: float, test_share: float, seed: int
 ) -> dict[str, list[int]]:
-    """Draw the splits by groups; classes are spread evenly as far as the groups allow.
+    """Draw the splits, indices of tracks, by groups; classes are spread evenly as far as the groups allow.
 
     Args:
         groups: of each track.
         classes: (tracks,) of each track, to keep their shares; None draws groups without regard to labels.
         validation_share, test_share: of the groups (of each class's, with classes).
-        seed: of the draw.
-
-    Returns:
-        Indices of the tracks of "train", "validation" and "test".
 
     Raises:
         InputError: fewer than three groups.
@@ -63,9 +59,8 @@ def read_split(
     """The splits that the table or the folders give; where they give no validation, it is drawn from train.
 
     Args:
-        rows: of the tracks.
         column: of the split.
-        groups, classes, seed: as in [`split_tracks`].
+        groups, classes: as in [`split_tracks`].
         validation_share: of the groups of train.
 
     Raises:

@@ -54,7 +54,7 @@ def read_table(table: Path) -> list[tuple[int, dict[str, Any]]]:
     if FILE_NAME not in columns:
         separator = next((mark for mark in OTHER_SEPARATORS if any(mark in column for column in columns)), None)
         hint = f" Are they separated by {separator!r}? Separate them by commas." if separator else ""
-        raise InputError(f"{table} has no column {FILE_NAME!r}; its columns: {_list(columns)}.{hint}")
+        raise InputError(f"{table} has no column {FILE_NAME!r}; its columns: {shortened(columns)}.{hint}")
     if not rows:
         raise InputError(f"{table} holds no rows.")
     return [(line, {column: row.get(column) for column in columns}) for line, row in rows]
@@ -112,6 +112,7 @@ def cell_text(cell: Any, where: str) -> str:
     return text
 
 
-def _list(names: list[str]) -> str:
+def shortened(names: list[str]) -> str:
+    """Names for a message, 200 characters of them at most."""
     text = ", ".join(names)
     return text if len(text) <= 200 else f"{text[:200]} ..."
