@@ -249,8 +249,7 @@ class RunFolder:
         """Write a checkpoint beside its place, force it to the disk and then move it there; remove old ones.
 
         Args:
-            accelerator: holds the model, the optimizer and the gradient scaler.
-            state: numbers to go on from; `step` names the checkpoint.
+                state: numbers to go on from; `step` names the checkpoint.
             keep: how many of the newest to keep.
             keep_every: checkpoints of every so many steps are never removed; 0 removes them as well.
 

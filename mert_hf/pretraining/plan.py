@@ -41,7 +41,6 @@ def forward_cost(config: MERTConfig, samples: int, masked_share: float = 0.58) -
     """Count the operations of one clip.
 
     Args:
-        config: of the model.
         samples: length of the clip.
         masked_share: share of frames that are masked (0.8 x 5 static spans: 58 %).
     """
@@ -105,9 +104,7 @@ def plan_run(
 
     Args:
         settings: of the run, of objective masked_prediction.
-        config: of its model.
         parameters: of model and heads.
-        gpus: how many.
         gpu_tflops: what each can do at most, in 10^12 operations a second (data sheet, dense, in the training's precision).
         use: share of that which is reached: an assumption until a run has measured it. Transformers alone reach 0.3 to 0.4; the
             convolutions in front wait for memory.

@@ -42,9 +42,6 @@ def build_config(settings: RunSettings) -> PreTrainedConfig:
 class Setup:
     """Everything about a run that follows from its settings.
 
-    Args:
-        settings: of the run.
-
     Raises:
         InputError: settings no model can be made of, or that this one does not know; labels that would not be used.
 
@@ -79,7 +76,6 @@ class Setup:
         Args:
             sources: of the clips to fit on.
             teacher_folder: keeps what is fitted.
-            device: where the teachers will work.
         """
         if self.objective.uses_teachers:
             codes = self._prepare_codes(sources, teacher_folder, device)
@@ -173,6 +169,3 @@ class Setup:
             raise InputError(f"training.gradient_checkpointing cannot be used with {model}; leave it out.")
         if training.compile != "no" and not self.objective.can_be_compiled:
             raise InputError(f"training.compile was never tried with objective={self.settings.objective}; leave it out.")
-
-
-__all__ = ["Setup", "build_config"]

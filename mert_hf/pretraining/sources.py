@@ -48,8 +48,6 @@ def open_sources(
     """Open the corpus or the stream, and hold out what is validated on.
 
     Args:
-        settings: of the run.
-        sampling_rate: of the clips.
         run: folder that keeps what is found of the tracks.
         labels: stored codes of the corpus, which the clips then bring along.
         validation_labels: those of `validation.folder`, needed where that and `labels` are given.
@@ -92,7 +90,6 @@ def open_corpus(settings: RunSettings, sampling_rate: int, run: RunFolder | Labe
     """The folder, the dataset, or synthetic music rendered into the run's folder; what cannot be used is listed.
 
     Args:
-        settings: of the run.
         sampling_rate: of synthetic music.
         run: folder that keeps what is found.
         writes: whether this process writes that down; where several open the corpus, one of them, and first.

@@ -4,9 +4,9 @@ import soundfile
 import torch
 
 from mert_hf.data.corpus import open_folder
-from mert_hf.data.crops import collate
+from mert_hf.data.crops import BatchRange, collate
 from mert_hf.data.pairs import PairedCrops
-from mert_hf.data.source import BatchRange, CorpusClips
+from mert_hf.data.source import CorpusClips
 
 
 @pytest.fixture
