@@ -2,7 +2,6 @@
 
 import ast
 import os
-import re
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -12,9 +11,9 @@ from typing import Any
 import torch
 
 from mert_hf.common.errors import InputError
-from mert_hf.common.reading import to_dataclass
+from mert_hf.common.reading import shown, to_dataclass
 from mert_hf.common.seeding import generator
-from mert_hf.conversion.checkpoints import read_checkpoint, require_equal_shapes, require_weights
+from mert_hf.conversion.checkpoints import read_checkpoint, rename, require_equal_shapes, require_weights
 from mert_hf.encoding.loading import telling
 from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
@@ -156,7 +155,7 @@ def convert_fairseq_checkpoint(
             held = ", ".join(sorted(str(key)[:80] for key in state)[:10])
             raise InputError(f"{checkpoint} is no fairseq checkpoint of MERT: it has no {name!r}; it has {held}.")
     theirs = require_weights(state["model"], file)
-    weights = {_rename(name): tensor for name, tensor in theirs.items() if not name.startswith(LEFT_OUT)}
+    weights = {rename(name, RENAMINGS): tensor for name, tensor in theirs.items() if not name.startswith(LEFT_OUT)}
     config, normalize = _read_config(state["cfg"], weights, code_offset, file)
     with torch.device("meta"):  # shapes without memory
         expected = MERTForPreTraining(config).state_dict()
@@ -212,14 +211,6 @@ def _load(checkpoint: Path) -> dict:
     if not isinstance(state, dict):
         raise InputError(f"{checkpoint} is no fairseq checkpoint of MERT: it holds a {type(state).__name__}.")
     return state
-
-
-def _rename(name: str) -> str:
-    for pattern, ours in RENAMINGS:
-        renamed, count = re.subn("^" + pattern, ours, name)
-        if count:
-            return renamed
-    return name
 
 
 def _read_config(cfg: dict, weights: dict[str, torch.Tensor], code_offset: int, file: Path) -> tuple[MERTConfig, bool]:
@@ -279,9 +270,8 @@ def _require_sizes(model: FairseqModel, file: Path) -> None:
 
 def _read_layers(text: str) -> list[tuple[int, int, int]]:
     """Read "[(512,10,5)] + [(512,3,2)] * 4" without evaluating it as code."""
-    shown = text if len(text) <= 80 else f"{text[:80]}..."
     refusal = InputError(
-        f"conv_feature_layers {shown!r} is no list of up to {MOST_CONVOLUTIONS} convolutions (channels, kernel, stride)."
+        f"conv_feature_layers {shown(text)} is no list of up to {MOST_CONVOLUTIONS} convolutions (channels, kernel, stride)."
     )
 
     def read(node: ast.expr) -> list[tuple[int, int, int]]:

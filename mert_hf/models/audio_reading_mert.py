@@ -267,15 +267,3 @@ def _name(source: AudioSource) -> str:
 @functools.lru_cache(maxsize=10_000)
 def _note_once(text: str) -> None:
     logger.warning(text)
-
-
-__all__ = [
-    "SILENCE_PEAK",
-    "AudioFile",
-    "AudioInfo",
-    "AudioSource",
-    "check_audio",
-    "read_audio",
-    "read_info",
-    "require_duration",
-]

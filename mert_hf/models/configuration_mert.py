@@ -7,15 +7,14 @@ from transformers import HubertConfig
 from transformers.activations import ACT2FN
 
 from .configuration_checks_mert import (
-    in_one_line,
+    CheckedConfig,
     require,
-    require_common_fields,
     require_counts,
     require_dict,
     require_numbers,
     require_parameters,
 )
-from .remote_code_mert import AUTO_MAP, name_code
+from .remote_code_mert import AUTO_MAP
 from .sampling_rates_mert import require_sampling_rate
 
 # Largest values of sizes, each beyond every published model of this kind; what they come to together is limited as well.
@@ -44,7 +43,7 @@ WEIGHTS = ("code_loss_weight", "cqt_loss_weight", "feature_penalty_weight", "fea
 
 
 @strict
-class MERTConfig(HubertConfig):
+class MERTConfig(CheckedConfig, HubertConfig):
     r"""Everything that defines a MERT model. The defaults are those of MERT-v1-95M.
 
     The fields of [`HubertConfig`] describe the encoder; only those whose default differs are repeated here. The fields
@@ -90,6 +89,7 @@ class MERTConfig(HubertConfig):
 
     model_type = "mert_model"
     attribute_map = {"sampling_rate": "sample_rate"}
+    code_map = AUTO_MAP
 
     # where MERT-v1-95M differs from HuBERT base
     activation_dropout: float | int = 0.0
@@ -116,10 +116,6 @@ class MERTConfig(HubertConfig):
     feature_extractor_cqt_bins: int = 336
     deepnorm: bool = False
     attention_relax: float | int = -1.0
-
-    def __post_init__(self, **kwargs):
-        require_common_fields(self, kwargs)
-        super().__post_init__(**kwargs)
 
     @classmethod
     def mert_95m(cls, **changes) -> "MERTConfig":
@@ -152,12 +148,6 @@ class MERTConfig(HubertConfig):
         return cls(**{**dict(sample_rate=16000, activation_dropout=0.1, layerdrop=0.1), **changes})
 
     @classmethod
-    def _dict_from_json_file(cls, json_file):
-        content = super()._dict_from_json_file(json_file)
-        require_dict(cls, content)  # before transformers looks for names in a number
-        return content
-
-    @classmethod
     def from_dict(cls, config_dict, **kwargs):
         """Read a configuration; one of another kind of model is refused, not read as a MERT.
 
@@ -175,17 +165,7 @@ class MERTConfig(HubertConfig):
             )
         if found not in (cls.model_type, "hubert"):
             raise ValueError(f"model_type {reprlib.repr(found)} is not MERT; MERTConfig reads 'mert_model' and 'hubert'.")
-        if __name__.startswith("mert_hf."):
-            # a saved folder names its own pipeline; beside the package, which brings the same one, it would only make
-            # transformers ask for trust_remote_code
-            config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
-        with in_one_line():
-            return super().from_dict(config_dict, **kwargs)
-
-    def save_pretrained(self, *args, **kwargs):
-        """Save as everywhere in transformers; what is saved names this code alone, whatever the configuration came with."""
-        name_code(self, AUTO_MAP)
-        super().save_pretrained(*args, **kwargs)
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def hop_samples(self) -> int:

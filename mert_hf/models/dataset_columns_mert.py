@@ -54,6 +54,3 @@ def read_column(dataset: Any, column: str, decode: bool) -> Iterator[Any]:
                 " give MusicEncoder or the pipeline the column as Audio(decode=False)."
             ) from None
         yield row[column]
-
-
-__all__ = ["audio_columns", "find_column", "read_column"]

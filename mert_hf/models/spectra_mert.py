@@ -323,6 +323,3 @@ def _mel_band_edges_hz(bins: int, min_hz: float, max_hz: float) -> list[float]:
     low, high = (2595 * math.log10(1 + hz / 700) for hz in (min_hz, max_hz))
     mels = [low + (high - low) * i / (bins + 1) for i in range(bins + 2)]
     return [700 * (10 ** (mel / 2595) - 1) for mel in mels]
-
-
-__all__ = ["Chromagram", "ConstantQSpectrum", "LogMelSpectrum", "MelDecibelSpectrum", "PowerSpectrum"]

@@ -38,7 +38,6 @@ class Published:
     Attributes:
         url: page of the repository.
         commit: hash of the one commit.
-        tag: name of the tag on it.
         remaining_pickles: files of earlier commits that are still there and would be executed by whoever loads them.
     """
 

@@ -42,12 +42,7 @@ PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME")
 
 @dataclass
 class Staged:
-    """A folder ready to be uploaded.
-
-    Attributes:
-        folder: where it lies.
-        checks: what was checked and found, a line each.
-    """
+    """A folder ready to be uploaded, and what was checked and found, a line each."""
 
     folder: Path
     checks: list[str] = field(default_factory=list)
@@ -69,8 +64,7 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
         source: folder of a run (which holds `model/`) or of a model.
         staging: an empty folder.
         repo_id: where it will be published, `user/name`; named in the card.
-        facts: of the card.
-        template: of the card.
+        facts, template: of the card.
 
     Raises:
         InputError: the source is no model, or fails a check; the message names what.
@@ -86,7 +80,8 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     parameters = sum(parameter.numel() for parameter in model.parameters())
     staged.checks.append(f"weights: {parameters:,} numbers, all finite")
 
-    waveform = _trial_waveform(extractor.sampling_rate)
+    noise = generator(0, "publishing trial").normal(0.0, 0.1, 2 * extractor.sampling_rate)
+    waveform = noise.astype(np.float32)
     features = _features(model, extractor, waveform)
     try:
         model.save_pretrained(staged.folder)
@@ -157,10 +152,6 @@ def _require_finite(model: PreTrainedModel) -> None:
             f"{len(broken)} tensors hold NaN or infinity, such as {broken[0]}: the training has diverged. Publish a model of an"
             " earlier checkpoint."
         )
-
-
-def _trial_waveform(sampling_rate: int) -> np.ndarray:
-    return generator(0, "publishing trial").normal(0.0, 0.1, 2 * sampling_rate).astype(np.float32)
 
 
 @torch.no_grad()
