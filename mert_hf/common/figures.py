@@ -65,7 +65,6 @@ def plot_confusion_matrix(
 
     Args:
         targets, predicted: (items,) class numbers.
-        names: of the classes.
     """
     require_packages("train", "matplotlib")
     from matplotlib.figure import Figure

@@ -135,7 +135,6 @@ def cut_to_budget(settings: RunSettings, budget_s: float, processes: int = 1, na
     Args:
         budget_s: seconds of audio, all crops and processes counted.
         processes: that train together.
-        name: for messages.
 
     Raises:
         InputError: the budget is less than half an update.

@@ -14,8 +14,6 @@ def plot_comparison(results: Mapping[str, Any], title: str, picture: str | os.Pa
 
     Args:
         results: as `compile_results` makes them.
-        title: above the panels.
-        picture: file to write.
     """
     cells, columns = results["cells"], results["columns"]
     width, height = min(len(columns), COLUMNS), -(-len(columns) // COLUMNS)

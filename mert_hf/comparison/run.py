@@ -40,7 +40,6 @@ class SuiteEvaluator:
         """Rows of results (see `result_rows`) of a frozen encoder by its title, and of the baselines without a probe.
 
         Args:
-            encoder: to be evaluated by all tasks that it suits.
             folder: keeps what was found.
         """
         fitting = [data for data in self.loaded if probe_of(data.task).suits(encoder)]

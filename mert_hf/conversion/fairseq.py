@@ -177,8 +177,6 @@ def measure_code_offset(
         model: with heads; its own `code_offset` is not used.
         code_teacher: the teacher it was trained with (EnCodec at 6 kbit/s for MERT-v1).
         clips: waveforms (samples,) at the model's rate, a few seconds each.
-        offsets: to compare.
-        seed: of the masks.
 
     Returns:
         Mean accuracy over codebooks and masked frames, 0 to 1, for each offset.

@@ -117,7 +117,6 @@ class Corpus:
 
         Args:
             max_skipped: largest share of tracks that may be skipped, 0 to 1.
-            report: where the skipped tracks are listed, for the message.
 
         Raises:
             InputError: no track is usable, or too many are not.
@@ -223,7 +222,6 @@ def open_dataset(
 
     Args:
         dataset: holds encoded audio (a `datasets.Audio` feature); it is read row by row, never decoded as a whole.
-        column: the audio column.
         min_duration_s, check, index, threads, known_from: as in [`open_folder`]; rows are taken for unchanged while the
             dataset's fingerprint is.
 

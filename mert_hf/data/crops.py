@@ -69,7 +69,6 @@ class RandomCrops(Dataset):
         corpus: where the crops are read; tracks shorter than a crop are taken whole.
         crop_samples: length of a crop at `sampling_rate` (MERT-95M: 120000, 5 s).
         sampling_rate: samples per second of the crops.
-        seed: of the order and the positions.
     """
 
     def __init__(self, corpus: Corpus, crop_samples: int, sampling_rate: int = 24000, seed: int = 0):

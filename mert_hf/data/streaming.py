@@ -56,13 +56,10 @@ class StreamClips(ClipSource):
 
     Attributes:
         dataset: a `datasets.IterableDataset` whose `column` holds encoded audio, not decoded.
-        column: name of that column.
-        title: where it comes from, for messages.
         crop_samples: length of a crop at `sampling_rate`; shorter tracks are taken whole.
         sampling_rate: samples per second of the crops.
         min_duration_s: shorter tracks are left out and listed.
         block: tracks of a shard that are shuffled among each other; so many encoded tracks are held in memory by each reader.
-        seed: of the orders and the crops.
     """
 
     dataset: Any

@@ -28,9 +28,7 @@ def make_accelerator(
     """The accelerator that the launcher's configuration (`training/launch`) and the settings ask for.
 
     Args:
-        folder: of the run, for trackers.
         can_be_sharded: whether what is trained was run with FSDP and DeepSpeed.
-        layerdrop: probability with which the model leaves out a layer.
 
     Raises:
         InputError: a tracker that is not installed, or a precision or a kind of sharding that does not work here.
@@ -77,10 +75,6 @@ def make_accelerator(
 
 def require_same_everywhere(opened: dict[str, Any], title: str) -> None:
     """Refuse audio that is not the same for all processes, each of which would deal it out differently; all must call it.
-
-    Args:
-        opened: what this one has found, by name.
-        title: where it was opened, for messages.
 
     Raises:
         InputError: another process has found something else, as where machines have copies of their own.

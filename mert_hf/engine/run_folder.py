@@ -250,7 +250,6 @@ class RunFolder:
 
         Args:
                 state: numbers to go on from; `step` names the checkpoint.
-            keep: how many of the newest to keep.
             keep_every: checkpoints of every so many steps are never removed; 0 removes them as well.
 
         Raises:

@@ -59,7 +59,6 @@ class Surroundings:
 
     Attributes:
         circumstances: what must be the same when the run goes on.
-        spike_guard: state of the guard against spikes.
         sources: place of each process among its clips.
     """
 
@@ -80,8 +79,6 @@ class Trainer:
     that was not.
 
     Attributes:
-        objective: module that turns clips into a loss.
-        run: where checkpoints and metrics go.
         workers: processes that read audio.
         max_skipped: share of tracks that may turn out unreadable.
         validator: watches other clips; None watches none.

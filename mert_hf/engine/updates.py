@@ -43,7 +43,6 @@ class Updater:
 
     Attributes:
         objective, optimizer: as the accelerator prepared them.
-        guard: the guard against spikes.
     """
 
     def __init__(self, objective: Objective, settings: TrainingSettings, accelerator: Accelerator):

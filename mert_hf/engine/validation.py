@@ -37,7 +37,6 @@ class Validator:
     Args:
         source: clips of other tracks than those of the training.
         clips: how many; rounded up to full batches on all processes.
-        seed: of the masks.
     """
 
     def __init__(self, source: ClipSource, clips: int, batch_size: int, seed: int, accelerator: Accelerator):

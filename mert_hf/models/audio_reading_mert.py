@@ -40,7 +40,6 @@ class AudioInfo:
     Attributes:
         sampling_rate: samples per second in the file.
         num_samples: samples per channel in the file.
-        channels: number of channels.
     """
 
     sampling_rate: int

@@ -121,7 +121,6 @@ class FFmpegDecoder(_ForwardDecoder):
 
     Args:
         file: unbuffered, or bytes as a file.
-        note: is told what is not as it should be.
         declared_samples: what its pages tell, if it is ogg; 0 if nothing does.
 
     Raises:

@@ -68,9 +68,6 @@ class MpegFrames:
 def find_mpeg_frames(content: bytes) -> MpegFrames | None:
     """Walk from frame to frame through the bytes of an MPEG audio file; no tag is believed that the frames contradict.
 
-    Args:
-        content: the file.
-
     Returns:
         The frames; None where less than half of the file is frames that follow one another.
     """

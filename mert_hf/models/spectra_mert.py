@@ -150,8 +150,6 @@ class ConstantQSpectrum(nn.Module):
 
     Args:
         sampling_rate, hop_samples: as in [`LogMelSpectrum`].
-        bins: number of bins.
-        bins_per_octave: bins an octave.
         min_hz: centre of the lowest bin.
         tolerance: relative error (Frobenius norm) that is accepted for speed; 0 computes every kernel in the time domain.
 

@@ -37,7 +37,6 @@ def make_labels(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder, accel
     """Write the codes of every track into a label store; tracks that are there already, and whole, are kept.
 
     Args:
-        teacher: fitted or loaded.
         folder: of the store, held by this run alone.
 
     Returns:
@@ -180,7 +179,6 @@ def compare_crops(crops: LabelledCrops, teacher: CodeTeacher, device: torch.devi
 
     Args:
         crops: as training cuts them, or [`AlignedCrops`].
-        teacher: that made the labels.
 
     Returns:
         Share of equal codes for each codebook: in "all" frames of the crops, and in the "inner" ones, which are a quarter of a

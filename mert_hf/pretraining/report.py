@@ -90,7 +90,6 @@ def draw_report(
 
     Args:
         validator, validation: the last validation; None without one.
-        title: above the pictures.
         model: that was saved; None where the training failed.
     """
     run.report.mkdir(exist_ok=True)

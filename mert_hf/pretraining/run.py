@@ -59,7 +59,6 @@ def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, A
 
     Args:
         settings: of the run; with `training.max_steps` 0 the model is saved with the weights it begins with.
-        setup: of these settings.
         run: folder, held by this process.
 
     Returns:

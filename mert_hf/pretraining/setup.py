@@ -47,8 +47,6 @@ class Setup:
 
     Attributes:
         objective: class of what is trained.
-        architecture: of the model.
-        config: of the model.
         sampling_rate: samples per second of the clips.
         labels: stored codes to learn from; None where there are none.
         validation_labels: those of `validation.folder`, where there are labels.

@@ -27,7 +27,6 @@ class Sources:
     """Where the clips of a run come from.
 
     Attributes:
-        training: clips to train on.
         validation: clips of other tracks; None where none are held out.
         facts: numbers of the corpus for the results.
     """

@@ -115,7 +115,6 @@ def upload(
     Args:
         folder: what to upload, all of it.
         repo_id: `user/name`; made where it does not exist.
-        message: of the commit.
         tag: see [`next_tag`].
         private: whether a repository that is made can be seen by its owner alone. An existing one keeps its setting.
         token: of the user; by default the one they logged in with.

@@ -64,7 +64,6 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
         source: folder of a run (which holds `model/`) or of a model.
         staging: an empty folder.
         repo_id: where it will be published, `user/name`; named in the card.
-        facts, template: of the card.
 
     Raises:
         InputError: the source is no model, or fails a check; the message names what.
