@@ -360,14 +360,12 @@ def _nest(key: str, value: Any) -> dict:
 
 
 def _type_name(annotation: Any) -> str:
-    """A type as `--help` writes it."""
     if typing.get_origin(annotation) is typing.Literal:
         return "|".join(map(str, typing.get_args(annotation)))
     return getattr(annotation, "__name__", str(annotation)) if isinstance(annotation, type) else str(annotation)
 
 
 def _accepted(annotation: Any) -> str:
-    """A type in words."""
     if typing.get_origin(annotation) is typing.Literal:
         return f"one of {list(typing.get_args(annotation))}"
     options = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else (annotation,)

@@ -171,8 +171,6 @@ def load_batches(crops: RandomCrops, place: BatchRange) -> DataLoader:
 
 
 class _NamedCrops(Dataset):
-    """Crops with the names of their tracks."""
-
     def __init__(self, crops: RandomCrops):
         self._crops = crops
 

@@ -91,8 +91,6 @@ def check_track(name: str, source: AudioSource, min_duration_s: float, check: st
 
 @dataclass(frozen=True)
 class _Index:
-    """What the file of an index holds."""
-
     min_duration_s: float
     check: str
     reader: int

@@ -211,11 +211,7 @@ class Trainer:
         return {"num_processes": self.accelerator.num_processes, **self.source.circumstances(self.workers)}
 
     def _go_on(self) -> None:
-        """Load the newest checkpoint that is whole.
-
-        Raises:
-            InputError: no checkpoint is whole, or the corpus, its labels or the number of processes are others now.
-        """
+        """Load the newest checkpoint that is whole; refused where the corpus, its labels or the processes are others now."""
         checkpoint = self.run.choose_checkpoint(self.accelerator)
         if checkpoint is None:
             logger.warning("%s holds no checkpoint yet; starting from the first update", self.run.folder)

@@ -244,7 +244,6 @@ def _only_column(found: list, columns: Iterable) -> Any:
 
 
 def _is_audio(value: Any) -> bool:
-    """Whether it is what a column of audio holds."""
     keys = {"array", "raw", "path", "bytes"}
     return hasattr(value, "get_all_samples") or (isinstance(value, Mapping) and not keys.isdisjoint(value))
 

@@ -191,14 +191,12 @@ def _picture_alone(content: bytes) -> bytes:
 
 
 def _require_own(file: Path) -> None:
-    """Refuse code that is not this package's."""
     own = Path(models.__file__).parent / file.name
     if not own.is_file() or file.read_bytes() != own.read_bytes():
         raise InputError(f"{file.name} is not the file of mert_hf that is installed; no other code is published.")
 
 
 def _check_names_of_code(folder: Path) -> None:
-    """Refuse names of code that is not in the folder."""
     for file in sorted(folder.glob("*.json")):
         for reference in filter(OTHER_CODE.search, _texts(read_json(file, (dict, list)))):
             raise InputError(f"{file.name} names code of another repository, {shown(reference)}; it is not published.")
