@@ -28,9 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     deezer.add_argument("output_dir", help="folder to write")
     deezer.set_defaults(run=_convert_deezer)
 
-    offset = commands.add_parser(
-        "code-offset", help="masked accuracy of a converted model if code 0 lies in row 0, and if in row 4"
-    )
+    offset = commands.add_parser("code-offset", help="masked accuracy of a converted model if code 0 lies in row 0, or in 4")
     offset.add_argument("model", help="folder that `mert-hf convert` wrote")
     offset.add_argument("music", help="folder of music")
     offset.add_argument("--codec", default="facebook/encodec_24khz", help="the teacher (default: facebook/encodec_24khz)")

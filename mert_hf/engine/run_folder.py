@@ -312,9 +312,7 @@ class RunFolder:
                 for, and is damaged.
         """
         if not is_sealed(checkpoint):
-            logger.info(
-                "%s was saved before checkpoints held digests: nothing tells whether it is as it was written", checkpoint
-            )
+            logger.info("%s was saved before checkpoints held digests: nothing tells whether it is whole", checkpoint)
         require_plain_shards(checkpoint)
         try:
             accelerator.load_state(checkpoint)

@@ -87,10 +87,8 @@ class Updater:
         """
         for group in self.optimizer.param_groups:
             group["lr"], group["weight_decay"] = self.rate(step), self.weight_decay(step)
-        draws = [
-            Draws(self.settings.seed, step, step * len(parts) + part, self.accelerator.process_index)
-            for part in range(len(parts))
-        ]
+        seed, rank, first = self.settings.seed, self.accelerator.process_index, step * len(parts)
+        draws = [Draws(seed, step, first + part, rank) for part in range(len(parts))]
         before = [(buffer, buffer.clone()) for buffer in self.plain_objective.moving_buffers()]
         batches = [self.prepare(part, draw) for part, draw in zip(parts, draws, strict=True)]
         logs = self.compute_gradient(batches, draws)

@@ -34,10 +34,7 @@ LARGEST = {
 }
 LARGEST_FROM_ZERO = {"mask_time_min_masks": 100_000, "mask_feature_min_masks": 16_384, "code_offset": 2**20}
 MOST_CONVOLUTIONS, MOST_CODEBOOKS, MOST_CODES = 32, 256, 2**20
-DROPPED = (
-    *("hidden_dropout", "attention_dropout", "activation_dropout"),
-    *("feat_proj_dropout", "final_dropout", "layerdrop"),
-)
+DROPPED = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout", "layerdrop")
 MASKED = ("mask_time_prob", "mask_feature_prob")
 WEIGHTS = ("code_loss_weight", "cqt_loss_weight", "feature_penalty_weight", "feature_grad_mult")
 

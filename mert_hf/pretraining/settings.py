@@ -86,10 +86,8 @@ class RunSettings:
 
     def __post_init__(self):
         check_values(self, "")
-        require(
-            self.objective in OBJECTIVES,
-            f"there is no objective {self.objective!r}" + suggest(self.objective, list(OBJECTIVES)),
-        )
+        known = list(OBJECTIVES)
+        require(self.objective in known, f"there is no objective {self.objective!r}" + suggest(self.objective, known))
         if self.training.batch_s is not None:
             require(
                 self.training.batch_s >= self.data.crop_s,

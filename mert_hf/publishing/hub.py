@@ -77,9 +77,7 @@ def require_write_access(repo_id: str, token: str | None = None) -> None:
     if namespace not in names:
         raise InputError(f"the token belongs to {user['name']}, who cannot publish as {namespace}; one of: {', '.join(names)}.")
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise InputError(
-            "the token may only read; make one that may write in the settings of your account, and log in with it."
-        )
+        raise InputError("the token may only read; make one that may write in your account's settings, and log in with it.")
 
 
 def next_tag(repo_id: str, tag: str | None = None, token: str | None = None) -> str:
