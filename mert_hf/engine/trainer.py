@@ -146,12 +146,9 @@ class Trainer:
                 if stopping and not last:
                     break
         if self.progress.step < settings.max_steps:
-            logger.warning(
-                "Stopped at step %d by signal %d; a checkpoint is saved, go on with --training.resume",
-                self.progress.step,
-                self._signal or signal.SIGTERM,
-            )
-            raise Interrupted(128 + (self._signal or signal.SIGTERM))
+            by, reached = self._signal or signal.SIGTERM, self.progress.step
+            logger.warning("Stopped at step %d by signal %d; a checkpoint is saved, go on with --training.resume", reached, by)
+            raise Interrupted(128 + by)
         return self.progress
 
     def validate(self) -> Validation | None:

@@ -112,13 +112,10 @@ def open_corpus(settings: RunSettings, sampling_rate: int, run: RunFolder | Labe
     if writes:
         corpus.write_skipped(run.skipped)
     corpus.require_usable(data.max_skipped, run.skipped)
+    hours, skipped = corpus.duration_s / 3600, len(corpus.skipped)
     logger.info(
         "Corpus: %d tracks, %.2f hours, in %s; %d skipped, %d silent",
-        len(corpus.tracks),
-        corpus.duration_s / 3600,
-        corpus.title,
-        len(corpus.skipped),
-        corpus.num_silent,
+        *(len(corpus.tracks), hours, corpus.title, skipped, corpus.num_silent),
     )
     if corpus.num_silent > len(corpus.tracks) / 2:
         logger.warning("Most tracks are silent: there is little to learn from")
