@@ -28,9 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     deezer.add_argument("output_dir", help="folder to write")
     deezer.set_defaults(run=_convert_deezer)
 
-    offset = commands.add_parser(
-        "code-offset", help="masked accuracy of a converted model if code 0 lies in row 0, and if in row 4"
-    )
+    offset = commands.add_parser("code-offset", help="masked accuracy of a converted model if code 0 lies in row 0, or in 4")
     offset.add_argument("model", help="folder that `mert-hf convert` wrote")
     offset.add_argument("music", help="folder of music")
     offset.add_argument("--codec", default="facebook/encodec_24khz", help="the teacher (default: facebook/encodec_24khz)")
@@ -60,6 +58,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint.add_argument("--step", type=int, help="updates the checkpoint has seen (default: those of the newest)")
     checkpoint.set_defaults(run=_export_checkpoint)
 
+    _add_measurements(commands)
+
+    def run() -> None:
+        arguments = parser.parse_args(argv)
+        arguments.run(arguments)
+
+    run_tool(run, argv=argv)
+
+
+def _add_measurements(commands) -> None:
     difference = commands.add_parser("window-difference", help="how much windows change a model's features, by layer")
     difference.add_argument("model", help="folder or repository")
     difference.add_argument("audio", help="an audio file of a minute or two; it passes through the model as a whole as well")
@@ -75,12 +83,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     check.add_argument("audio", help="the audio file that they are of")
     check.add_argument("--window_s", type=float, help="length of the windows that they were computed in (default: no windows)")
     check.set_defaults(run=_check_features)
-
-    def run() -> None:
-        arguments = parser.parse_args(argv)
-        arguments.run(arguments)
-
-    run_tool(run, argv=argv)
 
 
 def _convert(arguments: argparse.Namespace) -> None:

@@ -28,10 +28,6 @@ class FormerNames(MetaPathFinder, Loader):
         """Find a module that moved."""
         return ModuleSpec(fullname, self) if fullname in FORMER else None
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Leave it to Python."""
-        return None
-
     def exec_module(self, module: ModuleType) -> None:
         """Make its names those of the module where it is now."""
         now = FORMER[module.__name__]

@@ -27,7 +27,6 @@ def run_tool(
     From then on the process shows no token and no password, in whatever it prints, logs or ends with.
 
     Args:
-        main: the tool.
         after_full_disk: what to do when there is room on the disk again.
         argv: its arguments; those of the process by default.
     """

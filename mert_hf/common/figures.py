@@ -36,16 +36,13 @@ def plot_numbers(
 
     Args:
         reports: lines of `metrics.jsonl`.
-        picture: file to write.
-        title: above the panels.
         validations: lines of `validation.jsonl`, whose numbers are drawn beside those of the training.
     """
     checks = validations or []
     names = list(dict.fromkeys(name for report in reports for name in report if name not in PROGRESS))
     columns = min(len(names), 4) or 1
-    figure, panels = new_figure(
-        title, -(-len(names) // columns) or 1, columns, (3.6 * columns + 1, 3 * (-(-len(names) // columns)) + 1)
-    )
+    rows = -(-len(names) // columns)
+    figure, panels = new_figure(title, rows or 1, columns, (3.6 * columns + 1, 3 * rows + 1))
     for index, panel in enumerate(panels):
         panel.set_visible(index < len(names))
         if index >= len(names):
@@ -68,9 +65,6 @@ def plot_confusion_matrix(
 
     Args:
         targets, predicted: (items,) class numbers.
-        names: of the classes.
-        picture: file to write.
-        title: above the matrix.
     """
     require_packages("train", "matplotlib")
     from matplotlib.figure import Figure

@@ -54,7 +54,6 @@ def read_json(path: str | os.PathLike, kind: type = dict) -> Any:
     """What a JSON file holds.
 
     Args:
-        path: the file.
         kind: what it must hold, `dict` or `list`.
 
     Raises:
@@ -67,9 +66,7 @@ def parse_json(text: str, where: str, kind: type = dict) -> Any:
     """What a JSON text holds; see [`read_json`].
 
     Args:
-        text: to be parsed.
         where: it stands, for the message, such as a file's name and line.
-        kind: what it must hold.
 
     Raises:
         InputError: it is no JSON, gives a key twice, or holds something else.
@@ -121,11 +118,7 @@ def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """What a YAML text holds; a number such as 5e-4, without a point, is one.
-
-    Args:
-        text: to be parsed.
-        where: it stands, for the message.
+    """What a YAML text holds; a number such as 5e-4, without a point, is one. The message says `where` it stands.
 
     Raises:
         InputError: it is no YAML, gives a key twice, or holds more than anybody writes.

@@ -36,7 +36,6 @@ class Draws:
         seed: of the run.
         step: the update the batch belongs to.
         batch: which batch of its process, counted from the start of the run.
-        rank: its process.
     """
 
     seed: int

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import yaml
 
 from mert_hf.common.errors import InputError
-from mert_hf.common.files import is_there, write_atomically
+from mert_hf.common.files import write_atomically
 from mert_hf.common.reading import checker, parse_yaml, read_yaml, shown
 from mert_hf.models.redaction_mert import hide_secrets
 
@@ -91,11 +91,7 @@ def check_values(settings: Any, title: str) -> None:
 
 
 def require(condition: bool, message: str) -> None:
-    """Refuse settings.
-
-    Raises:
-        InputError: the condition does not hold.
-    """
+    """Refuse settings with an `InputError` where the condition does not hold."""
     if not condition:
         raise InputError(message)
 
@@ -228,7 +224,7 @@ def _recipe_chain(recipe: str, recipes: Path) -> list[tuple[Path, dict[str, Any]
         file = recipes / f"{recipe}.yaml"
     chain: list[tuple[Path, dict[str, Any]]] = []
     while True:
-        if not _is_file(file):
+        if not os.path.isfile(file):  # noqa: PTH113 (Path would raise at a name that is too long)
             raise InputError(
                 f"there is no recipe {shown(recipe)} ({shown(str(file), quoted=False)})"
                 + suggest(recipe, recipe_names(recipes))
@@ -244,11 +240,8 @@ def _recipe_chain(recipe: str, recipes: Path) -> list[tuple[Path, dict[str, Any]
             raise InputError(f"{file}: base must be the name of a recipe, or a YAML file; got {shown(base)}.")
         name = base if base.endswith((".yaml", ".yml")) else f"{base}.yaml"
         # a recipe of one's own may lie anywhere and begin with one of ours
-        recipe, file = base, next((place for place in (file.parent / name, recipes / name) if _is_file(place)), recipes / name)
-
-
-def _is_file(path: Path) -> bool:
-    return is_there(path) and path.is_file()
+        beside = file.parent / name
+        recipe, file = base, beside if os.path.isfile(beside) else recipes / name  # noqa: PTH113
 
 
 def _merge(schema: type, values: dict[str, Any], content: dict, source: str, prefix: str = "") -> None:
@@ -367,14 +360,12 @@ def _nest(key: str, value: Any) -> dict:
 
 
 def _type_name(annotation: Any) -> str:
-    """A type as `--help` writes it."""
     if typing.get_origin(annotation) is typing.Literal:
         return "|".join(map(str, typing.get_args(annotation)))
     return getattr(annotation, "__name__", str(annotation)) if isinstance(annotation, type) else str(annotation)
 
 
 def _accepted(annotation: Any) -> str:
-    """A type in words."""
     if typing.get_origin(annotation) is typing.Literal:
         return f"one of {list(typing.get_args(annotation))}"
     options = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else (annotation,)

@@ -1,7 +1,5 @@
 """Cells of a comparison: recipes, cut to a budget of audio."""
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mert_hf.common.errors import InputError
-from mert_hf.common.files import claim_folder
+from mert_hf.common.files import claim_folder, digest_json
 from mert_hf.common.settings import read_settings, recipe_names, suggest
 from mert_hf.objectives import OBJECTIVES
 from mert_hf.pretraining.settings import RunSettings, pretrain_settings
@@ -61,7 +59,7 @@ class Music:
         """
         folder = Path(self.folder)
         sizes = sorted((str(file.relative_to(folder)), file.stat().st_size) for file in folder.rglob("*") if file.is_file())
-        found = {"folder": str(folder), "files": hashlib.sha256(json.dumps(sizes).encode()).hexdigest()}
+        found = {"folder": str(folder), "files": digest_json(sizes)}
         changed = claim_folder(Path(output) / "music.json", found)
         if "files" in changed:  # the folder may have moved
             before, _ = changed.get("folder", (folder, folder))
@@ -89,10 +87,8 @@ def read_cells(
 
     Args:
         names: of cells in the folder, or YAML files of recipes; empty for all of the folder, untrained ones first.
-        folder: of the cells.
         output: each cell runs in `output/cells/<name>`.
         budget_s: seconds of audio that each is trained on, by all processes; see `cut_to_budget`.
-        seed: of everything drawn.
         music: what all hear, whatever their recipes say of it.
         processes: that train together.
 
@@ -137,10 +133,8 @@ def cut_to_budget(settings: RunSettings, budget_s: float, processes: int = 1, na
     no updates stays one.
 
     Args:
-        settings: of the recipe.
         budget_s: seconds of audio, all crops and processes counted.
         processes: that train together.
-        name: for messages.
 
     Raises:
         InputError: the budget is less than half an update.

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from mert_hf.common.figures import DOTS_PER_INCH, new_figure
+
 COLUMNS = 5
 
 
@@ -12,15 +14,11 @@ def plot_comparison(results: Mapping[str, Any], title: str, picture: str | os.Pa
 
     Args:
         results: as `compile_results` makes them.
-        title: above the panels.
-        picture: file to write.
     """
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
     cells, columns = results["cells"], results["columns"]
     width, height = min(len(columns), COLUMNS), -(-len(columns) // COLUMNS)
-    figure = Figure(figsize=(2.0 + 2.6 * width, height * (1.2 + 0.2 * len(cells)) + 0.9), layout="constrained")
-    panels = figure.subplots(height, width, sharey=True, squeeze=False).flat
+    size = (2.0 + 2.6 * width, height * (1.2 + 0.2 * len(cells)) + 0.9)
+    figure, panels = new_figure(title, height, width, size, sharey=True)
     for panel in panels[len(columns) :]:
         panel.set_visible(False)
     styles = ("--", ":", "-.", (0, (6, 2)))
@@ -46,6 +44,5 @@ def plot_comparison(results: Mapping[str, Any], title: str, picture: str | os.Pa
         panel.grid(axis="x", alpha=0.3)
         for place in range(0, len(cells), 2):
             panel.axhspan(place - 0.5, place + 0.5, color="0.95", zorder=0)
-    figure.suptitle(title, fontsize="large")
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles) or 1, fontsize="small")
-    figure.savefig(picture, dpi=110)
+    figure.savefig(picture, dpi=DOTS_PER_INCH)

@@ -29,14 +29,7 @@ JUDGED = "judged"
 
 @dataclass(frozen=True)
 class SuiteEvaluator:
-    """How cells are evaluated, all alike.
-
-    Attributes:
-        loaded: data of the tasks.
-        suite: that they are of.
-        extraction: of features.
-        settings: of the probes.
-    """
+    """How cells are evaluated, all alike: on the data of the tasks of a suite."""
 
     loaded: Sequence[TaskData]
     suite: str
@@ -47,9 +40,7 @@ class SuiteEvaluator:
         """Rows of results (see `result_rows`) of a frozen encoder by its title, and of the baselines without a probe.
 
         Args:
-            encoder: to be evaluated by all tasks that it suits.
             folder: keeps what was found.
-            baselines: take them in.
         """
         fitting = [data for data in self.loaded if probe_of(data.task).suits(encoder)]
         evaluations = list_evaluations(fitting, encoder, (), self.settings, self.extraction.dtype, folder, baselines)

@@ -17,7 +17,6 @@ def describe_cell(cell: Cell, trained: Mapping[str, Any], judged: Mapping[str, A
     """A cell of `results.json`; of its settings, those that differ from the defaults.
 
     Args:
-        cell: as it was run.
         trained: `results.json` of its run.
         judged: by `evaluate_cell`.
     """

@@ -27,7 +27,6 @@ def read_checkpoint(checkpoint: Path, allowed: Sequence[Any] = ()) -> Any:
     """What a `.pt` file holds, read by torch's restricted unpickler on the CPU; checksums in the file are compared.
 
     Args:
-        checkpoint: the file.
         allowed: classes beyond tensors and plain values that it may name, or pairs of a stand-in and the name it replaces.
 
     Raises:
@@ -87,11 +86,7 @@ def _require_plain_pickle(content: bytes, checkpoint: Path) -> None:
 
 
 def require_weights(weights: dict[str, Any], checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The weights, if all are tensors that lie in the file as they are.
-
-    Args:
-        weights: by name, as the checkpoint has them.
-        checkpoint: the file.
+    """The weights by name, if all are tensors that lie in the file as they are.
 
     Raises:
         InputError: a name is no text, a value no tensor of numbers; or tensors claim more than the file holds, as one number
@@ -112,13 +107,17 @@ def require_weights(weights: dict[str, Any], checkpoint: Path) -> dict[str, torc
     return weights
 
 
-def require_equal_shapes(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], checkpoint: Path) -> None:
-    """Refuse weights that are not exactly those a model has.
+def rename(name: str, renamings: Sequence[tuple[str, Any]]) -> str:
+    """A weight's name here: the first pattern that fits its beginning is replaced; as it is where none does."""
+    for pattern, ours in renamings:
+        renamed, count = re.subn("^" + pattern, ours, name)
+        if count:
+            return renamed
+    return name
 
-    Args:
-        weights: of the checkpoint.
-        expected: of the model, which may lie on the meta device.
-        checkpoint: the file, for the message.
+
+def require_equal_shapes(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], checkpoint: Path) -> None:
+    """Refuse weights that are not exactly those a model has, which may lie on the meta device.
 
     Raises:
         InputError: the first few that are missing, unknown or of another shape.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from mert_hf.common.errors import InputError
-from mert_hf.conversion.checkpoints import read_checkpoint, require_equal_shapes, require_weights
+from mert_hf.conversion.checkpoints import read_checkpoint, rename, require_equal_shapes, require_weights
 from mert_hf.models.configuration_multiview import MultiViewConfig
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.models.modeling_multiview import MultiViewModel
@@ -57,7 +57,7 @@ def convert_deezer_checkpoint(checkpoint: str | os.PathLike, output_dir: str | o
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise InputError(f"{file} is none of Deezer's checkpoints: it holds no dictionary with 'model'.")
     theirs = _strip_prefix(require_weights(state["model"], file), file)
-    weights = {_rename(name): tensor for name, tensor in theirs.items() if not name.startswith(FRONT_END)}
+    weights = {rename(name, RENAMINGS): tensor for name, tensor in theirs.items() if not name.startswith(FRONT_END)}
     config = _read_config(weights, file)
     with torch.device("meta"):  # shapes without memory
         expected = MultiViewModel(config).state_dict()
@@ -77,14 +77,6 @@ def _strip_prefix(model: dict[str, torch.Tensor], file: Path) -> dict[str, torch
         if found:
             return found
     raise InputError(f"{file} is none of Deezer's checkpoints: no weight's name begins with {' or '.join(PREFIXES)}.")
-
-
-def _rename(name: str) -> str:
-    for pattern, ours in RENAMINGS:
-        renamed, count = re.subn("^" + pattern, ours, name)
-        if count:
-            return renamed
-    return name
 
 
 def _read_config(weights: dict[str, torch.Tensor], file: Path) -> MultiViewConfig:

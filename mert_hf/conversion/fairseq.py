@@ -1,6 +1,5 @@
 """Official fairseq checkpoints to Hugging Face folders, heads included, without running anything that a checkpoint holds."""
 
-import ast
 import os
 import re
 from argparse import Namespace
@@ -12,9 +11,9 @@ from typing import Any
 import torch
 
 from mert_hf.common.errors import InputError
-from mert_hf.common.reading import to_dataclass
+from mert_hf.common.reading import shown, to_dataclass
 from mert_hf.common.seeding import generator
-from mert_hf.conversion.checkpoints import read_checkpoint, require_equal_shapes, require_weights
+from mert_hf.conversion.checkpoints import read_checkpoint, rename, require_equal_shapes, require_weights
 from mert_hf.encoding.loading import telling
 from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
@@ -71,8 +70,9 @@ CONFIG_FIELDS = {
 }
 # What no model of this kind has (330M: 24 layers, seven convolutions, sizes up to 4096); who says more is damaged.
 MOST_LAYERS, MOST_CONVOLUTIONS, LARGEST_SIZE = 100, 100, 2**16
-# characters of cfg.model.conv_feature_layers
+# Of cfg.model.conv_feature_layers: characters, and one of the lists that are added up, which may be repeated.
 MOST_LAYERS_TEXT = 1000
+LAYERS_TERM = re.compile(r"\[(?P<list>(\(\d{1,6},\d{1,6},\d{1,6}\)(,|(?=\])))+)\](\*(?P<times>\d{1,3}))?")
 
 
 @dataclass
@@ -150,13 +150,16 @@ def convert_fairseq_checkpoint(
         InputError: the file is no such checkpoint, holds a class that is not allowed, or a model that MERT cannot be.
     """
     file = Path(checkpoint)
-    state = _load(file)
+    allowed = [(_Stub, "fairseq.data.dictionary.Dictionary"), (Namespace, "argparse.Namespace")]
+    state = read_checkpoint(file, allowed)
+    if not isinstance(state, dict):
+        raise InputError(f"{checkpoint} is no fairseq checkpoint of MERT: it holds a {type(state).__name__}.")
     for name in ("model", "cfg"):
         if not isinstance(state.get(name), dict):
             held = ", ".join(sorted(str(key)[:80] for key in state)[:10])
             raise InputError(f"{checkpoint} is no fairseq checkpoint of MERT: it has no {name!r}; it has {held}.")
     theirs = require_weights(state["model"], file)
-    weights = {_rename(name): tensor for name, tensor in theirs.items() if not name.startswith(LEFT_OUT)}
+    weights = {rename(name, RENAMINGS): tensor for name, tensor in theirs.items() if not name.startswith(LEFT_OUT)}
     config, normalize = _read_config(state["cfg"], weights, code_offset, file)
     with torch.device("meta"):  # shapes without memory
         expected = MERTForPreTraining(config).state_dict()
@@ -178,8 +181,6 @@ def measure_code_offset(
         model: with heads; its own `code_offset` is not used.
         code_teacher: the teacher it was trained with (EnCodec at 6 kbit/s for MERT-v1).
         clips: waveforms (samples,) at the model's rate, a few seconds each.
-        offsets: to compare.
-        seed: of the masks.
 
     Returns:
         Mean accuracy over codebooks and masked frames, 0 to 1, for each offset.
@@ -204,22 +205,6 @@ def measure_code_offset(
     if count == 0:
         raise InputError("no clip was given; the offset is measured on music.")
     return {offset: hits / count for offset, hits in right.items()}
-
-
-def _load(checkpoint: Path) -> dict:
-    allowed = [(_Stub, "fairseq.data.dictionary.Dictionary"), (Namespace, "argparse.Namespace")]
-    state = read_checkpoint(checkpoint, allowed)
-    if not isinstance(state, dict):
-        raise InputError(f"{checkpoint} is no fairseq checkpoint of MERT: it holds a {type(state).__name__}.")
-    return state
-
-
-def _rename(name: str) -> str:
-    for pattern, ours in RENAMINGS:
-        renamed, count = re.subn("^" + pattern, ours, name)
-        if count:
-            return renamed
-    return name
 
 
 def _read_config(cfg: dict, weights: dict[str, torch.Tensor], code_offset: int, file: Path) -> tuple[MERTConfig, bool]:
@@ -279,38 +264,16 @@ def _require_sizes(model: FairseqModel, file: Path) -> None:
 
 def _read_layers(text: str) -> list[tuple[int, int, int]]:
     """Read "[(512,10,5)] + [(512,3,2)] * 4" without evaluating it as code."""
-    shown = text if len(text) <= 80 else f"{text[:80]}..."
     refusal = InputError(
-        f"conv_feature_layers {shown!r} is no list of up to {MOST_CONVOLUTIONS} convolutions (channels, kernel, stride)."
+        f"conv_feature_layers {shown(text)} is no list of up to {MOST_CONVOLUTIONS} convolutions (channels, kernel, stride)."
     )
-
-    def read(node: ast.expr) -> list[tuple[int, int, int]]:
-        match node:
-            case ast.BinOp(left, ast.Add(), right):
-                layers = read(left) + read(right)
-            case ast.BinOp(repeated, ast.Mult(), ast.Constant(int(count))) if 0 <= count <= MOST_CONVOLUTIONS:
-                layers = read(repeated) * count
-            case ast.List(items):
-                layers = [read_layer(item) for item in items]
-            case _:
-                raise refusal
-        if len(layers) > MOST_CONVOLUTIONS:
-            raise refusal
-        return layers
-
-    def read_layer(node: ast.expr) -> tuple[int, int, int]:
-        match node:
-            case ast.Tuple([ast.Constant(int(channels)), ast.Constant(int(kernel)), ast.Constant(int(stride))]):
-                if 1 <= min(channels, kernel, stride) <= max(channels, kernel, stride) <= LARGEST_SIZE:
-                    return channels, kernel, stride
+    terms = [LAYERS_TERM.fullmatch(term) for term in re.sub(r"\s", "", text).split("+")]
+    if len(text) > MOST_LAYERS_TEXT or not all(terms):
         raise refusal
-
-    if len(text) > MOST_LAYERS_TEXT:
-        raise refusal
-    try:
-        layers = read(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise (error if isinstance(error, InputError) else refusal) from None
-    if not layers:
+    layers: list[tuple[int, int, int]] = []
+    for term in terms:
+        sizes = re.findall(r"(\d+),(\d+),(\d+)", term["list"])
+        layers += [(int(channels), int(kernel), int(stride)) for channels, kernel, stride in sizes] * int(term["times"] or 1)
+    if not 0 < len(layers) <= MOST_CONVOLUTIONS or not all(1 <= size <= LARGEST_SIZE for layer in layers for size in layer):
         raise refusal
     return layers

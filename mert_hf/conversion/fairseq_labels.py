@@ -42,11 +42,9 @@ def import_labels(
         manifest: `{split}.tsv`.
         label_files: one a codebook, `{split}.{label}` or `.npy`.
         output_dir: folder of the store, where none is yet.
-        codebook_size: codes of each codebook.
         dictionary: `dict.{label}.txt`; without one the labels must be the codes themselves.
         sampling_rate: of the samples the manifest counts.
         frame_rate: labels per second.
-        description: of the teacher.
 
     Returns:
         The tracks, those that are left out with their reasons; they are listed in `skipped.jsonl` too.

@@ -67,7 +67,6 @@ def export_onnx(
 
     Args:
         model: an encoder or a classifier, in float32.
-        feature_extractor: of the model.
         file: where to write, ending in `.onnx`; weights beyond 2 GB, ONNX's limit, go to a file beside it.
         all_layers: whether the second output is `hidden_states` (batch, layers + 1, frames, hidden).
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch.utils.data import Subset
 
 from mert_hf.audio import AUDIO_EXTENSIONS, AudioSource, read_audio
 from mert_hf.common.errors import FULL_DISK, InputError
-from mert_hf.common.files import write_atomically
+from mert_hf.common.files import digest_json, write_atomically
 from mert_hf.common.packages import require_packages
 from mert_hf.common.reading import read_json_lines
 from mert_hf.common.seeding import generator
@@ -28,12 +29,11 @@ class Corpus:
 
     Args:
         title: where the tracks are, for messages.
-        tracks: all tracks that were found and checked.
-        sources: path or bytes of each track.
+        tracks: all that were found and checked.
+        sources: path or bytes of each.
 
     Attributes:
-        tracks: those that can be used.
-        skipped: those that cannot.
+        tracks, skipped: those that can be used, and those that cannot.
     """
 
     def __init__(self, title: str, tracks: Sequence[Track], sources: Sequence[AudioSource]):
@@ -41,7 +41,7 @@ class Corpus:
         usable = [index for index, track in enumerate(tracks) if track.skipped_because is None]
         self.tracks = [tracks[index] for index in usable]
         self.skipped = [track for track in tracks if track.skipped_because is not None]
-        self._sources = _Selection(sources, usable)
+        self._sources = Subset(sources, usable)
 
     @property
     def duration_s(self) -> float:
@@ -55,8 +55,7 @@ class Corpus:
 
     def fingerprint(self) -> str:
         """Changes with the names, lengths and order of the usable tracks, on which every crop of a run depends."""
-        content = json.dumps([(track.name, track.sampling_rate, track.num_samples) for track in self.tracks])
-        return hashlib.sha256(content.encode()).hexdigest()
+        return digest_json([(track.name, track.sampling_rate, track.num_samples) for track in self.tracks])
 
     def split(self, share: float, seed: int) -> tuple["Corpus", "Corpus"]:
         """Two corpora: the larger part, which also keeps the list of what was skipped, and `share` of the usable tracks.
@@ -74,7 +73,7 @@ class Corpus:
         chosen = set(generator(seed, "validation").permutation(count)[:held_out].tolist())
         parts = ([index for index in range(count) if index not in chosen], sorted(chosen))
         first, second = (
-            Corpus(self.title, [self.tracks[index] for index in part], _Selection(self._sources, part)) for part in parts
+            Corpus(self.title, [self.tracks[index] for index in part], Subset(self._sources, part)) for part in parts
         )
         first.skipped = self.skipped
         return first, second
@@ -93,7 +92,7 @@ class Corpus:
     def without(self, reasons: Mapping[str, str]) -> "Corpus":
         """The corpus with some tracks skipped: their reasons by name."""
         kept = [index for index, track in enumerate(self.tracks) if track.name not in reasons]
-        corpus = Corpus(self.title, [self.tracks[index] for index in kept], _Selection(self._sources, kept))
+        corpus = Corpus(self.title, [self.tracks[index] for index in kept], Subset(self._sources, kept))
         skipped = [replace(track, skipped_because=reasons[track.name]) for track in self.tracks if track.name in reasons]
         corpus.skipped = self.skipped + skipped
         return corpus
@@ -102,10 +101,6 @@ class Corpus:
         """Samples of a track at `sampling_rate`."""
         track = self.tracks[index]
         return track.num_samples * sampling_rate // track.sampling_rate
-
-    def source(self, index: int) -> AudioSource:
-        """Path or bytes of a track."""
-        return self._sources[index]
 
     def read(self, index: int, sampling_rate: int, start: int = 0, num_samples: int | None = None) -> np.ndarray:
         """Samples of a track, or a crop of them; see [`mert_hf.audio.read_audio`]."""
@@ -118,7 +113,6 @@ class Corpus:
 
         Args:
             max_skipped: largest share of tracks that may be skipped, 0 to 1.
-            report: where the skipped tracks are listed, for the message.
 
         Raises:
             InputError: no track is usable, or too many are not.
@@ -224,7 +218,6 @@ def open_dataset(
 
     Args:
         dataset: holds encoded audio (a `datasets.Audio` feature); it is read row by row, never decoded as a whole.
-        column: the audio column.
         min_duration_s, check, index, threads, known_from: as in [`open_folder`]; rows are taken for unchanged while the
             dataset's fingerprint is.
 
@@ -251,19 +244,6 @@ def open_dataset(
     rows = range(len(dataset))
     tracks = check_all(rows, examine, known, lambda found: write_index(index, min_duration_s, check, found), threads)
     return Corpus("the dataset", tracks, sources)
-
-
-class _Selection(Sequence):
-    """Some items of a sequence, by index, without copying them."""
-
-    def __init__(self, items: Sequence, indices: list[int]):
-        self._items, self._indices = items, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: int):
-        return self._items[self._indices[index]]
 
 
 class _DatasetSources(Sequence):

@@ -69,7 +69,6 @@ class RandomCrops(Dataset):
         corpus: where the crops are read; tracks shorter than a crop are taken whole.
         crop_samples: length of a crop at `sampling_rate` (MERT-95M: 120000, 5 s).
         sampling_rate: samples per second of the crops.
-        seed: of the order and the positions.
     """
 
     def __init__(self, corpus: Corpus, crop_samples: int, sampling_rate: int = 24000, seed: int = 0):
@@ -119,35 +118,35 @@ class RandomCrops(Dataset):
         self._order = lru_cache(maxsize=2)(self._draw_order)
 
 
-class BatchNumbers:
-    """Numbers of the crops of each batch of one process: consecutive batches are dealt out to the processes in turn.
+@dataclass(frozen=True)
+class BatchRange:
+    """Which batches to read: numbers of the crops of each; consecutive batches are dealt out to the processes in turn.
 
-    Args:
-        batch_size: clips a batch.
+    Attributes:
+        size: clips a batch.
         start, stop: first batch and the one behind the last, counted per process.
         rank, world_size: this process and how many there are.
+        workers: processes that read in the background; 0 reads in this one.
     """
 
-    def __init__(self, batch_size: int, start: int, stop: int, rank: int = 0, world_size: int = 1):
-        self.batch_size, self.start, self.stop = batch_size, start, stop
-        self.rank, self.world_size = rank, world_size
+    size: int
+    start: int
+    stop: int
+    rank: int = 0
+    world_size: int = 1
+    workers: int = 0
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in range(self.start, self.stop):
-            first = (batch * self.world_size + self.rank) * self.batch_size
-            yield list(range(first, first + self.batch_size))
+            first = (batch * self.world_size + self.rank) * self.size
+            yield list(range(first, first + self.size))
 
 
 def collate(crops: Sequence[torch.Tensor | LabelledCrop | UnreadableCrop], tracks: Sequence[str] = ()) -> AudioBatch:
-    """Stack crops, cut to the shortest of them (as in the official training, which never pads), and their labels likewise.
-
-    Args:
-        crops: of a batch.
-        tracks: names of their tracks, where they are known.
-    """
+    """Stack crops, cut to the shortest of them (as in the official training, which never pads), and their labels likewise."""
     unreadable = [crop for crop in crops if isinstance(crop, UnreadableCrop)]
     readable = [crop for crop in crops if not isinstance(crop, UnreadableCrop)]
     waveforms = [crop.waveform if isinstance(crop, LabelledCrop) else crop for crop in readable]
@@ -165,16 +164,13 @@ def _stack_shortest(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([tensor[..., :shortest] for tensor in tensors])
 
 
-def load_batches(crops: RandomCrops, numbers: BatchNumbers, workers: int = 0) -> DataLoader:
-    """Read batches in `workers` background processes (0: in this one); the batches are the same for any number."""
-    return DataLoader(
-        _NamedCrops(crops), batch_sampler=numbers, collate_fn=_collate_named, num_workers=workers, worker_init_fn=begin_reader
-    )
+def load_batches(crops: RandomCrops, place: BatchRange) -> DataLoader:
+    """Read batches, which are the same for any number of background processes."""
+    readers = dict(num_workers=place.workers, worker_init_fn=begin_reader)
+    return DataLoader(_NamedCrops(crops), batch_sampler=place, collate_fn=_collate_named, **readers)
 
 
 class _NamedCrops(Dataset):
-    """Crops with the names of their tracks."""
-
     def __init__(self, crops: RandomCrops):
         self._crops = crops
 

@@ -30,11 +30,7 @@ MAKE_ANEW = (
 
 
 class LabelFolder:
-    """Names of the files of a label store.
-
-    Args:
-        folder: where they lie.
-    """
+    """Names of the files of a label store."""
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder).expanduser()
@@ -119,10 +115,7 @@ class LabelHeader:
         return header
 
     def require_possible(self, where: str) -> None:
-        """Refuse numbers that no teacher has.
-
-        Args:
-            where: they stand, for the message.
+        """Refuse numbers that no teacher has; `where` they stand is said in the message.
 
         Raises:
             InputError: a rate or codebook that there cannot be.
@@ -180,12 +173,7 @@ class LabelRow:
 
 
 class LabelShards:
-    """The shards of a store, memory-mapped when they are first looked at.
-
-    Args:
-        folder: of the store.
-        header: of the store.
-    """
+    """The shards of a store, memory-mapped when they are first looked at."""
 
     def __init__(self, folder: LabelFolder, header: LabelHeader):
         self._folder, self._header = folder, header
@@ -242,11 +230,7 @@ class LabelShards:
 def drop_damaged(folder: LabelFolder, header: LabelHeader) -> None:
     """Take out of the indices all tracks whose labels or lines are damaged, so that they are made anew; a warning names them.
 
-    Reads the whole store.
-
-    Args:
-        folder: of the store, held by this run alone.
-        header: of the store.
+    Reads the whole store, which this run alone holds.
     """
     shards = LabelShards(folder, header)
     for index in sorted(folder.shards.glob("*.jsonl")):
@@ -271,9 +255,7 @@ def require_codes(name: str, codes: np.ndarray, codebook_sizes: list[int]) -> No
     """Refuse labels that are no codes.
 
     Args:
-        name: of the track.
         codes: (codebooks, frames) integers.
-        codebook_sizes: codes of each codebook.
 
     Raises:
         InputError: another number of codebooks, or a label outside its codebook.

@@ -27,8 +27,6 @@ class LabelWriter:
     """Appends tracks to one shard. Killed at any moment, it leaves all tracks it had finished.
 
     Args:
-        folder: of the store.
-        header: of the store.
         shard: number of the shard, one a process; what lies in it already is kept.
     """
 
@@ -82,6 +80,8 @@ class LabelStore:
         self._names = LabelFolder(folder)
         self.folder = self._names.folder
         self.header = LabelHeader.read(self._names)
+        self.sampling_rate, self.frame_rate = self.header.sampling_rate, self.header.frame_rate
+        self.codebook_sizes, self.description = self.header.codebook_sizes, self.header.description
         if not self.header.complete:
             raise InputError(
                 f"the labels in {self.folder} are not complete; give training/prepare_labels.py the same command again, it goes"
@@ -94,26 +94,6 @@ class LabelStore:
         self._shards = LabelShards(self._names, self.header)
         self._shards.require_room(self.rows.values())
         self._verified: set[str] = set()
-
-    @property
-    def sampling_rate(self) -> int:
-        """Samples per second of the audio the teacher heard."""
-        return self.header.sampling_rate
-
-    @property
-    def frame_rate(self) -> float:
-        """Labels per second."""
-        return self.header.frame_rate
-
-    @property
-    def codebook_sizes(self) -> list[int]:
-        """Codes of each codebook."""
-        return self.header.codebook_sizes
-
-    @property
-    def description(self) -> str:
-        """The teacher that made them."""
-        return self.header.description
 
     def fingerprint(self) -> str:
         """Changes with any label."""

@@ -14,7 +14,6 @@ class LabelledCrops(RandomCrops):
 
     Args:
         corpus: tracks that all have labels; see [`LabelStore.match`].
-        labels: the store.
         crop_samples, sampling_rate, seed: as in [`RandomCrops`].
     """
 

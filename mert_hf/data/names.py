@@ -15,11 +15,7 @@ def one_spelling(text: str) -> str:
 
 
 class Names:
-    """A list of names in which one is found in whatever spelling it is asked for.
-
-    Args:
-        names: of files or tracks, as they are written where they lie.
-    """
+    """Names of files or tracks, as they are written where they lie; one is found in whatever spelling it is asked for."""
 
     def __init__(self, names: Iterable[str]):
         self._names = set(names)
@@ -49,11 +45,7 @@ class Names:
 
 
 class FilesBelow:
-    """The files below a folder by the names that a table gives them.
-
-    Args:
-        folder: it is listed only where a name is not there as it is written.
-    """
+    """The files below a folder by the names that a table gives them; it is listed only where one is not there as written."""
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)

@@ -30,9 +30,7 @@ class PairedCrops(RandomCrops):
         max_distance_s: float = 16.0,
     ):
         if not 0 <= min_distance_s <= max_distance_s:
-            raise ValueError(
-                f"min_distance_s={min_distance_s} and max_distance_s={max_distance_s} must be 0 or more and ordered."
-            )
+            raise ValueError(f"min_distance_s={min_distance_s}, max_distance_s={max_distance_s} must be 0 or more and ordered.")
         super().__init__(corpus, crop_samples, sampling_rate, seed)
         self.min_distance_samples = round(min_distance_s * sampling_rate)
         self.max_distance_samples = round(max_distance_s * sampling_rate)

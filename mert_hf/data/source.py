@@ -1,31 +1,11 @@
 """Where a training run gets its clips from: what the training loop asks of a corpus or of a stream."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from mert_hf.data.crops import AudioBatch, BatchNumbers, RandomCrops, UnreadableCrop, load_batches
-
-
-@dataclass(frozen=True)
-class BatchRange:
-    """Which batches to read.
-
-    Attributes:
-        size: clips a batch.
-        start, stop: first batch and the one behind the last, counted per process.
-        rank, world_size: this process and how many there are.
-        workers: processes that read in the background; 0 reads in this one.
-    """
-
-    size: int
-    start: int
-    stop: int
-    rank: int = 0
-    world_size: int = 1
-    workers: int = 0
+from mert_hf.data.crops import AudioBatch, BatchRange, RandomCrops, UnreadableCrop, load_batches
 
 
 class ClipSource:
@@ -75,9 +55,8 @@ class CorpusClips(ClipSource):
         self.sampling_rate = crops.sampling_rate
 
     def batches(self, place: BatchRange) -> Iterable[AudioBatch]:
-        """As in [`ClipSource`]."""
-        numbers = BatchNumbers(place.size, place.start, place.stop, place.rank, place.world_size)
-        return load_batches(self.crops, numbers, place.workers)
+        """Read batches from any place on."""
+        return load_batches(self.crops, place)
 
     def clips(self) -> Iterator[torch.Tensor]:
         """At most ten crops a track: on a small corpus more would only be the same audio again."""

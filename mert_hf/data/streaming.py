@@ -7,7 +7,7 @@ shuffled. A lane's place is three numbers, which travel with its batches; from t
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from mert_hf.audio import AudioError, read_audio, read_info, require_duration
 from mert_hf.common.errors import InputError
 from mert_hf.common.packages import require_packages
 from mert_hf.common.seeding import generator
-from mert_hf.data.crops import AudioBatch, UnreadableCrop, begin_reader, collate
-from mert_hf.data.source import BatchRange, ClipSource
+from mert_hf.data.crops import AudioBatch, BatchRange, UnreadableCrop, begin_reader, collate
+from mert_hf.data.source import ClipSource
 
 # A share of left-out tracks means nothing before so many were read.
 FEWEST_KNOWN = 100
@@ -50,40 +50,27 @@ class StreamedBatch(AudioBatch):
     position: Position | None = None
 
 
+@dataclass(eq=False)
 class StreamClips(ClipSource):
     """One random crop of every track of a stream.
 
-    Args:
+    Attributes:
         dataset: a `datasets.IterableDataset` whose `column` holds encoded audio, not decoded.
-        column: name of that column.
-        title: where it comes from, for messages.
         crop_samples: length of a crop at `sampling_rate`; shorter tracks are taken whole.
         sampling_rate: samples per second of the crops.
         min_duration_s: shorter tracks are left out and listed.
         block: tracks of a shard that are shuffled among each other; so many encoded tracks are held in memory by each reader.
-        seed: of the orders and the crops.
     """
 
-    def __init__(
-        self,
-        dataset,
-        column: str,
-        title: str,
-        crop_samples: int,
-        sampling_rate: int = 24000,
-        min_duration_s: float = 3.0,
-        block: int = 64,
-        seed: int = 0,
-    ):
-        self.dataset = dataset
-        self.column = column
-        self.title = title
-        self.crop_samples = crop_samples
-        self.sampling_rate = sampling_rate
-        self.min_duration_s = min_duration_s
-        self.block = block
-        self.seed = seed
-        self._positions: dict[int, Position] = {}
+    dataset: Any
+    column: str
+    title: str
+    crop_samples: int
+    sampling_rate: int = 24000
+    min_duration_s: float = 3.0
+    block: int = 64
+    seed: int = 0
+    _positions: dict[int, Position] = field(default_factory=dict, init=False)
 
     def batches(self, place: BatchRange) -> DataLoader:
         """Read batches; each process must read its lanes from the first batch or from a loaded state on."""

@@ -91,8 +91,6 @@ def check_track(name: str, source: AudioSource, min_duration_s: float, check: st
 
 @dataclass(frozen=True)
 class _Index:
-    """What the file of an index holds."""
-
     min_duration_s: float
     check: str
     reader: int
@@ -118,9 +116,7 @@ def read_index(index: str | os.PathLike | None, min_duration_s: float, check: st
     if (kept.min_duration_s, kept.check) != (min_duration_s, check):
         return {}
     # a track that could not be used is asked again: the reason may be gone (a package installed, a permission given)
-    return {
-        track.name: track for track in tracks if track.skipped_because is None and track.sampling_rate and track.num_samples
-    }
+    return {track.name: track for track in tracks if track.skipped_because is None and track.duration_s}
 
 
 def write_index(index: str | os.PathLike | None, min_duration_s: float, check: str, tracks: list[Track]) -> None:

@@ -56,7 +56,5 @@ def note_licence(name: str | os.PathLike) -> str | None:
     licence = weights_licence(name)
     if licence is not None and "-nc" in licence.lower() and os.fspath(name) not in _said:
         _said.add(os.fspath(name))
-        logger.warning(
-            "The weights of %s are licensed %s: no commercial use, and none of what is trained from them", name, licence
-        )
+        logger.warning("Weights of %s are licensed %s: no commercial use, and none of what is trained from them", name, licence)
     return licence

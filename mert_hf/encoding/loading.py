@@ -91,11 +91,7 @@ def load_weights(
 
 
 def load_extractor(source: str | os.PathLike, what: str | None = None, **options):
-    """The feature extractor of a model.
-
-    Args:
-        source, what: as in [`load_weights`].
-        options: of `from_pretrained`, such as `revision`.
+    """The feature extractor of a model; takes what [`load_weights`] does.
 
     Raises:
         InputError: it cannot be loaded.

@@ -78,7 +78,6 @@ class AllFrames:
     """No pooling: (layers, frames, hidden), in memory or in a file.
 
     Args:
-        grid, num_frames: of the clip.
         file: a `.npy` file to write as the frames come, so that they need no memory; in memory without one.
         finish: applied to the frames before they are kept (weights, normalisation).
     """

@@ -28,10 +28,7 @@ def make_accelerator(
     """The accelerator that the launcher's configuration (`training/launch`) and the settings ask for.
 
     Args:
-        training: settings of the optimisation.
-        folder: of the run, for trackers.
         can_be_sharded: whether what is trained was run with FSDP and DeepSpeed.
-        layerdrop: probability with which the model leaves out a layer.
 
     Raises:
         InputError: a tracker that is not installed, or a precision or a kind of sharding that does not work here.
@@ -76,13 +73,8 @@ def make_accelerator(
     return accelerator
 
 
-def require_same_everywhere(accelerator: Accelerator, opened: dict[str, Any], title: str) -> None:
+def require_same_everywhere(opened: dict[str, Any], title: str) -> None:
     """Refuse audio that is not the same for all processes, each of which would deal it out differently; all must call it.
-
-    Args:
-        accelerator: the processes.
-        opened: what this one has found, by name.
-        title: where it was opened, for messages.
 
     Raises:
         InputError: another process has found something else, as where machines have copies of their own.

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 
 from mert_hf.common.errors import InputError
-from mert_hf.engine.ranks import EXIT_HUNG, leave
+from mert_hf.engine.ranks import EXIT_HUNG, leave, signals_handled_by
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ def main_process_first(accelerator: Accelerator, limit_s: float) -> Iterator[Non
         with _showing_life(group):
             yield
         return
-    with _ended_by_signals():
+    with signals_handled_by(_end):
         _wait(group, limit_s)
     yield
 
@@ -90,15 +89,6 @@ def _wait(group, limit_s: float) -> None:
         raise InputError("process 0, which prepares what all others read, has failed; it says why.")
 
 
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    def end(number, _frame):
-        logger.error("Ended by signal %d while process 0 prepared.", number)
-        leave(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _end(number: int, _frame) -> None:
+    logger.error("Ended by signal %d while process 0 prepared.", number)
+    leave(128 + number)

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,17 @@ class RankWatch:
 
     def _file(self, rank: int) -> Path:
         return self.folder / f"{rank}.json"
+
+
+@contextlib.contextmanager
+def signals_handled_by(handler: Callable) -> Iterator[None]:
+    """Have SIGTERM and SIGINT (Ctrl-C) call a handler, and whatever they called before again behind it."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def leave(code: int) -> None:

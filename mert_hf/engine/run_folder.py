@@ -249,9 +249,7 @@ class RunFolder:
         """Write a checkpoint beside its place, force it to the disk and then move it there; remove old ones.
 
         Args:
-            accelerator: holds the model, the optimizer and the gradient scaler.
-            state: numbers to go on from; `step` names the checkpoint.
-            keep: how many of the newest to keep.
+                state: numbers to go on from; `step` names the checkpoint.
             keep_every: checkpoints of every so many steps are never removed; 0 removes them as well.
 
         Raises:
@@ -314,9 +312,7 @@ class RunFolder:
                 for, and is damaged.
         """
         if not is_sealed(checkpoint):
-            logger.info(
-                "%s was saved before checkpoints held digests: nothing tells whether it is as it was written", checkpoint
-            )
+            logger.info("%s was saved before checkpoints held digests: nothing tells whether it is whole", checkpoint)
         require_plain_shards(checkpoint)
         try:
             accelerator.load_state(checkpoint)

@@ -128,7 +128,6 @@ class RunLock:
 
 
 def _touch(file: Path, released: threading.Event) -> None:
-    """Be seen to live."""
     while not released.wait(TOUCH_S):
         try:
             os.utime(file)

@@ -17,8 +17,6 @@ def linear_warmup_decay(step: int, warmup_steps: int, max_steps: int) -> float:
 
     Args:
         step: number of updates done before this one, 0 to max_steps - 1.
-        warmup_steps: updates of the rise.
-        max_steps: updates of the run.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps

@@ -30,37 +30,23 @@ class TrainingSettings:
     schedule: Literal["linear", "cosine", "tri_stage"] = setting("linear", "how the learning rate falls behind its warm-up")
     min_learning_rate: float = setting(0.0, "learning rate at the ends of the schedule", least=0, most=100)
     weight_decay: float = setting(0.01, "decoupled weight decay", least=0, most=100)
-    weight_decay_end: float | None = setting(
-        None, "weight decay at the last update, reached along half a cosine", least=0, most=100
-    )
-    max_grad_norm: float = setting(
-        10.0, "gradients are scaled down to this norm; .inf leaves them as they are", above=0, most=1e9, endless=True
-    )
-    codebooks_per_update: int = setting(
-        0, "codebooks, drawn for each update, that are trained in it; 0 is all", least=0, most=MOST_STEPS
-    )
-    spike_deviations: float = setting(
-        0.0, "leave out updates so many running deviations above the mean; 0 leaves out none", least=0, most=1e6
-    )
+    weight_decay_end: float | None = setting(None, "that of the last update, along half a cosine", least=0, most=100)
+    max_grad_norm: float = setting(10.0, "largest norm of gradients; .inf is none", above=0, most=1e9, endless=True)
+    codebooks_per_update: int = setting(0, "codebooks drawn for each update; 0 is all", least=0, most=MOST_STEPS)
+    spike_deviations: float = setting(0.0, "leave out updates so many deviations above the mean; 0: none", least=0, most=1e6)
     spike_memory_steps: int = setting(100, "updates that the running mean and deviation remember", above=0, most=MOST_STEPS)
     mixed_precision: Literal["no", "bf16", "fp16"] = setting("no", "precision of the forward pass; no is float32")
     attention: Literal["sdpa", "eager", "relaxed", "flash_attention_2", "flex_attention"] = setting(
         "sdpa", "how attention is computed; relaxed divides by model.attention_relax first, for float16"
     )
-    gradient_checkpointing: bool = setting(
-        False, "compute activations twice instead of keeping them: less memory, a third slower"
-    )
+    gradient_checkpointing: bool = setting(False, "compute activations twice: less memory, a third slower")
     compile: str = setting("no", "backend of torch.compile for the encoder's layers, such as inductor; no is off")
-    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = setting(
-        "tensorboard", "where numbers are shown while training"
-    )
+    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = setting("tensorboard", "what shows numbers while training")
     seed: int = setting(1337, "of everything drawn: weights, order, crops, masks, mixture, dropout", least=0, most=2**32 - 1)
     log_every: int = setting(10, "updates between two lines of metrics.jsonl", above=0, most=MOST_STEPS)
     checkpoint_every: int = setting(1000, "updates between two checkpoints", above=0, most=MOST_STEPS)
     keep_checkpoints: int = setting(2, "newest checkpoints to keep", above=0, most=MOST_STEPS)
-    keep_every: int = setting(
-        0, "keep the checkpoints of every so many updates for good; 0 keeps none", least=0, most=MOST_STEPS
-    )
+    keep_every: int = setting(0, "keep those of every so many updates for good; 0 keeps none", least=0, most=MOST_STEPS)
     resume: bool = setting(False, "go on from the newest checkpoint in output_dir, or begin where there is none")
     max_bad_steps: int = setting(10, "updates left out in a row that stop the run", above=0, most=MOST_STEPS)
     rank_timeout_s: float = setting(

@@ -24,10 +24,7 @@ ALLOWED = {
 }
 
 # A damaged pickle makes the unpickler stumble in as many ways as there are files.
-STUMBLES = (
-    *(pickle.UnpicklingError, OSError, RuntimeError, EOFError),
-    *(LookupError, ValueError, TypeError, AttributeError),
-)
+STUMBLES = (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError)
 
 
 class _IndexUnpickler(pickle.Unpickler):

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import InitVar, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from mert_hf.common.errors import InputError, TrainingFailedError
 from mert_hf.common.reading import to_dataclass
-from mert_hf.data.crops import AudioBatch, UnreadableCrop
-from mert_hf.data.source import BatchRange, ClipSource
+from mert_hf.data.crops import AudioBatch, BatchRange, UnreadableCrop
+from mert_hf.data.source import ClipSource
 from mert_hf.engine.devices import require_same_everywhere
 from mert_hf.engine.metrics import Averages, MetricsFile, flatten_metrics
-from mert_hf.engine.ranks import RankWatch
+from mert_hf.engine.ranks import RankWatch, signals_handled_by
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.updates import Updater, name_loudest_clips
@@ -60,7 +60,6 @@ class Surroundings:
 
     Attributes:
         circumstances: what must be the same when the run goes on.
-        spike_guard: state of the guard against spikes.
         sources: place of each process among its clips.
     """
 
@@ -73,46 +72,33 @@ class Interrupted(SystemExit):
     """The run was asked to stop (SIGTERM, Ctrl-C) and has saved a checkpoint; the exit code is 128 + the signal."""
 
 
+@dataclass(eq=False, repr=False)
 class Trainer:
     """Runs an objective over clips until `max_steps`.
 
     Everything random is a function of the seed and of the batch's number, so a run that was stopped and resumed ends as one
     that was not.
 
-    Args:
-        objective: module that turns clips into a loss.
-        source: the clips.
-        settings: of the optimisation.
-        run: where checkpoints and metrics go.
-        accelerator: devices, processes, precision, trackers.
+    Attributes:
         workers: processes that read audio.
         max_skipped: share of tracks that may turn out unreadable.
         validator: watches other clips; None watches none.
         validate_every: updates between two validations while training; none behind the last update.
     """
 
-    def __init__(
-        self,
-        objective: Objective,
-        source: ClipSource,
-        settings: TrainingSettings,
-        run: RunFolder,
-        accelerator: Accelerator,
-        workers: int = 0,
-        max_skipped: float = 0.1,
-        validator: Validator | None = None,
-        validate_every: int = 1000,
-    ):
-        self.settings = settings
-        self.run = run
-        self.source = source
-        self.accelerator = accelerator
-        self.workers = workers
-        self.max_skipped = max_skipped
-        self.validator = validator
-        self.validate_every = validate_every
-        self.updater = Updater(objective, settings, accelerator)
-        self.watch = RankWatch(accelerator, run.ranks, settings.rank_timeout_s)
+    objective: InitVar[Objective]
+    source: ClipSource
+    settings: TrainingSettings
+    run: RunFolder
+    accelerator: Accelerator
+    workers: int = 0
+    max_skipped: float = 0.1
+    validator: Validator | None = None
+    validate_every: int = 1000
+
+    def __post_init__(self, objective: Objective):
+        self.updater = Updater(objective, self.settings, self.accelerator)
+        self.watch = RankWatch(self.accelerator, self.run.ranks, self.settings.rank_timeout_s)
         self.progress = Progress()
         self._unreadable: dict[str, str] = {}
         self._signal: int | None = None
@@ -131,22 +117,16 @@ class Trainer:
     def _train(self) -> Progress:
         sources = [self.source] if self.validator is None else [self.source, self.validator.source]
         for source in sources:
-            require_same_everywhere(self.accelerator, source.circumstances(self.workers), source.title)
+            require_same_everywhere(source.circumstances(self.workers), source.title)
         if self.settings.resume:
             self._go_on()
         main, settings = self.accelerator.is_main_process, self.settings
         metrics = MetricsFile(self.run.metrics, self.progress.step) if main else None
-        bar = tqdm(
-            total=settings.max_steps,
-            initial=self.progress.step,
-            desc="Training",
-            unit="step",
-            disable=not main,
-            smoothing=0.05,
-        )
+        done, total = self.progress.step, settings.max_steps
+        bar = tqdm(total=total, initial=done, desc="Training", unit="step", disable=not main, smoothing=0.05)
         averages, reported = Averages(), (self.progress.audio_s, self.progress.wall_s)
         self.updater.objective.train()
-        with bar, self._watch_signals(), contextlib.closing(self._read()) as batches:
+        with bar, signals_handled_by(self._remember_signal), contextlib.closing(self._read()) as batches:
             while self.progress.step < settings.max_steps:
                 grad_norm = self._advance(batches, averages)
                 step = self.progress.step
@@ -167,12 +147,9 @@ class Trainer:
                 if stopping and not last:
                     break
         if self.progress.step < settings.max_steps:
-            logger.warning(
-                "Stopped at step %d by signal %d; a checkpoint is saved, go on with --training.resume",
-                self.progress.step,
-                self._signal or signal.SIGTERM,
-            )
-            raise Interrupted(128 + (self._signal or signal.SIGTERM))
+            by, reached = self._signal or signal.SIGTERM, self.progress.step
+            logger.warning("Stopped at step %d by signal %d; a checkpoint is saved, go on with --training.resume", reached, by)
+            raise Interrupted(128 + by)
         return self.progress
 
     def validate(self) -> Validation | None:
@@ -232,11 +209,7 @@ class Trainer:
         return {"num_processes": self.accelerator.num_processes, **self.source.circumstances(self.workers)}
 
     def _go_on(self) -> None:
-        """Load the newest checkpoint that is whole.
-
-        Raises:
-            InputError: no checkpoint is whole, or the corpus, its labels or the number of processes are others now.
-        """
+        """Load the newest checkpoint that is whole; refused where the corpus, its labels or the processes are others now."""
         checkpoint = self.run.choose_checkpoint(self.accelerator)
         if checkpoint is None:
             logger.warning("%s holds no checkpoint yet; starting from the first update", self.run.folder)
@@ -334,17 +307,8 @@ class Trainer:
                 " training.warmup_steps."
             )
 
-    @contextlib.contextmanager
-    def _watch_signals(self):
-        def remember(number, _frame):
-            self._signal = number
-
-        before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _remember_signal(self, number: int, _frame) -> None:
+        self._signal = number
 
     def _asked_to_stop(self) -> int:
         """The signal that any process received, 0 if none did: all processes must stop at the same update."""

@@ -41,14 +41,8 @@ class Update:
 class Updater:
     """The objective, its optimizer (Adam, as in the official recipes) and the rules of an update.
 
-    Args:
-        objective: what is trained.
-        settings: of the optimisation.
-        accelerator: devices, processes, precision.
-
     Attributes:
         objective, optimizer: as the accelerator prepared them.
-        guard: the guard against spikes.
     """
 
     def __init__(self, objective: Objective, settings: TrainingSettings, accelerator: Accelerator):
@@ -93,12 +87,11 @@ class Updater:
         """
         for group in self.optimizer.param_groups:
             group["lr"], group["weight_decay"] = self.rate(step), self.weight_decay(step)
-        draws = [
-            Draws(self.settings.seed, step, step * len(parts) + part, self.accelerator.process_index)
-            for part in range(len(parts))
-        ]
+        seed, rank, first = self.settings.seed, self.accelerator.process_index, step * len(parts)
+        draws = [Draws(seed, step, first + part, rank) for part in range(len(parts))]
         before = [(buffer, buffer.clone()) for buffer in self.plain_objective.moving_buffers()]
-        logs = self.compute_gradient(self._prepare(parts, draws), draws)
+        batches = [self.prepare(part, draw) for part, draw in zip(parts, draws, strict=True)]
+        logs = self.compute_gradient(batches, draws)
         grad_norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.max_grad_norm)
         share = logs["loss"].detach()
         beyond = share.new_tensor(float(any(part.waveforms.abs().gt(LOUDEST).any() for part in parts)))
@@ -155,9 +148,6 @@ class Updater:
         device = self.accelerator.device
         labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
         return self.plain_objective.prepare(batch.waveforms.to(device, non_blocking=True), draws, labels)
-
-    def _prepare(self, parts: Sequence[AudioBatch], draws: Sequence[Draws]) -> list[dict]:
-        return [self.prepare(part, draw) for part, draw in zip(parts, draws, strict=True)]
 
     def _judge_step_of_deepspeed(self, loss: float) -> float:
         """The gradient's norm of the step that DeepSpeed has taken; infinite where it has left it out."""

@@ -11,8 +11,8 @@ from accelerate import Accelerator
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import Draws
-from mert_hf.data.crops import AudioBatch
-from mert_hf.data.source import BatchRange, ClipSource
+from mert_hf.data.crops import AudioBatch, BatchRange
+from mert_hf.data.source import ClipSource
 from mert_hf.engine.updates import Updater, name_loudest_clips
 
 logger = logging.getLogger(__name__)
@@ -37,9 +37,6 @@ class Validator:
     Args:
         source: clips of other tracks than those of the training.
         clips: how many; rounded up to full batches on all processes.
-        batch_size: clips a batch.
-        seed: of the masks.
-        accelerator: devices and processes.
     """
 
     def __init__(self, source: ClipSource, clips: int, batch_size: int, seed: int, accelerator: Accelerator):

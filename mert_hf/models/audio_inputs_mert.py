@@ -150,11 +150,11 @@ def as_waveform(item: Any) -> Waveform | None:
         InputError: it is neither.
     """
     item = _of_row(item)
-    if isinstance(item, Mapping):
+    if isinstance(item, Mapping) and ("array" in item or "raw" in item):
         return _of_mapping(item)
     if hasattr(item, "get_all_samples"):
         return _of_decoder(item)
-    if isinstance(item, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(item, "read"):
+    if isinstance(item, (str, os.PathLike, bytes, bytearray, memoryview, Mapping)) or hasattr(item, "read"):
         return None
     if not isinstance(item, (np.ndarray, torch.Tensor, list, tuple)):
         raise InputError(f"{_KINDS} is needed; got {type(item).__name__}.")
@@ -193,15 +193,13 @@ def _of_row(item: Any) -> Any:
     return item[_only_column([name for name, value in item.items() if _is_audio(value)], item)]
 
 
-def _of_mapping(item: Mapping) -> Waveform | None:
-    if "array" in item or "raw" in item:
-        samples, rate = item.get("array", item.get("raw")), item.get("sampling_rate")
-        if samples is None or rate is None:
-            raise InputError(
-                f"a dict of a waveform must hold 'array' (or 'raw') and 'sampling_rate'; got the keys {_shown(list(item))}."
-            )
-        return _with_channels(samples, require_sampling_rate(rate, "'sampling_rate'"))
-    return None
+def _of_mapping(item: Mapping) -> Waveform:
+    samples, rate = item.get("array", item.get("raw")), item.get("sampling_rate")
+    if samples is None or rate is None:
+        raise InputError(
+            f"a dict of a waveform must hold 'array' (or 'raw') and 'sampling_rate'; got the keys {_shown(list(item))}."
+        )
+    return _with_channels(samples, require_sampling_rate(rate, "'sampling_rate'"))
 
 
 def _of_decoder(decoder: Any) -> Waveform:
@@ -246,7 +244,6 @@ def _only_column(found: list, columns: Iterable) -> Any:
 
 
 def _is_audio(value: Any) -> bool:
-    """Whether it is what a column of audio holds."""
     keys = {"array", "raw", "path", "bytes"}
     return hasattr(value, "get_all_samples") or (isinstance(value, Mapping) and not keys.isdisjoint(value))
 
@@ -294,11 +291,7 @@ def _fetch(url: str) -> bytes:
 
 
 def _without_secrets(url: str) -> str:
-    """A URL as a message may show it: no password, and nothing behind the path, where tokens are.
-
-    Raises:
-        InputError: it is no URL.
-    """
+    """A URL as a message may show it: no password, and nothing behind the path, where tokens are; refused if it is none."""
     try:
         parts = urlsplit(url)
         is_url = bool(re.fullmatch(r"[\w.:-]+", parts.hostname or "")) and parts.port != 0 and url.isprintable()
@@ -315,6 +308,3 @@ def _shown(value: Any) -> str:
 
 def _one_line(error: BaseException) -> str:
     return reprlib.repr(" ".join(str(error).split()))
-
-
-__all__ = ["EncodedAudio", "Waveform", "as_waveform", "items_of", "read_item", "require_samples"]

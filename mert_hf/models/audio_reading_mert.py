@@ -40,7 +40,6 @@ class AudioInfo:
     Attributes:
         sampling_rate: samples per second in the file.
         num_samples: samples per channel in the file.
-        channels: number of channels.
     """
 
     sampling_rate: int
@@ -267,15 +266,3 @@ def _name(source: AudioSource) -> str:
 @functools.lru_cache(maxsize=10_000)
 def _note_once(text: str) -> None:
     logger.warning(text)
-
-
-__all__ = [
-    "SILENCE_PEAK",
-    "AudioFile",
-    "AudioInfo",
-    "AudioSource",
-    "check_audio",
-    "read_audio",
-    "read_info",
-    "require_duration",
-]

@@ -95,6 +95,3 @@ class MERTCodeHead(nn.Module):
 def at_least_float32(values: torch.Tensor) -> torch.Tensor:
     """Half precision as float32, all else as it is."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-__all__ = ["IGNORED_LABEL", "MERTCodeHead", "at_least_float32"]

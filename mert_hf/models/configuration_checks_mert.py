@@ -14,10 +14,13 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 
+from .remote_code_mert import name_code
+
 # Far beyond every published encoder of audio (the largest, XLS-R 2B, has 2.1e9): 40 GB in float32.
 MOST_PARAMETERS = 10**10
 # Classes of a head on labelled music; AudioSet, the largest of such tasks, has 527.
 MOST_LABELS = 2**20
+MOST_CODEBOOKS, MOST_CODES = 256, 2**20
 LONGEST_MESSAGE = 500
 
 
@@ -49,6 +52,16 @@ def require_numbers(config: Any, names: tuple[str, ...], accepted: str, low: flo
         require(config, inside, name, accepted)
 
 
+def require_codebooks(config: Any) -> None:
+    """Refuse `codebook_sizes` and a `code_offset` that no head can be made of."""
+    require_counts(config, {"code_offset": MOST_CODES}, smallest=0)
+    sizes = list(config.codebook_sizes)
+    is_books = 0 < len(sizes) <= MOST_CODEBOOKS and all(2 <= size <= MOST_CODES for size in sizes)
+    require(config, is_books, "codebook_sizes", f"at least one codebook, each with 2 or more classes (up to {MOST_CODES})")
+    offset_fits = config.code_offset < min(sizes)
+    require(config, offset_fits, "code_offset", f"0 or more and smaller than every codebook ({min(sizes)} classes)")
+
+
 def require_parameters(config: Any, count: int) -> None:
     """Refuse a model that is larger than any machine."""
     if count > MOST_PARAMETERS:
@@ -77,6 +90,46 @@ def in_one_line() -> Iterator[None]:
     except StrictDataclassError as error:
         said = " ".join(str(error).split())
         raise ValueError(said if len(said) <= LONGEST_MESSAGE else f"{said[:LONGEST_MESSAGE]}...") from None
+
+
+class CheckedConfig:
+    """What the configurations of this package have in common; stands before the class of transformers that they extend.
+
+    Attributes:
+        code_map: `auto_map` of what is saved.
+    """
+
+    code_map = {}
+
+    def __post_init__(self, **kwargs):
+        require_common_fields(self, kwargs)
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file):
+        content = super()._dict_from_json_file(json_file)
+        require_dict(cls, content)  # before transformers looks for names in a number
+        return content
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """Read a configuration.
+
+        Raises:
+            ValueError: it is no dict, or holds a value that is not taken.
+        """
+        require_dict(cls, config_dict)
+        if __name__.startswith("mert_hf."):
+            # a saved folder names its own pipeline; beside the package, which brings the same one, it would only make
+            # transformers ask for trust_remote_code
+            config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
+        with in_one_line():
+            return super().from_dict(config_dict, **kwargs)
+
+    def save_pretrained(self, *args, **kwargs):
+        """Save as everywhere in transformers; what is saved names this code alone, whatever the configuration came with."""
+        name_code(self, self.code_map)
+        super().save_pretrained(*args, **kwargs)
 
 
 def require_common_fields(config: Any, others: Mapping[str, Any]) -> None:

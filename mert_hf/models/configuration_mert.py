@@ -7,15 +7,15 @@ from transformers import HubertConfig
 from transformers.activations import ACT2FN
 
 from .configuration_checks_mert import (
-    in_one_line,
+    CheckedConfig,
     require,
-    require_common_fields,
+    require_codebooks,
     require_counts,
     require_dict,
     require_numbers,
     require_parameters,
 )
-from .remote_code_mert import AUTO_MAP, name_code
+from .remote_code_mert import AUTO_MAP
 from .sampling_rates_mert import require_sampling_rate
 
 # Largest values of sizes, each beyond every published model of this kind; what they come to together is limited as well.
@@ -33,18 +33,15 @@ LARGEST = {
     "cqt_bins": 8192,
     "feature_extractor_cqt_bins": 672,
 }
-LARGEST_FROM_ZERO = {"mask_time_min_masks": 100_000, "mask_feature_min_masks": 16_384, "code_offset": 2**20}
-MOST_CONVOLUTIONS, MOST_CODEBOOKS, MOST_CODES = 32, 256, 2**20
-DROPPED = (
-    *("hidden_dropout", "attention_dropout", "activation_dropout"),
-    *("feat_proj_dropout", "final_dropout", "layerdrop"),
-)
+LARGEST_FROM_ZERO = {"mask_time_min_masks": 100_000, "mask_feature_min_masks": 16_384}
+MOST_CONVOLUTIONS = 32
+DROPPED = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout", "layerdrop")
 MASKED = ("mask_time_prob", "mask_feature_prob")
 WEIGHTS = ("code_loss_weight", "cqt_loss_weight", "feature_penalty_weight", "feature_grad_mult")
 
 
 @strict
-class MERTConfig(HubertConfig):
+class MERTConfig(CheckedConfig, HubertConfig):
     r"""Everything that defines a MERT model. The defaults are those of MERT-v1-95M.
 
     The fields of [`HubertConfig`] describe the encoder; only those whose default differs are repeated here. The fields
@@ -90,6 +87,7 @@ class MERTConfig(HubertConfig):
 
     model_type = "mert_model"
     attribute_map = {"sampling_rate": "sample_rate"}
+    code_map = AUTO_MAP
 
     # where MERT-v1-95M differs from HuBERT base
     activation_dropout: float | int = 0.0
@@ -116,10 +114,6 @@ class MERTConfig(HubertConfig):
     feature_extractor_cqt_bins: int = 336
     deepnorm: bool = False
     attention_relax: float | int = -1.0
-
-    def __post_init__(self, **kwargs):
-        require_common_fields(self, kwargs)
-        super().__post_init__(**kwargs)
 
     @classmethod
     def mert_95m(cls, **changes) -> "MERTConfig":
@@ -152,12 +146,6 @@ class MERTConfig(HubertConfig):
         return cls(**{**dict(sample_rate=16000, activation_dropout=0.1, layerdrop=0.1), **changes})
 
     @classmethod
-    def _dict_from_json_file(cls, json_file):
-        content = super()._dict_from_json_file(json_file)
-        require_dict(cls, content)  # before transformers looks for names in a number
-        return content
-
-    @classmethod
     def from_dict(cls, config_dict, **kwargs):
         """Read a configuration; one of another kind of model is refused, not read as a MERT.
 
@@ -172,17 +160,7 @@ class MERTConfig(HubertConfig):
             raise ValueError(
                 f"model_type {reprlib.repr(found)} is not MERT; MERTConfig reads 'mert_model' and 'hubert'.{known}"
             )
-        if __name__.startswith("mert_hf."):
-            # a saved folder names its own pipeline; beside the package, which brings the same one, it would only make
-            # transformers ask for trust_remote_code
-            config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
-        with in_one_line():
-            return super().from_dict(config_dict, **kwargs)
-
-    def save_pretrained(self, *args, **kwargs):
-        """Save as everywhere in transformers; what is saved names this code alone, whatever the configuration came with."""
-        name_code(self, AUTO_MAP)
-        super().save_pretrained(*args, **kwargs)
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def hop_samples(self) -> int:
@@ -210,11 +188,7 @@ class MERTConfig(HubertConfig):
             require(self, self.hidden_size % parts == 0, name, f"a divisor of hidden_size={self.hidden_size}")
         for name in ("hidden_act", "feat_extract_activation"):
             require(self, getattr(self, name) in ACT2FN, name, f"an activation of transformers: {', '.join(ACT2FN)}")
-        sizes = list(self.codebook_sizes)
-        is_books = 0 < len(sizes) <= MOST_CODEBOOKS and all(2 <= size <= MOST_CODES for size in sizes)
-        require(self, is_books, "codebook_sizes", f"at least one codebook, each with 2 or more classes (up to {MOST_CODES})")
-        offset_fits = self.code_offset < min(sizes)
-        require(self, offset_fits, "code_offset", f"0 or more and smaller than every codebook ({min(sizes)} classes)")
+        require_codebooks(self)
         relax = self.attention_relax
         require(self, relax == -1 or 0.01 <= relax <= 1000, "attention_relax", "a divisor from 0.01 to 1000, or -1 for none")
         require(self, not (self.deepnorm and self.do_stable_layer_norm), "deepnorm", "False with do_stable_layer_norm")

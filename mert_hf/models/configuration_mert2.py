@@ -6,15 +6,15 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .configuration_checks_mert import (
-    in_one_line,
+    CheckedConfig,
     require,
-    require_common_fields,
+    require_codebooks,
     require_counts,
     require_dict,
     require_numbers,
     require_parameters,
 )
-from .remote_code_mert import MERT2_AUTO_MAP, name_code
+from .remote_code_mert import MERT2_AUTO_MAP
 from .sampling_rates_mert import require_sampling_rate
 from .windows_mert import FrameGrid
 
@@ -38,13 +38,13 @@ LARGEST = {
     "code_dim": 8192,
     "cqt_bins": 8192,
 }
-MOST_STAGE_LAYERS, MOST_CODEBOOKS, MOST_CODES = 64, 256, 2**20
+MOST_STAGE_LAYERS = 64
 WEIGHTS = ("code_loss_weight", "cqt_loss_weight", "feature_penalty_weight")
 SMALL = ("layer_norm_eps", "subsampling_layer_norm_eps", "initializer_range")
 
 
 @strict
-class MERT2Config(PreTrainedConfig):
+class MERT2Config(CheckedConfig, PreTrainedConfig):
     r"""Everything that defines a MERT-v2. The defaults are those of m-a-p/MERT-v2-30s; its `config.json` loads as it is.
 
     The fields down to `variant` are the official ones, by their names. Those below are this package's: the authors published
@@ -86,6 +86,7 @@ class MERT2Config(PreTrainedConfig):
 
     model_type = "mert2"
     attribute_map = {"sample_rate": "sampling_rate"}
+    code_map = MERT2_AUTO_MAP
 
     hidden_size: int = 1024
     num_hidden_layers: int = 24
@@ -125,7 +126,6 @@ class MERT2Config(PreTrainedConfig):
     classifier_proj_size: int = 256
 
     def __post_init__(self, **kwargs):
-        require_common_fields(self, kwargs)
         require_numbers(self, ("rotary_embedding_base",), "a number from 1 to 1e9", 1, 1e9)
         require_counts(self, {name: LARGEST[name] for name in ("num_mel_bins", "hop_length", "n_fft")})
         require_sampling_rate(self.sampling_rate, "MERT2Config: sampling_rate")
@@ -169,12 +169,6 @@ class MERT2Config(PreTrainedConfig):
         return cls(**{**fields, **changes})
 
     @classmethod
-    def _dict_from_json_file(cls, json_file):
-        content = super()._dict_from_json_file(json_file)
-        require_dict(cls, content)  # before transformers looks for names in a number
-        return content
-
-    @classmethod
     def from_dict(cls, config_dict, **kwargs):
         """Read a configuration; one of another kind of model is refused, not read as a MERT-v2.
 
@@ -186,16 +180,7 @@ class MERT2Config(PreTrainedConfig):
         if found != cls.model_type:
             known = " It is a MERT v0 or v1: MERTConfig and MERTModel read it." if found == "mert_model" else ""
             raise ValueError(f"model_type {reprlib.repr(found)} is not MERT-v2; MERT2Config reads 'mert2'.{known}")
-        if __name__.startswith("mert_hf."):
-            # beside the package, which brings the same pipeline, a saved one would only make transformers ask for trust
-            config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
-        with in_one_line():
-            return super().from_dict(config_dict, **kwargs)
-
-    def save_pretrained(self, *args, **kwargs):
-        """Save as everywhere in transformers; what is saved names this code alone, whatever the configuration came with."""
-        name_code(self, MERT2_AUTO_MAP)
-        super().save_pretrained(*args, **kwargs)
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def hop_samples(self) -> int:
@@ -215,7 +200,6 @@ class MERT2Config(PreTrainedConfig):
     def validate_mert2(self):
         """Refuse values that no model can be built from; called by `@strict` whenever a configuration is made."""
         require_counts(self, LARGEST)
-        require_counts(self, {"code_offset": 2**20}, smallest=0)
         require_numbers(self, SMALL, "a positive number, at most 1", 0, 1, open_at="low")
         require_numbers(self, WEIGHTS, "a weight from 0 to 1e6", 0, 1e6)
         require_numbers(self, ("logit_temperature", "context_seconds"), "a positive number, at most 1e6", 0, 1e6, open_at="low")
@@ -232,11 +216,7 @@ class MERT2Config(PreTrainedConfig):
         reaches = self.minimum_input_samples >= self.inputs_to_logits_ratio
         require(self, reaches, "hop_length", f"at most {self.minimum_input_samples // MEL_FRAMES}, an eighth of n_fft")
         self._require_stages()
-        sizes = list(self.codebook_sizes)
-        is_books = 0 < len(sizes) <= MOST_CODEBOOKS and all(2 <= size <= MOST_CODES for size in sizes)
-        require(self, is_books, "codebook_sizes", f"at least one codebook, each with 2 or more classes (up to {MOST_CODES})")
-        offset_fits = self.code_offset < min(sizes)
-        require(self, offset_fits, "code_offset", f"0 or more and smaller than every codebook ({min(sizes)} classes)")
+        require_codebooks(self)
         require_parameters(self, self._count_parameters())
 
     def _require_stages(self) -> None:

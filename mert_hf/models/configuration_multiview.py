@@ -3,16 +3,8 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from .configuration_checks_mert import (
-    in_one_line,
-    require,
-    require_common_fields,
-    require_counts,
-    require_dict,
-    require_numbers,
-    require_parameters,
-)
-from .remote_code_mert import MULTIVIEW_AUTO_MAP, name_code
+from .configuration_checks_mert import CheckedConfig, require, require_counts, require_numbers, require_parameters
+from .remote_code_mert import MULTIVIEW_AUTO_MAP
 from .sampling_rates_mert import require_sampling_rate
 
 # Largest values of sizes, each far beyond the models of the comparison.
@@ -29,7 +21,7 @@ MOST_BLOCKS = 64
 
 
 @strict
-class MultiViewConfig(PreTrainedConfig):
+class MultiViewConfig(CheckedConfig, PreTrainedConfig):
     r"""Everything that defines a multi-view encoder. The defaults are Deezer's (Meseguer-Brocal, Desblancs, Hennequin, "An
     experimental comparison of multi-view self-supervised methods for music tagging", section 2.2; 2,800,392 parameters).
 
@@ -57,6 +49,7 @@ class MultiViewConfig(PreTrainedConfig):
 
     model_type = "multiview_music"
     attribute_map = {"sampling_rate": "sample_rate"}
+    code_map = MULTIVIEW_AUTO_MAP
 
     sample_rate: int = 16000
     clip_samples: int = 64000
@@ -71,35 +64,6 @@ class MultiViewConfig(PreTrainedConfig):
     blocks: list[int] | tuple[int, ...] = (3, 4, 6, 3)
     num_attention_heads: int = 8
     hidden_size: int = 1024
-
-    def __post_init__(self, **kwargs):
-        require_common_fields(self, kwargs)
-        super().__post_init__(**kwargs)
-
-    @classmethod
-    def _dict_from_json_file(cls, json_file):
-        content = super()._dict_from_json_file(json_file)
-        require_dict(cls, content)  # before transformers looks for names in a number
-        return content
-
-    @classmethod
-    def from_dict(cls, config_dict, **kwargs):
-        """Read a configuration.
-
-        Raises:
-            ValueError: it is no dict, or holds a value that is not taken.
-        """
-        require_dict(cls, config_dict)
-        if __name__.startswith("mert_hf."):
-            # beside the package, which brings the same pipeline, a saved one would only make transformers ask for trust
-            config_dict = {key: value for key, value in config_dict.items() if key != "custom_pipelines"}
-        with in_one_line():
-            return super().from_dict(config_dict, **kwargs)
-
-    def save_pretrained(self, *args, **kwargs):
-        """Save as everywhere in transformers; what is saved names this code alone, whatever the configuration came with."""
-        name_code(self, MULTIVIEW_AUTO_MAP)
-        super().save_pretrained(*args, **kwargs)
 
     @property
     def frame_rate(self) -> float:

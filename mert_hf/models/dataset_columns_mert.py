@@ -26,7 +26,6 @@ def read_column(dataset: Any, column: str, decode: bool) -> Iterator[Any]:
 
     Args:
         dataset: a `Dataset` or `IterableDataset`.
-        column: one of its columns.
         decode: whether rows are waveforms as `datasets` decodes them; else they are files (`{"path", "bytes"}`), unless the
             column declares a rate, channels or a stream, or a transform makes its rows: these are what `datasets` gives.
 
@@ -54,6 +53,3 @@ def read_column(dataset: Any, column: str, decode: bool) -> Iterator[Any]:
                 " give MusicEncoder or the pipeline the column as Audio(decode=False)."
             ) from None
         yield row[column]
-
-
-__all__ = ["audio_columns", "find_column", "read_column"]

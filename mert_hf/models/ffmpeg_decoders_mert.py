@@ -34,16 +34,6 @@ FFMPEG_ERRORS = (OSError, *(() if av is None else (av.FFmpegError,)))
 UNREADABLE = "not an audio file that libsndfile or FFmpeg can read, or a truncated one"
 
 
-def require_ffmpeg() -> None:
-    """Refuse where PyAV is not installed.
-
-    Raises:
-        AudioError: it is not.
-    """
-    if av is None:
-        raise AudioError("reading this file needs PyAV, which carries FFmpeg and is not installed: pip install av")
-
-
 class _ForwardDecoder:
     """Decodes block by block and goes on from where it stands; what was read last is kept, so that reads may overlap."""
 
@@ -52,16 +42,14 @@ class _ForwardDecoder:
     num_samples: int | None = None
 
     def __init__(self):
+        if av is None:
+            raise AudioError("reading this file needs PyAV, which carries FFmpeg and is not installed: pip install av")
         self._held: list[np.ndarray] = []
         self._begin = self._end = 0  # the samples that `_held` holds
         self._blocks: Iterator[np.ndarray] | None = None
 
     def _decode_from(self, start: int) -> tuple[int, Iterator[np.ndarray]]:
-        """Decode on from a place so far before `start` that the samples there are those of the whole file.
-
-        Returns:
-            The place, and blocks (samples, channels) from it to the end.
-        """
+        """A place so far before `start` that the samples there are those of the whole file, and blocks from it to the end."""
         raise NotImplementedError
 
     def read(self, start: int, count: int) -> np.ndarray:
@@ -95,7 +83,6 @@ class MpegDecoder(_ForwardDecoder):
     """
 
     def __init__(self, content: bytes, frames: MpegFrames, note: Note):
-        require_ffmpeg()
         super().__init__()
         if frames.fault:
             raise AudioError(frames.fault)
@@ -134,7 +121,6 @@ class FFmpegDecoder(_ForwardDecoder):
 
     Args:
         file: unbuffered, or bytes as a file.
-        note: is told what is not as it should be.
         declared_samples: what its pages tell, if it is ogg; 0 if nothing does.
 
     Raises:
@@ -142,7 +128,6 @@ class FFmpegDecoder(_ForwardDecoder):
     """
 
     def __init__(self, file: io.RawIOBase | io.BytesIO, note: Note, declared_samples: int = 0):
-        require_ffmpeg()
         super().__init__()
         self._file, self._note, self._container, self._declared_samples = file, note, None, declared_samples
         self._open()

@@ -68,9 +68,6 @@ class MpegFrames:
 def find_mpeg_frames(content: bytes) -> MpegFrames | None:
     """Walk from frame to frame through the bytes of an MPEG audio file; no tag is believed that the frames contradict.
 
-    Args:
-        content: the file.
-
     Returns:
         The frames; None where less than half of the file is frames that follow one another.
     """
@@ -180,14 +177,10 @@ def _pass_junk(content: bytes, place: int, found: MpegFrames, first: _Head, head
     second = len(found.places) * found.samples_per_frame / found.sampling_rate
     two_frames = 2 * sum(found.lengths) // max(len(found.lengths), 1)
     if junk > (MOST_JUNK_AT_THE_END if at_the_end else two_frames):
-        found.fault = f"damaged: {junk} bytes at {second:.2f} s hold no frames of {_name_of(first)}"
+        found.fault = f"damaged: {junk} bytes at {second:.2f} s hold no frames of mp{first.kind[1]}"
     elif after is not None:
         found.notes.append(f"{junk} bytes at {second:.2f} s hold no frames and were passed over")
     return after
-
-
-def _name_of(head: _Head) -> str:
-    return f"mp{head.kind[1]}"
 
 
 def _skip_tags(content: bytes, place: int) -> int:

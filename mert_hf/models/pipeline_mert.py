@@ -133,7 +133,10 @@ def _to_waveform(inputs, sampling_rate: int) -> np.ndarray:
     # transformers would try to decode the name of a missing file as base64
     if isinstance(audio.source, str) and not os.path.isfile(audio.source):
         raise InputError(f"cannot read {audio.name} as audio: there is no such file.")
-    return _decode(audio.source, sampling_rate, audio.name)
+    try:
+        return read_audio(audio.source, sampling_rate)
+    except AudioError as error:
+        raise InputError(f"cannot read {audio.name} as audio: {error}") from None
 
 
 def _require_finite(features: torch.Tensor) -> torch.Tensor:
@@ -143,14 +146,6 @@ def _require_finite(features: torch.Tensor) -> torch.Tensor:
             " dtype=torch.float32), and see that the weights are finite."
         )
     return features
-
-
-def _decode(source: str | bytes, sampling_rate: int, name: str) -> np.ndarray:
-    """The audio of a file, given by its path or as bytes, (samples,) at `sampling_rate`."""
-    try:
-        return read_audio(source, sampling_rate)
-    except AudioError as error:
-        raise InputError(f"cannot read {name} as audio: {error}") from None
 
 
 # set here, not where the package registers it: a pipeline that was loaded from a repository can then be saved again

@@ -73,6 +73,3 @@ def _stored(file: str, modified: int) -> set[str]:
     """Tokens in a file of the Hub's client: the token alone, or lines of `hf_token = ...`."""
     text = Path(file).read_text(encoding="utf-8", errors="replace")
     return {line.rpartition("=")[2].strip() for line in text.splitlines() if not line.startswith("[")} - {""}
-
-
-__all__ = ["HIDDEN", "hide_secrets"]

@@ -54,8 +54,6 @@ class SoundfileDecoder:
     """libsndfile: wav, flac, ogg, opus, aiff and more.
 
     Args:
-        opened: the file.
-        note: is told what is not as it should be.
         link: where the pages of an ogg file lie, if it is one.
         bytes_behind: tells how many bytes are left where the sound ends.
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import torch
 import torch.nn as nn
-from transformers.audio_utils import chroma_filter_bank, mel_filter_bank
+from transformers.audio_utils import chroma_filter_bank, hertz_to_mel, mel_filter_bank, mel_to_hertz
 
 # Power, relative to a full-scale sine, that is added before the logarithm: what lies 80 dB down is taken as silence.
 SILENCE_POWER = 1e-8
@@ -62,8 +62,8 @@ class LogMelSpectrum(nn.Module):
             )
         self.bins = bins
         self.spectrum = PowerSpectrum(hop_samples, fft_samples)
-        edges = _mel_band_edges_hz(bins, min_hz, max_hz)
-        narrowest_hz = edges[1] - edges[0]
+        lowest, highest = hertz_to_mel(min_hz), hertz_to_mel(max_hz)
+        narrowest_hz = mel_to_hertz(lowest + (highest - lowest) / (bins + 1)) - min_hz
         if narrowest_hz < sampling_rate / fft_samples:
             needed = 2 ** math.ceil(math.log2(sampling_rate / narrowest_hz))
             raise ValueError(
@@ -150,8 +150,6 @@ class ConstantQSpectrum(nn.Module):
 
     Args:
         sampling_rate, hop_samples: as in [`LogMelSpectrum`].
-        bins: number of bins.
-        bins_per_octave: bins an octave.
         min_hz: centre of the lowest bin.
         tolerance: relative error (Frobenius norm) that is accepted for speed; 0 computes every kernel in the time domain.
 
@@ -317,12 +315,3 @@ def _slaney_bank(
         warnings.simplefilter("ignore")  # that bands above half the sampling rate are empty is known
         bank = mel_filter_bank(num_frequencies, bins, min_hz, max_hz, sampling_rate, mel_scale="slaney")
     return torch.from_numpy(bank).float().to(device)
-
-
-def _mel_band_edges_hz(bins: int, min_hz: float, max_hz: float) -> list[float]:
-    low, high = (2595 * math.log10(1 + hz / 700) for hz in (min_hz, max_hz))
-    mels = [low + (high - low) * i / (bins + 1) for i in range(bins + 2)]
-    return [700 * (10 ** (mel / 2595) - 1) for mel in mels]
-
-
-__all__ = ["Chromagram", "ConstantQSpectrum", "LogMelSpectrum", "MelDecibelSpectrum", "PowerSpectrum"]

@@ -19,7 +19,6 @@ def export_checkpoint(folder: str | os.PathLike, output: str | os.PathLike, step
     """Write the model of a checkpoint, and its feature extractor, into a folder. Nothing is trained, no audio is read.
 
     Args:
-        folder: of the run.
         output: folder to write; made where it does not exist.
         step: updates that the checkpoint had seen; the newest by default.
 

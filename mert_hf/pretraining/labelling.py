@@ -37,10 +37,7 @@ def make_labels(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder, accel
     """Write the codes of every track into a label store; tracks that are there already, and whole, are kept.
 
     Args:
-        corpus: the tracks.
-        teacher: fitted or loaded.
         folder: of the store, held by this run alone.
-        accelerator: the processes and their devices.
 
     Returns:
         Tracks that could not be read, each with its reason; they have no labels.
@@ -49,7 +46,7 @@ def make_labels(corpus: Corpus, teacher: CodeTeacher, folder: LabelFolder, accel
         InputError: the folder holds labels of another teacher, or gives one a code outside its codebooks, or the processes
             have opened different corpora.
     """
-    require_same_everywhere(accelerator, {"usable tracks": corpus.fingerprint()}, corpus.title)
+    require_same_everywhere({"usable tracks": corpus.fingerprint()}, corpus.title)
     header = begin_store(corpus, teacher, folder) if accelerator.is_main_process else None
     accelerator.wait_for_everyone()
     header = LabelHeader.read(folder) if header is None else header
@@ -117,7 +114,6 @@ class PiecesAhead:
     """Reads what a teacher will be asked to code while it codes, so that a GPU does not wait for the decoding.
 
     Args:
-        corpus: the tracks.
         indices: of the tracks in the order in which they will be coded.
         teacher: decides on the pieces that they are coded in.
     """
@@ -183,8 +179,6 @@ def compare_crops(crops: LabelledCrops, teacher: CodeTeacher, device: torch.devi
 
     Args:
         crops: as training cuts them, or [`AlignedCrops`].
-        teacher: that made the labels.
-        device: where it is asked.
 
     Returns:
         Share of equal codes for each codebook: in "all" frames of the crops, and in the "inner" ones, which are a quarter of a

@@ -41,8 +41,6 @@ def forward_cost(config: MERTConfig, samples: int, masked_share: float = 0.58) -
     """Count the operations of one clip.
 
     Args:
-        config: of the model.
-        samples: length of the clip.
         masked_share: share of frames that are masked (0.8 x 5 static spans: 58 %).
     """
     convolutions, frames, channels = 0, samples, 1
@@ -69,10 +67,7 @@ class Plan:
         parameters: of model and heads.
         clip_flop: operations of one clip, forward and backward.
         clips_per_update: clips of the global batch.
-        update_audio_hours: hours of audio in an update.
-        audio_hours: hours of audio heard in the whole run.
         passes: how often the corpus is heard.
-        days: how long the run takes.
         state_gib: weights, gradients and moments, on each GPU without sharding.
         corpus_tib: size of the corpus as 16-bit FLAC (taken as 60 % of the samples).
         labels_gib: size of the codes of the corpus as a label store holds them, 2 bytes each where a codebook has over 256.
@@ -105,13 +100,10 @@ def plan_run(
 
     Args:
         settings: of the run, of objective masked_prediction.
-        config: of its model.
         parameters: of model and heads.
-        gpus: how many.
         gpu_tflops: what each can do at most, in 10^12 operations a second (data sheet, dense, in the training's precision).
         use: share of that which is reached: an assumption until a run has measured it. Transformers alone reach 0.3 to 0.4; the
             convolutions in front wait for memory.
-        corpus_hours: hours of music.
     """
     training, crop_s = settings.training, settings.data.crop_s
     passes = FORWARD_PASSES_CHECKPOINTED if training.gradient_checkpointing else FORWARD_PASSES

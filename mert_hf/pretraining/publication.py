@@ -18,14 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Publication:
-    """Where and how a trained model will be published.
-
-    Attributes:
-        repo_id: `user/name`.
-        facts: of the card.
-        template: of the card.
-        settings: tag and visibility.
-    """
+    """Where (`user/name`) and how a trained model will be published."""
 
     repo_id: str
     facts: CardFacts

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from mert_hf.common.files import to_json, write_atomically
-from mert_hf.data.source import BatchRange
+from mert_hf.data.crops import BatchRange
 from mert_hf.engine.devices import peak_memory_gib
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_folder import RunFolder
@@ -28,12 +28,8 @@ def write_results(
     """Write the results of a run whose model is saved, and return them.
 
     Args:
-        run: folder of the run.
-        progress: how far it went.
         facts: of the corpus and of the objective.
-        model_class: of the model that was saved.
         validation: the last one; None where nothing was held out.
-        device: where it was trained.
     """
     results = _collect_numbers(run, progress, facts, device)  # the peak of the memory before more is loaded
     results |= {
@@ -93,24 +89,14 @@ def draw_report(
     """Draw the pictures of a run into its `report` folder.
 
     Args:
-        run: folder of the run.
-        objective: that was trained.
-        settings: of the run.
         validator, validation: the last validation; None without one.
-        title: above the pictures.
         model: that was saved; None where the training failed.
     """
     run.report.mkdir(exist_ok=True)
-    outcome = Outcome(
-        title,
-        settings,
-        model,
-        read_metrics(run.metrics),
-        read_metrics(run.validation),
-        {} if validation is None else validation.counts,
-        None if validator is None else _first_clip(validator),
-        settings.training.seed,
-    )
+    reports, validations = read_metrics(run.metrics), read_metrics(run.validation)
+    counts = {} if validation is None else validation.counts
+    clip = None if validator is None else _first_clip(validator)
+    outcome = Outcome(title, settings, model, reports, validations, counts, clip, settings.training.seed)
     objective.draw(run.report, outcome)
 
 

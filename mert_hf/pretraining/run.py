@@ -42,7 +42,7 @@ from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.trainer import Trainer
 from mert_hf.engine.validation import Validator
-from mert_hf.objectives import OBJECTIVES, Objective
+from mert_hf.objectives import OBJECTIVES
 from mert_hf.pretraining.report import draw_report, write_failure, write_results
 from mert_hf.pretraining.settings import RunSettings
 from mert_hf.pretraining.setup import Setup
@@ -59,7 +59,6 @@ def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, A
 
     Args:
         settings: of the run; with `training.max_steps` 0 the model is saved with the weights it begins with.
-        setup: of these settings.
         run: folder, held by this process.
 
     Returns:
@@ -90,7 +89,9 @@ def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, A
 
     start_tracker(accelerator, settings, run.folder)
     validator = _make_validator(settings, sources, accelerator)
-    trainer = _make_trainer(settings, objective, sources, run, accelerator, validator)
+    reading = (settings.data.workers, settings.data.max_skipped)
+    watching = (validator, settings.validation.every)
+    trainer = Trainer(objective, sources.training, settings.training, run, accelerator, *reading, *watching)
     if 0 < settings.training.max_steps <= settings.training.warmup_steps:
         logger.info("%s", _describe_rise(settings.training, trainer.updater.rate(settings.training.max_steps - 1)))
     title = f"{run.folder.name}: {setup.description}"
@@ -146,27 +147,5 @@ def _describe_rise(training: TrainingSettings, highest: float) -> str:
 def _make_validator(settings: RunSettings, sources: Sources, accelerator: Accelerator) -> Validator | None:
     if sources.validation is None:
         return None
-    return Validator(
-        sources.validation, settings.validation.clips, settings.training.batch_size, settings.training.seed, accelerator
-    )
-
-
-def _make_trainer(
-    settings: RunSettings,
-    objective: Objective,
-    sources: Sources,
-    run: RunFolder,
-    accelerator: Accelerator,
-    validator: Validator | None,
-) -> Trainer:
-    return Trainer(
-        objective,
-        sources.training,
-        settings.training,
-        run,
-        accelerator,
-        settings.data.workers,
-        settings.data.max_skipped,
-        validator,
-        settings.validation.every,
-    )
+    size, seed = settings.training.batch_size, settings.training.seed
+    return Validator(sources.validation, settings.validation.clips, size, seed, accelerator)

@@ -21,9 +21,7 @@ class DataSettings:
     dataset_split: str = setting("train", "split of the dataset")
     dataset_column: str = setting("audio", "audio column of the dataset")
     streaming: bool = setting(False, "read the dataset as a stream; it may also be a folder of Parquet or WebDataset shards")
-    stream_block: int = setting(
-        64, "tracks of a shard that are shuffled among each other while streaming", above=0, most=MOST_TRACKS
-    )
+    stream_block: int = setting(64, "tracks of a shard that are shuffled while streaming", above=0, most=MOST_TRACKS)
     synthetic_pieces: int = setting(
         120, "pieces of synthetic music to render where neither folder nor dataset is given", above=0, most=MOST_TRACKS
     )
@@ -32,15 +30,9 @@ class DataSettings:
     min_track_s: float = setting(3.0, "shorter tracks are skipped (official recipe: 72000 samples)", above=0, most=86_400)
     max_skipped: float = setting(0.1, "largest share of tracks that may be unusable before the run stops", least=0, most=1)
     check: Literal["full", "header"] = setting("full", "decode every track once before training, or read headers only")
-    check_threads: int | None = setting(
-        None, "tracks checked at a time; null takes the cores of the process", above=0, most=1024
-    )
-    labels: str | None = setting(
-        None, "folder of the codes that prepare_labels.py makes once, instead of making them on the fly"
-    )
-    workers: int = setting(
-        2, "processes that read audio in the background; 0 reads in the training process", least=0, most=1024
-    )
+    check_threads: int | None = setting(None, "tracks checked at a time; null: the cores there are", above=0, most=1024)
+    labels: str | None = setting(None, "folder of the codes that prepare_labels.py made, instead of codes made on the fly")
+    workers: int = setting(2, "processes that read audio; 0 reads in the training process", least=0, most=1024)
 
     def __post_init__(self):
         check_values(self, "data")
@@ -52,15 +44,11 @@ class DataSettings:
 class ValidationSettings:
     """Tracks that are not trained on, and are watched instead."""
 
-    share: float = setting(
-        0.02, "share of the tracks, drawn by training.seed, that is held out; 0 holds out none", least=0, below=1
-    )
+    share: float = setting(0.02, "share of the tracks held out, drawn by training.seed; 0: none", least=0, below=1)
     folder: str | None = setting(None, "folder of audio files to validate on, instead of a share of the tracks")
     labels: str | None = setting(None, "folder of the codes of validation.folder, where data.labels holds those of the corpus")
     clips: int = setting(64, "clips of data.crop_s a validation", above=0, most=MOST_TRACKS)
-    every: int = setting(
-        1000, "updates between two validations; there is one behind the last in any case", above=0, most=MOST_STEPS
-    )
+    every: int = setting(1000, "updates between two validations; the last has one anyway", above=0, most=MOST_STEPS)
 
     def __post_init__(self):
         check_values(self, "validation")
@@ -98,10 +86,8 @@ class RunSettings:
 
     def __post_init__(self):
         check_values(self, "")
-        require(
-            self.objective in OBJECTIVES,
-            f"there is no objective {self.objective!r}" + suggest(self.objective, list(OBJECTIVES)),
-        )
+        known = list(OBJECTIVES)
+        require(self.objective in known, f"there is no objective {self.objective!r}" + suggest(self.objective, known))
         if self.training.batch_s is not None:
             require(
                 self.training.batch_s >= self.data.crop_s,

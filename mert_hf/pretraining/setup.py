@@ -42,16 +42,11 @@ def build_config(settings: RunSettings) -> PreTrainedConfig:
 class Setup:
     """Everything about a run that follows from its settings.
 
-    Args:
-        settings: of the run.
-
     Raises:
         InputError: settings no model can be made of, or that this one does not know; labels that would not be used.
 
     Attributes:
         objective: class of what is trained.
-        architecture: of the model.
-        config: of the model.
         sampling_rate: samples per second of the clips.
         labels: stored codes to learn from; None where there are none.
         validation_labels: those of `validation.folder`, where there are labels.
@@ -79,7 +74,6 @@ class Setup:
         Args:
             sources: of the clips to fit on.
             teacher_folder: keeps what is fitted.
-            device: where the teachers will work.
         """
         if self.objective.uses_teachers:
             codes = self._prepare_codes(sources, teacher_folder, device)
@@ -173,6 +167,3 @@ class Setup:
             raise InputError(f"training.gradient_checkpointing cannot be used with {model}; leave it out.")
         if training.compile != "no" and not self.objective.can_be_compiled:
             raise InputError(f"training.compile was never tried with objective={self.settings.objective}; leave it out.")
-
-
-__all__ = ["Setup", "build_config"]

@@ -27,7 +27,6 @@ class Sources:
     """Where the clips of a run come from.
 
     Attributes:
-        training: clips to train on.
         validation: clips of other tracks; None where none are held out.
         facts: numbers of the corpus for the results.
     """
@@ -48,8 +47,6 @@ def open_sources(
     """Open the corpus or the stream, and hold out what is validated on.
 
     Args:
-        settings: of the run.
-        sampling_rate: of the clips.
         run: folder that keeps what is found of the tracks.
         labels: stored codes of the corpus, which the clips then bring along.
         validation_labels: those of `validation.folder`, needed where that and `labels` are given.
@@ -92,7 +89,6 @@ def open_corpus(settings: RunSettings, sampling_rate: int, run: RunFolder | Labe
     """The folder, the dataset, or synthetic music rendered into the run's folder; what cannot be used is listed.
 
     Args:
-        settings: of the run.
         sampling_rate: of synthetic music.
         run: folder that keeps what is found.
         writes: whether this process writes that down; where several open the corpus, one of them, and first.
@@ -116,13 +112,10 @@ def open_corpus(settings: RunSettings, sampling_rate: int, run: RunFolder | Labe
     if writes:
         corpus.write_skipped(run.skipped)
     corpus.require_usable(data.max_skipped, run.skipped)
+    hours, skipped = corpus.duration_s / 3600, len(corpus.skipped)
     logger.info(
         "Corpus: %d tracks, %.2f hours, in %s; %d skipped, %d silent",
-        len(corpus.tracks),
-        corpus.duration_s / 3600,
-        corpus.title,
-        len(corpus.skipped),
-        corpus.num_silent,
+        *(len(corpus.tracks), hours, corpus.title, skipped, corpus.num_silent),
     )
     if corpus.num_silent > len(corpus.tracks) / 2:
         logger.warning("Most tracks are silent: there is little to learn from")

@@ -35,11 +35,12 @@ def fit_or_load_teacher(
         InputError: a folder without a teacher, or settings no teacher can be made of.
     """
     teacher, kind = settings.teacher, CODE_TEACHERS[settings.teacher.kind]
+    rates = (config.sample_rate, config.hop_samples)
     folder = Path(teacher.folder).expanduser() if teacher.folder is not None else fitted_folder
     of_labels = LabelFolder(settings.data.labels).teacher if settings.data.labels is not None and teacher.online else folder
     try:
         if not kind.is_fitted or teacher.folder is not None:
-            loaded = kind.from_pretrained(folder) if kind.is_fitted else _from_settings(kind, teacher, config)
+            loaded = kind.from_pretrained(folder) if kind.is_fitted else kind.from_settings(teacher, *rates)
             _require_same_codebooks(loaded, teacher)
             return loaded
         fitted_before = [place for place in (folder, of_labels) if kind.is_saved(place)]
@@ -49,17 +50,13 @@ def fit_or_load_teacher(
             if fitted_before[0] != folder:
                 loaded.save_pretrained(folder)  # the run goes on with it, whatever becomes of the labels
             return loaded
-        fitted = _from_settings(kind, teacher, config).to(device)
+        fitted = kind.from_settings(teacher, *rates).to(device)
         logger.info("Fitting %s: %s", fitted.description, " + ".join(map(str, fitted.codebook_sizes)))
         fitted.fit(clips, settings.training.seed, max_frames=int(teacher.fit_s * fitted.frame_rate))
     except (TypeError, ValueError) as error:
         raise InputError(f"teacher: {error}") from None
     fitted.save_pretrained(folder)
     return fitted
-
-
-def _from_settings(kind: type[CodeTeacher], teacher: CodeTeacherSettings, config: PreTrainedConfig) -> CodeTeacher:
-    return kind.from_settings(teacher, config.sample_rate, config.hop_samples)
 
 
 def _require_same_codebooks(found: CodeTeacher, wanted: CodeTeacherSettings) -> None:

@@ -38,7 +38,6 @@ class Published:
     Attributes:
         url: page of the repository.
         commit: hash of the one commit.
-        tag: name of the tag on it.
         remaining_pickles: files of earlier commits that are still there and would be executed by whoever loads them.
     """
 
@@ -78,9 +77,7 @@ def require_write_access(repo_id: str, token: str | None = None) -> None:
     if namespace not in names:
         raise InputError(f"the token belongs to {user['name']}, who cannot publish as {namespace}; one of: {', '.join(names)}.")
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise InputError(
-            "the token may only read; make one that may write in the settings of your account, and log in with it."
-        )
+        raise InputError("the token may only read; make one that may write in your account's settings, and log in with it.")
 
 
 def next_tag(repo_id: str, tag: str | None = None, token: str | None = None) -> str:
@@ -116,7 +113,6 @@ def upload(
     Args:
         folder: what to upload, all of it.
         repo_id: `user/name`; made where it does not exist.
-        message: of the commit.
         tag: see [`next_tag`].
         private: whether a repository that is made can be seen by its owner alone. An existing one keeps its setting.
         token: of the user; by default the one they logged in with.

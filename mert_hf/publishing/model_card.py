@@ -124,7 +124,6 @@ def write_card(
 
     Args:
         template: Markdown with Jinja.
-        facts: of the checkpoint.
         config: of the model, for its sizes.
         parameters: how many the encoder has.
         repo_id: where the model will live, `user/name`.
@@ -197,7 +196,6 @@ def inherit_base(facts: CardFacts, base: str | None, base_licence: str | None) -
     """The facts of what was trained from other weights: those are named on the page, and their licence holds on.
 
     Args:
-        facts: as they were stated.
         base: model that the training began with; None where it began with fresh weights.
         base_licence: of that model, where it is known.
 

@@ -44,12 +44,7 @@ PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME")
 
 @dataclass
 class Staged:
-    """A folder ready to be uploaded.
-
-    Attributes:
-        folder: where it lies.
-        checks: what was checked and found, a line each.
-    """
+    """A folder ready to be uploaded, and what was checked and found, a line each."""
 
     folder: Path
     checks: list[str] = field(default_factory=list)
@@ -71,8 +66,6 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
         source: folder of a run (which holds `model/`) or of a model.
         staging: an empty folder.
         repo_id: where it will be published, `user/name`; named in the card.
-        facts: of the card.
-        template: of the card.
 
     Raises:
         InputError: the source is no model, or fails a check; the message names what.
@@ -88,7 +81,8 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     parameters = sum(parameter.numel() for parameter in model.parameters())
     staged.checks.append(f"weights: {parameters:,} numbers, all finite")
 
-    waveform = _trial_waveform(extractor.sampling_rate)
+    noise = generator(0, "publishing trial").normal(0.0, 0.1, 2 * extractor.sampling_rate)
+    waveform = noise.astype(np.float32)
     features = _features(model, extractor, waveform)
     try:
         model.save_pretrained(staged.folder)
@@ -161,10 +155,6 @@ def _require_finite(model: PreTrainedModel) -> None:
         )
 
 
-def _trial_waveform(sampling_rate: int) -> np.ndarray:
-    return generator(0, "publishing trial").normal(0.0, 0.1, 2 * sampling_rate).astype(np.float32)
-
-
 @torch.no_grad()
 def _features(model: PreTrainedModel, extractor, waveform: np.ndarray) -> np.ndarray:
     inputs = extractor(waveform, sampling_rate=extractor.sampling_rate, return_tensors="pt")
@@ -203,14 +193,12 @@ def _picture_alone(content: bytes) -> bytes:
 
 
 def _require_own(file: Path) -> None:
-    """Refuse code that is not this package's."""
     own = Path(models.__file__).parent / file.name
     if not own.is_file() or file.read_bytes() != own.read_bytes():
         raise InputError(f"{file.name} is not the file of mert_hf that is installed; no other code is published.")
 
 
 def _check_names_of_code(folder: Path) -> None:
-    """Refuse names of code that is not in the folder."""
     for file in sorted(folder.glob("*.json")):
         for reference in filter(OTHER_CODE.search, _texts(read_json(file, (dict, list)))):
             raise InputError(f"{file.name} names code of another repository, {shown(reference)}; it is not published.")

@@ -108,7 +108,7 @@ PUBLISHED = (
     PublishedTable.parse("MARBLE v1 paper", COMMON_COLUMNS + JAMENDO_COLUMNS + SEPARATION_COLUMNS, MARBLE, MARBLE_AVERAGES),
     PublishedTable.parse("MERT paper, second hand", COMMON_COLUMNS[:-1], MERT, (None,)),
     PublishedTable.parse("music2vec paper", COMMON_COLUMNS + JAMENDO_COLUMNS, MUSIC2VEC, MUSIC2VEC_AVERAGES),
-    PublishedTable.parse("card of MERT-v2-FullSong", MERT2_COLUMNS, MERT2, {}),
+    PublishedTable.parse("card of MERT-v2-FullSong", MERT2_COLUMNS, MERT2, (None, None)),
 )
 
 

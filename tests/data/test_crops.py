@@ -7,7 +7,7 @@ import torch
 from support.sounds import make_tones
 
 from mert_hf.data.corpus import open_folder
-from mert_hf.data.crops import BatchNumbers, RandomCrops, UnreadableCrop, collate, load_batches
+from mert_hf.data.crops import BatchRange, RandomCrops, UnreadableCrop, collate, load_batches
 
 
 @pytest.fixture
@@ -53,15 +53,14 @@ def test_shorter_tracks_are_taken_whole_and_cut_the_batch(music_folder):
 
 
 def test_processes_share_the_crops_without_overlap():
-    ranks = [list(BatchNumbers(2, 1, 4, rank, 3)) for rank in range(3)]
+    ranks = [list(BatchRange(2, 1, 4, rank, 3)) for rank in range(3)]
     assert sorted(number for batches in ranks for batch in batches for number in batch) == list(range(6, 24))
-    alone = list(BatchNumbers(6, 1, 4))
+    alone = list(BatchRange(6, 1, 4))
     assert [sorted(sum((ranks[rank][step] for rank in range(3)), [])) for step in range(3)] == alone
 
 
 def test_background_readers_change_nothing(crops):
-    numbers = BatchNumbers(2, 0, 4)
-    here, there = (list(load_batches(crops, numbers, workers)) for workers in (0, 2))
+    here, there = (list(load_batches(crops, BatchRange(2, 0, 4, workers=workers))) for workers in (0, 2))
     for one, other in zip(here, there, strict=True):
         torch.testing.assert_close(one.waveforms, other.waveforms, rtol=0, atol=0)
 

@@ -10,7 +10,7 @@ from support.sounds import make_tones
 
 from mert_hf.common.errors import InputError
 from mert_hf.data.corpus import open_folder
-from mert_hf.data.crops import BatchNumbers, LabelledCrop, UnreadableCrop, load_batches
+from mert_hf.data.crops import BatchRange, LabelledCrop, UnreadableCrop, load_batches
 from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore, LabelWriter, label_span, read_rows
 from mert_hf.data.labelled_crops import LabelledCrops
 
@@ -103,7 +103,7 @@ def test_crops_are_those_without_labels_and_end_where_labels_do(corpus, store, t
 def test_batches_carry_labels_whatever_the_number_of_readers(corpus, store, music_folder):
     (music_folder / "b.flac").write_bytes(b"gone")
     crops = LabelledCrops(corpus, store, 48000, seed=3)
-    here, there = (list(load_batches(crops, BatchNumbers(6, 0, 2), workers)) for workers in (0, 1))
+    here, there = (list(load_batches(crops, BatchRange(6, 0, 2, workers=workers))) for workers in (0, 1))
     for one, other in zip(here, there, strict=True):
         assert one.labels.shape == (5, 2, 150)
         assert torch.equal(one.labels, other.labels)

@@ -17,7 +17,7 @@ from support.small_runs import finish, start, train
 from support.sounds import make_tones
 
 from mert_hf.common.errors import InputError
-from mert_hf.data.source import BatchRange
+from mert_hf.data.crops import BatchRange
 from mert_hf.data.streaming import Position, StreamClips, open_stream
 
 

@@ -19,8 +19,8 @@ from transformers import EncodecConfig, EncodecModel
 
 from mert_hf.common.settings import read_settings
 from mert_hf.data.corpus import open_folder
+from mert_hf.data.crops import BatchRange
 from mert_hf.data.label_store import LabelStore
-from mert_hf.data.source import BatchRange
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.run_lock import RunLock
