@@ -8,9 +8,9 @@ from support.sounds import make_tones
 from mert_hf.common.seeding import Draws
 
 
-def prepare_clips() -> dict:
+def prepare_clips(mert2: bool) -> dict:
     """Four clips with as many masked frames each as chance gives; some have no label in one of the codebooks."""
-    objective = make_objective()
+    objective = make_objective(mert2=mert2)
     clips = torch.stack([torch.from_numpy(make_tones(1.0, 24000, seed)) for seed in range(4)])
     batch = objective.prepare(clips, Draws(3))
     generator = torch.Generator().manual_seed(0)
@@ -26,12 +26,13 @@ def cut(batch: dict, sizes: list[int]) -> list[dict]:
     return [dict(zip(batch, part, strict=True)) for part in parts]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+@pytest.fixture(scope="module", params=[False, True], ids=["MERT", "MERT-v2"])
+def whole(request, tmp_path_factory):
     """The gradient of all four clips in one batch of one process."""
-    batch, file = prepare_clips(), tmp_path_factory.mktemp("whole") / "gradient.pt"
-    assert finish(start(save_global_gradient, [batch], file)) == [0]
-    return batch, torch.load(file)
+    mert2, file = request.param, tmp_path_factory.mktemp("whole") / "gradient.pt"
+    batch = prepare_clips(mert2)
+    assert finish(start(save_global_gradient, [batch], file, 1, mert2)) == [0]
+    return batch, torch.load(file), mert2
 
 
 @pytest.mark.parametrize(
@@ -40,9 +41,9 @@ def whole(tmp_path_factory):
     ids=["2 processes", "2 uneven processes", "2 parts", "2 uneven parts", "2 processes x 2 parts"],
 )
 def test_the_gradient_is_that_of_the_global_batch(whole, tmp_path, sizes, processes, parts):
-    batch, expected = whole
+    batch, expected, mert2 = whole
     file = tmp_path / "gradient.pt"
-    assert finish(start(save_global_gradient, cut(batch, sizes), file, parts, processes=processes)) == [0] * processes
+    assert finish(start(save_global_gradient, cut(batch, sizes), file, parts, mert2, processes=processes)) == [0] * processes
     found = torch.load(file)
     for name, value in expected["logs"].items():
         exact = value.dtype == torch.float64  # the accuracy is counted in float32
@@ -55,8 +56,9 @@ def test_the_gradient_is_that_of_the_global_batch(whole, tmp_path, sizes, proces
 
 def test_the_mean_of_the_parts_means_is_another_gradient(whole, tmp_path):
     """So the test above can fail: clips with few masked frames would weigh too much."""
-    batch, expected = whole
-    objective = make_objective(hidden_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0).double()
+    batch, expected, mert2 = whole
+    still = dict(hidden_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0)
+    objective = make_objective(mert2=mert2, **still).double()
     for part in cut(batch, [2, 2]):
         (objective(part, objective.count(part)).loss / 2).backward()
     gradient = dict(objective.named_parameters())["model.cqt_head.weight"].grad

@@ -35,17 +35,21 @@ def music(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("processes", "workers"), [(1, 0), (2, 2)], ids=["1 process", "2 processes x 2 readers"])
-def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_never_was(music, tmp_path, processes, workers):
+@pytest.mark.parametrize(
+    ("processes", "workers", "model"),
+    [(1, 0, None), (2, 2, None), (2, 0, {"mert2": True})],
+    ids=["1 process", "2 processes x 2 readers", "2 processes, MERT-v2"],
+)
+def test_a_run_killed_at_random_steps_ends_bit_by_bit_as_one_that_never_was(music, tmp_path, processes, workers, model):
     """Dropout, LayerDrop and accumulation are on; the kill may hit an update, a checkpoint or the start."""
     settings = dict(max_steps=STEPS, gradient_accumulation_steps=2, checkpoint_every=2, spike_deviations=50.0)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert finish(start_run(music, whole, workers, processes, settings)) == [0] * processes
+    assert finish(start_run(music, whole, workers, processes, settings, model)) == [0] * processes
     seed = random.SystemRandom().randrange(10**6)
     print("seed of the kills:", seed)  # pytest shows it with whatever fails
     chance, died_at = random.Random(seed), []
     while True:
-        started = start_run(music, killed, workers, processes, settings)
+        started = start_run(music, killed, workers, processes, settings, model)
         begun = steps_done(killed)
         target, delay_s = begun + chance.randint(1, 5), chance.uniform(0, 0.1)
         while any(process.is_alive() for process in started) and steps_done(killed) < target:
@@ -82,8 +86,8 @@ def test_a_signal_stops_two_processes_at_the_same_update_with_a_checkpoint(music
     assert {f"random_states_{rank}.pkl" for rank in range(2)} < {file.name for file in checkpoint.iterdir()}
 
 
-def start_run(music: Path, folder: Path, workers: int, processes: int, settings: dict) -> list:
-    return start(train, music, folder, workers, False, settings, processes=processes)
+def start_run(music: Path, folder: Path, workers: int, processes: int, settings: dict, model: dict | None = None) -> list:
+    return start(train, music, folder, workers, False, settings, model, processes=processes)
 
 
 def steps_done(folder: Path) -> int:

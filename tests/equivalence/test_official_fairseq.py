@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from mert_hf import MERTForPreTraining
-from mert_hf.conversion.fairseq import _rename, convert_fairseq_checkpoint
+from mert_hf.conversion.checkpoints import rename
+from mert_hf.conversion.fairseq import RENAMINGS, convert_fairseq_checkpoint
 from mert_hf.teachers import CQTTeacher
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -102,11 +103,11 @@ def test_gradients(case):
     model(**inputs).loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     model.eval()
-    assert {_rename(name) for name in meta["grad_norms"]} == set(gradients)
+    assert {rename(name, RENAMINGS) for name in meta["grad_norms"]} == set(gradients)
     for name, norm in meta["grad_norms"].items():
-        assert float(gradients[_rename(name)].norm()) == pytest.approx(norm, rel=RELATIVE, abs=1e-6), name
+        assert float(gradients[rename(name, RENAMINGS)].norm()) == pytest.approx(norm, rel=RELATIVE, abs=1e-6), name
     stored = {name.removeprefix("grad."): tensor for name, tensor in golden.items() if name.startswith("grad.")}
     assert len(stored) == 11
     for name, gradient in stored.items():
-        error = (gradients[_rename(name)] - gradient).norm() / gradient.norm()
+        error = (gradients[rename(name, RENAMINGS)] - gradient).norm() / gradient.norm()
         assert float(error) < RELATIVE, name

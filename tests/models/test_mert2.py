@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from support.small_runs import MERT2_MODEL
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForPreTraining
 
 from mert_hf import MERT2Config, MERT2ForAudioFrameClassification, MERT2ForPreTraining, MERT2Model, MERTConfig, MERTModel
@@ -13,28 +14,12 @@ from mert_hf.models.conformer_mert2 import rotary_table, rotate
 from mert_hf.models.mel_spectrum_mert2 import MERT2MelSpectrum
 from mert_hf.models.subsampling_mert2 import MERT2GlobalResponseNorm
 
-TINY = dict(
-    hidden_size=32,
-    num_hidden_layers=3,
-    num_attention_heads=2,
-    intermediate_size=48,
-    num_mel_bins=16,
-    subsampling_channels=(16, 24, 32),
-    subsampling_depths=(1, 2, 1),
-    conv_depthwise_kernel_size=9,
-    codebook_sizes=(8, 6),
-    code_dim=8,
-    cqt_bins=24,
-    mel_mean_db=-20.0,
-    mel_std_db=20.0,
-)
-
 
 @pytest.fixture
 def model() -> MERT2Model:
     """With norms, biases and response norms that do something."""
     torch.manual_seed(0)
-    made = MERT2Model(MERT2Config(**TINY)).eval()
+    made = MERT2Model(MERT2Config(**MERT2_MODEL)).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -180,7 +165,7 @@ def test_presets():
 
 def test_fresh_weights_are_drawn_as_the_official_code_does():
     torch.manual_seed(0)
-    made = MERT2Model(MERT2Config(**{**TINY, "hidden_size": 192, "subsampling_channels": (16, 96, 192)}))
+    made = MERT2Model(MERT2Config(**{**MERT2_MODEL, "hidden_size": 192, "subsampling_channels": (16, 96, 192)}))
     for name, parameter in made.named_parameters():
         if parameter.ndim > 1 and "pointwise_block.3" not in name:
             assert float(parameter.std().detach()) == pytest.approx(0.02, rel=0.35), name
@@ -211,7 +196,7 @@ def test_fresh_weights_are_drawn_as_the_official_code_does():
         ({"mel_std_db": 0.0}, "mel_std_db"),
         ({"context_seconds": -1}, "context_seconds"),
         ({"codebook_sizes": (1,)}, "codebook_sizes"),
-        ({"code_offset": 7}, "code_offset"),
+        ({"code_offset": 12}, "code_offset"),
         (
             {"hidden_size": 8192, "intermediate_size": 65_536, "num_hidden_layers": 256, "subsampling_channels": None},
             "a model of",
@@ -220,9 +205,9 @@ def test_fresh_weights_are_drawn_as_the_official_code_does():
 )
 def test_configurations_that_no_model_can_be_built_from(changes, message):
     with pytest.raises((ValueError, StrictDataclassError), match=message):
-        MERT2Config(**{**TINY, **changes})
+        MERT2Config(**{**MERT2_MODEL, **changes})
     with pytest.raises(ValueError, match=message) as refused:
-        MERT2Config.from_dict({**TINY, **changes})
+        MERT2Config.from_dict({**MERT2_MODEL, **changes})
     assert "\n" not in str(refused.value)
 
 
@@ -241,12 +226,12 @@ def test_the_families_are_told_apart(tmp_path, model, tiny_config):
 
 def test_pre_training_hides_frames_and_its_loss_is_that_of_its_parts():
     torch.manual_seed(0)
-    made = MERT2ForPreTraining(MERT2Config(**TINY)).eval()
+    made = MERT2ForPreTraining(MERT2Config(**MERT2_MODEL)).eval()
     waveform, frames = torch.stack([music(24_000, 1), music(24_000, 2)]), 25
     mask = torch.rand(2, frames) < 0.5
     batch = {
         "mask_time_indices": mask,
-        "labels": torch.randint(0, 6, (2, 2, frames + 1)),
+        "labels": torch.randint(0, 12, (2, 2, frames + 1)),
         "cqt_labels": torch.rand(2, frames + 1, 24),
     }
     outputs = made(waveform, **batch)
@@ -282,7 +267,7 @@ def test_heads_find_the_encoder_of_a_published_checkpoint_and_padding_has_no_par
     together = classifier(padded, attention_mask=mask).logits
     for clip, logits in zip(clips, together, strict=True):
         torch.testing.assert_close(classifier(clip[None]).logits[0], logits, atol=2e-5, rtol=0)
-    frames = MERT2ForAudioFrameClassification(MERT2Config(**TINY, num_labels=4)).eval()
+    frames = MERT2ForAudioFrameClassification(MERT2Config(**MERT2_MODEL, num_labels=4)).eval()
     labels = torch.randint(0, 4, (2, 41))
     assert frames(padded, attention_mask=mask, labels=labels).logits.shape == (2, 41, 4)
     classifier.save_pretrained(tmp_path / "head")

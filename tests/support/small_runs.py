@@ -29,6 +29,23 @@ ENCODER = dict(
 )
 MODEL = dict(**ENCODER, num_conv_pos_embeddings=16, codebook_sizes=[16, 12], code_dim=8, cqt_bins=24)
 
+# of a MERT-v2 with as many frames a second as the published one
+MERT2_MODEL = dict(
+    hidden_size=32,
+    num_hidden_layers=3,
+    num_attention_heads=2,
+    intermediate_size=48,
+    num_mel_bins=16,
+    subsampling_channels=(16, 24, 32),
+    subsampling_depths=(1, 2, 1),
+    conv_depthwise_kernel_size=9,
+    codebook_sizes=(16, 12),
+    code_dim=8,
+    cqt_bins=24,
+    mel_mean_db=-20.0,
+    mel_std_db=20.0,
+)
+
 
 def free_port() -> int:
     with socket.socket() as found:
@@ -69,26 +86,31 @@ def _enter(function, arguments, rank, processes, port):
     function(*arguments)
 
 
-def make_teachers():
+def make_teachers(hop_samples: int = 320):
     from mert_hf.common.seeding import seed_torch
     from mert_hf.objectives import Teachers
     from mert_hf.teachers import CQTTeacher, ResidualKMeansTeacher
 
     seed_torch(0, "noise")
-    code_teacher = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}})
+    code_teacher = ResidualKMeansTeacher([16, 12], ["log_mel"], {"log_mel": {"bins": 40}}, hop_samples=hop_samples)
     code_teacher.fit([0.1 * torch.randn(24000).cumsum(0) / 30 for _ in range(4)])
-    return Teachers(code_teacher, CQTTeacher(bins=24, bins_per_octave=12))
+    return Teachers(code_teacher, CQTTeacher(hop_samples=hop_samples, bins=24, bins_per_octave=12))
 
 
-def make_objective(seed: int = 0, teachers=None, codebooks_per_update: int = 0, **model):
-    from mert_hf import MERTConfig, MERTForPreTraining
+def make_objective(seed: int = 0, teachers=None, codebooks_per_update: int = 0, mert2: bool = False, **model):
+    """Masked prediction with a small MERT, or a small MERT-v2."""
+    from mert_hf import MERT2Config, MERT2ForPreTraining, MERTConfig, MERTForPreTraining
     from mert_hf.common.seeding import seed_torch
     from mert_hf.objectives import MaskedPrediction
     from mert_hf.objectives.masking import MaskingSettings
     from mert_hf.objectives.mixture import NoiseMixture
 
     seed_torch(seed, "weights")
-    model = MERTForPreTraining(MERTConfig(**{**MODEL, **model}))
+    if mert2:
+        model = MERT2ForPreTraining(MERT2Config(**MERT2_MODEL))
+        teachers = teachers or make_teachers(model.config.hop_samples)
+    else:
+        model = MERTForPreTraining(MERTConfig(**{**MODEL, **model}))
     mixture = NoiseMixture(0.5, 1, 2, 2000, 4000)
     return MaskedPrediction(model, teachers or make_teachers(), MaskingSettings(), mixture, codebooks_per_update)
 
@@ -146,7 +168,7 @@ def make_sharding():
     )
 
 
-def save_global_gradient(batches: list[dict], file: Path, parts: int = 1, **model) -> None:
+def save_global_gradient(batches: list[dict], file: Path, parts: int = 1, mert2: bool = False, **model) -> None:
     """The gradient of prepared batches, dealt out to the processes, each of which computes its share in `parts` parts."""
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
@@ -156,7 +178,8 @@ def save_global_gradient(batches: list[dict], file: Path, parts: int = 1, **mode
     from mert_hf.engine.updates import Updater
 
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
-    objective = make_objective(hidden_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0, **model)
+    still = dict(hidden_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0)
+    objective = make_objective(mert2=mert2, **still, **model)
     objective.double()  # so that nothing but the arithmetic of parts and processes can differ
     updater = Updater(objective, TrainingSettings(gradient_accumulation_steps=parts), accelerator)
     own = batches[accelerator.process_index :: accelerator.num_processes]
