@@ -10,7 +10,7 @@ from support.multiview_runs import MULTIVIEW
 import mert_hf
 from mert_hf.common.settings import flatten, read_settings
 from mert_hf.comparison.table import markdown_table as comparison_table
-from mert_hf.encoding.layer_guide import LAYER_GUIDE
+from mert_hf.encoding.layer_guide import LAYER_GUIDES
 from mert_hf.finetuning.settings import FinetuneSettings
 from mert_hf.pretraining.plan import keep_global_batch, plan_run
 from mert_hf.pretraining.settings import PretrainSettings
@@ -132,9 +132,15 @@ def test_the_table_of_tasks_is_that_of_the_registry():
 
 
 def test_the_layer_guide_is_the_data():
-    for advice in LAYER_GUIDE:
-        layer = advice.layer if isinstance(advice.layer, int) else f'"{advice.layer}"'
-        assert f"| {advice.task} | {advice.dataset} | {layer} |" in README
+    names = ("m-a-p/MERT-v1-95M", "m-a-p/MERT-v1-330M", "m-a-p/MERT-v2-30s", "m-a-p/MERT-v2-FullSong")
+    guides = [{(advice.task, advice.dataset): advice.layer for advice in LAYER_GUIDES[name]} for name in names]
+    keys = {key for guide in guides for key in guide}
+    assert tuple(LAYER_GUIDES) == names
+    assert len(keys) == 14
+    for task, dataset in keys:
+        layers = [guide.get((task, dataset), "–") for guide in guides]
+        cells = (f'"{layer}"' if layer == "all" else str(layer) for layer in layers)
+        assert f"| {task} | {dataset} | {' | '.join(cells)} |" in README
 
 
 def test_python_is_valid_and_its_imports_exist():

@@ -311,6 +311,11 @@ class ResidualKMeansTeacher(KMeansTeacher):
     form = "residual"
     description = "residual k-means codes of a spectrum (local stand-in for EnCodec, not EnCodec)"
 
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        if self.features[0].endswith("hidden_states"):
+            self.description = "residual k-means codes of hidden states"
+
     def _check(self, codebook_sizes, features):
         super()._check(codebook_sizes, features)
         if len(features) != 1:

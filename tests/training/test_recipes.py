@@ -9,16 +9,19 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
-from support.small_runs import MODEL
+from support.small_runs import MERT2_MODEL, MODEL
 
-from mert_hf import MERTConfig, MERTModel
+from mert_hf import MERT2Config, MERTConfig, MERTFeatureExtractor, MERTModel
 from mert_hf.common.settings import read_settings, recipe_names
 from mert_hf.pretraining.settings import PretrainSettings
 from mert_hf.pretraining.setup import build_config
 
 TRAINING = Path(__file__).parents[2] / "training"
 RECIPES = TRAINING / "recipes"
-NAMES = ["base", "continue_from_hub", "mert_330m", "mert_95m", "mert_95m_kmeans", "mert_95m_public", "quickstart"]
+NAMES = [
+    *("base", "continue_from_hub", "mert2", "mert2_small"),
+    *("mert_330m", "mert_95m", "mert_95m_kmeans", "mert_95m_public", "quickstart"),
+]
 
 
 def resolve(name):
@@ -78,9 +81,22 @@ def test_the_k_means_recipes():
     assert (public.sample_rate, public.frame_rate, public.layerdrop, public.activation_dropout) == (16000, 50.0, 0.1, 0.1)
 
 
+def test_the_recipes_of_mert2_are_its_presets():
+    small, large = (build_config(resolve(name)[0]) for name in ("mert2_small", "mert2"))
+    heads = ("codebook_sizes", "code_dim", "mel_mean_db", "mel_std_db")
+    for config, preset in ((small, MERT2Config.small()), (large, MERT2Config.mert2_30s())):
+        there, here = config.to_dict(), preset.to_dict()
+        apart = {name for name in there if name not in heads and there[name] != here[name]}
+        assert apart == set()
+        assert (config.frame_rate, len(config.codebook_sizes)) == (25.0, 4)
+        assert (config.mel_mean_db, config.mel_std_db) == (-2.0, 22.0)
+
+
 def shrunk(name: str, folder: Path, music: Path) -> list[str]:
     """Arguments that leave a recipe its form and take its size."""
-    sizes = {key: MODEL[key] for key in MODEL if key not in ("codebook_sizes", "code_dim", "cqt_bins")}
+    whole = MERT2_MODEL if name.startswith("mert2") else MODEL
+    sizes = {key: whole[key] for key in whole if key not in ("codebook_sizes", "code_dim", "cqt_bins")}
+    sizes = {key: list(value) if isinstance(value, tuple) else value for key, value in sizes.items()}
     arguments = {f"model.{key}": value for key, value in sizes.items()}
     teacher = {"teacher.folder": "null", "teacher.fit_s": 10, "teacher.codebook_sizes": [12, 10]}
     if resolve(name)[0].teacher.kind == "codec":
@@ -88,6 +104,12 @@ def shrunk(name: str, folder: Path, music: Path) -> list[str]:
     if name == "continue_from_hub":
         MERTModel(MERTConfig(**MODEL)).save_pretrained(folder / "hub")
         arguments = {"init.model": folder / "hub"}
+    if name == "mert2":  # codes the joined states of two encoders
+        MERTModel(MERTConfig(**MODEL)).save_pretrained(folder / "heard")
+        MERTFeatureExtractor().save_pretrained(folder / "heard")
+        both = {"folder": folder / "heard", "layer": 1, "other_folder": folder / "heard", "other_layer": 2}
+        teacher |= {f"teacher.feature_options.joined_hidden_states.{key}": value for key, value in both.items()}
+        teacher["data.min_track_s"] = 2
     training = {
         "max_steps": 2,
         "batch_size": 2,
@@ -110,6 +132,9 @@ def test_a_shrunk_run_of_each(name, tmp_path, music_folder, monkeypatch):
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["steps"] == 2
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    if name.startswith("mert2"):
+        assert (config["model_type"], config["frame_rate"]) == ("mert2", 25.0)
+        return
     assert config["do_stable_layer_norm"] == (name == "mert_330m")
     assert config["sample_rate"] == (16000 if name == "mert_95m_public" else 24000)
 
