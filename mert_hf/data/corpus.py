@@ -102,6 +102,10 @@ class Corpus:
         track = self.tracks[index]
         return track.num_samples * sampling_rate // track.sampling_rate
 
+    def source(self, index: int) -> AudioSource:
+        """Path or bytes of a track."""
+        return self._sources[index]
+
     def read(self, index: int, sampling_rate: int, start: int = 0, num_samples: int | None = None) -> np.ndarray:
         """Samples of a track, or a crop of them; see [`mert_hf.audio.read_audio`]."""
         if num_samples is None:

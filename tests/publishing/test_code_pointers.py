@@ -160,8 +160,8 @@ def test_other_code_in_what_is_staged_is_refused(base, tmp_path, monkeypatch):
 
     def save_with_more(self, folder, **kwargs):
         save(self, folder, **kwargs)
-        (Path(folder) / "windows_mert.py").write_text("print('a stranger')\n")
+        (Path(folder) / "spectra_mert.py").write_text("print('a stranger')\n")
 
     monkeypatch.setattr(MERTForPreTraining, "save_pretrained", save_with_more)
-    with pytest.raises(InputError, match=r"windows_mert.py is not the file of mert_hf that is installed"):
+    with pytest.raises(InputError, match=r"spectra_mert.py is not the file of mert_hf that is installed"):
         save_staged(base, tmp_path / "out")
