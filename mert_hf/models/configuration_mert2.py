@@ -194,8 +194,12 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
 
     @property
     def frame_grid(self) -> FrameGrid:
-        """How samples become frames: those of the grid alone, and none of a clip shorter than half a transform."""
-        return FrameGrid(self.sampling_rate, self.hop_samples, self.hop_samples, self.minimum_input_samples)
+        """How samples become frames: those of the grid alone, and none of a clip shorter than half a transform.
+
+        A frame is made of four of the spectrum, centred on its samples 0, 240, 480 and 720.
+        """
+        centre = (MEL_FRAMES - 1) * self.hop_length / 2
+        return FrameGrid(self.sampling_rate, self.hop_samples, self.hop_samples, self.minimum_input_samples, centre)
 
     def validate_mert2(self):
         """Refuse values that no model can be built from; called by `@strict` whenever a configuration is made."""

@@ -31,12 +31,14 @@ class FrameGrid:
         hop_samples: samples between two frames (320 in MERT).
         receptive_samples: samples one frame sees (400 in MERT).
         least_samples: a clip must have to have a frame at all, where one frame sees less.
+        centre_samples: the middle of what the first frame sees; of `receptive_samples` by default.
     """
 
     sampling_rate: int
     hop_samples: int
     receptive_samples: int
     least_samples: int = 0
+    centre_samples: float | None = None
 
     @classmethod
     def of(cls, config: PreTrainedConfig, sampling_rate: int) -> "FrameGrid | None":
@@ -53,6 +55,12 @@ class FrameGrid:
             receptive += (kernel - 1) * hop
             hop *= stride
         return cls(sampling_rate, hop, receptive)
+
+    @property
+    def first_frame_s(self) -> float:
+        """Time that the first frame is centred on."""
+        centre = self.receptive_samples / 2 if self.centre_samples is None else self.centre_samples
+        return centre / self.sampling_rate
 
     @property
     def shortest_samples(self) -> int:

@@ -1,6 +1,7 @@
 """MERT-v2 through every door of the package, small: trained, judged, fine-tuned, exported, published."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import onnxruntime
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 from support.small_runs import MERT2_MODEL
 from support.sounds import make_tones
 from transformers import AutoModel, pipeline
@@ -64,6 +66,7 @@ def test_the_encoder_the_pipeline_and_probing_hear_the_same_layers(folder, tmp_p
     assert encoder.num_layers == 3
     assert judged.layers == ("0", "1", "2", "3")
     assert judged.frame_rate == 25.0
+    assert judged.first_frame_s == 360 / 24_000
     for song, found in zip(songs, together, strict=True):
         expected = by_hand(model, song)
         assert found.shape == (4, len(song) // 960, 32)
@@ -82,6 +85,25 @@ def test_the_encoder_the_pipeline_and_probing_hear_the_same_layers(folder, tmp_p
         encoder.encode(songs[0][:1024], 2, sampling_rate=24_000)
     half = MusicEncoder(folder, dtype="bfloat16").encode(songs[0], 0, **options)
     assert np.abs(half - together[0][0]).max() < 0.2  # heard in float32, whatever the weights are in
+
+
+def test_weights_that_are_missing_and_another_rate_are_one_line(folder, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    tensors = load_file(broken / "model.safetensors")
+    for name in ("mert2.feature_extractor.mel_mean", "mert2.layers.1.attn.key_proj.weight"):
+        del tensors[name]
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        InputError, match="lacks weights of MERT2Model: .*mel_mean, layers.1.attn.key_proj.weight would be random"
+    ):
+        MusicEncoder(broken)
+    shutil.copytree(folder, tmp_path / "slow")
+    MERTFeatureExtractor(sampling_rate=16_000).save_pretrained(tmp_path / "slow")
+    with pytest.raises(InputError, match="the model was made for 24000 Hz, its feature extractor says 16000 Hz"):
+        MusicEncoder(tmp_path / "slow")
+    with pytest.raises(ValueError, match="The model takes audio at 24000 Hz; this audio is at 44100 Hz"):
+        MERTFeatureExtractor.from_pretrained(folder)(np.zeros(50_000, np.float32), sampling_rate=44_100)
 
 
 def test_windows_are_as_long_as_what_the_model_was_trained_on_and_keep_frames_in_place(folder):

@@ -65,7 +65,7 @@ class FrozenModel:
         self.hidden_size = second.shape[3]
         counted = self.sampling_rate / grid.hop_samples if grid else float(second.shape[2])
         self.frame_rate = getattr(config, "frame_rate", None) or counted
-        self.first_frame_s = (grid.receptive_samples if grid else 1) / 2 / self.sampling_rate
+        self.first_frame_s = grid.first_frame_s if grid else 1 / 2 / self.sampling_rate
         self.commit = getattr(config, "_commit_hash", None)
         # in the keys of all features that were ever kept
         self.fingerprint = {
