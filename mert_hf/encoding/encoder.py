@@ -4,9 +4,9 @@ import os
 import reprlib
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,14 +14,15 @@ import torch.nn as nn
 from tqdm import tqdm
 from transformers import AutoModel, PreTrainedModel
 
-from mert_hf.audio import AudioFile, read_info
+from mert_hf.audio import read_info
 from mert_hf.common.errors import InputError
 from mert_hf.encoding.chosen_layers import ChosenLayers, Layers
+from mert_hf.encoding.clips import Clip, Reader, Skipped
 from mert_hf.encoding.frozen import FrozenEncoder
 from mert_hf.encoding.licences import note_licence
 from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model
 from mert_hf.encoding.pooling import POOLS, AllFrames
-from mert_hf.models.audio_inputs_mert import EncodedAudio, items_of, read_item, require_samples
+from mert_hf.models.audio_inputs_mert import EncodedAudio, items_of, read_item
 from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.configuration_mert2 import MERT2Config
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
@@ -37,39 +38,8 @@ from mert_hf.models.windows_mert import (
     resolve_window_s,
 )
 
-
-@dataclass(frozen=True)
-class _Clip:
-    """A file, read piece by piece, or a waveform."""
-
-    name: str
-    num_samples: int
-    source: Any
-    sampling_rate: int
-
-
-class _Reader:
-    """Reads windows of clips. The last file stays open: the next window mostly lies in it, and is decoded on from there."""
-
-    def __init__(self):
-        self._clip, self._file = None, None
-
-    def read(self, clip: _Clip, window: Window) -> np.ndarray:
-        """(samples,) of one window."""
-        if isinstance(clip.source, np.ndarray):
-            return clip.source[window.start : window.stop]
-        try:
-            if clip is not self._clip:
-                self.close()
-                self._clip, self._file = clip, AudioFile(clip.source)
-            return require_samples(self._file.read(clip.sampling_rate, window.start, window.stop - window.start))
-        except InputError as error:
-            raise InputError(str(error) if clip.name in str(error) else f"{clip.name}: {error}") from None
-
-    def close(self) -> None:
-        """Close the file that is open."""
-        if self._file is not None:
-            self._clip, self._file = None, self._file.close()
+# Of the depth, where nobody says which layer: 7 of 12.
+DEFAULT_DEPTH = 7 / 12
 
 
 class MusicEncoder:
@@ -134,7 +104,7 @@ class MusicEncoder:
     def encode(
         self,
         inputs,
-        layers: Layers = 7,
+        layers: Layers | None = None,
         pool: str | None = "mean",
         batch_size: int = 8,
         normalize: bool = True,
@@ -143,8 +113,9 @@ class MusicEncoder:
         window_s: float | str | None = "context",
         overlap_s: float = DEFAULT_OVERLAP_S,
         output_dir: str | os.PathLike | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
         progress: bool = True,
-    ) -> np.ndarray | list[np.ndarray]:
+    ) -> np.ndarray | list[np.ndarray | None]:
         """Encode one piece of music or a list of them, of any lengths and rates.
 
         Files are read window by window, so the memory needed does not grow with their length.
@@ -156,8 +127,9 @@ class MusicEncoder:
                 one column of audio; see `audio_inputs_mert.py`. All are resampled to the model's rate. Waveforms, and what is
                 decoded from rows or fetched, are in memory all at once: give large datasets in parts.
             layers: which layer, from 0 (input of the first layer) to `num_layers`; a list of several; "all"; or a dict of
-                layer to weight, whose weighted sum is returned (weights are used as given). See
-                [`mert_hf.encoding.layer_guide.LAYER_GUIDE`].
+                layer to weight, whose weighted sum is returned (weights are used as given). By default the one at seven
+                twelfths of the depth: 7 of 12, where the authors of MERT-v1-95M look for most tasks, and 14 of 24. See
+                [`mert_hf.encoding.layer_guide.LAYER_GUIDES`].
             pool: "mean" over the clip; "mean_std", mean and standard deviation one behind the other (2 * hidden); "second",
                 the mean of each second; None, every frame.
             batch_size: windows at a time. On a CPU, where larger batches gain nothing, a batch also ends at one window's
@@ -169,37 +141,46 @@ class MusicEncoder:
                 whole.
             output_dir: folder for the frames of `pool=None`, written as they come: one `.npy` an input, mapped into memory in
                 the result. For long audio and many layers.
+            on_error: of an input that cannot be used: "raise", or "skip" it with a warning that says why.
             progress: show a progress bar.
 
         Returns:
             float32 (n, hidden) for one layer or weights, (n, layers, hidden) for several; without the first axis for a
             single input. With "second" or None a list of n arrays (seconds or frames, hidden), or (layers, seconds or frames,
-            hidden).
+            hidden). What was skipped is a row of NaN, or None in a list.
 
         Raises:
-            InputError: an empty list, a layer or pooling that does not exist, audio that cannot be read or is too short for a
-                frame, a waveform without a rate, a rate that is none, features that are not finite.
+            InputError: an empty list, a layer or pooling that does not exist, a rate that is none; where nothing is skipped,
+                audio that cannot be read or is too short for a frame, a waveform without a rate, features that are not finite;
+                or nothing could be used.
         """
         window_s = resolve_window_s(window_s, self.model.config)
-        self._check_options(pool, batch_size, sampling_rate, window_s, overlap_s, output_dir)
+        self._check_options(pool, batch_size, sampling_rate, window_s, overlap_s, output_dir, on_error)
+        layers = round(self.num_layers * DEFAULT_DEPTH) if layers is None else layers
         chosen = ChosenLayers(layers, self.num_layers, normalize)
         items = items_of(inputs)
-        clips = [self._open(item, number, sampling_rate) for number, item in enumerate([inputs] if items is None else items)]
-        if not clips:
+        skipped = Skipped(on_error == "skip")
+        clips: dict[int, Clip] = {}
+        for number, item in enumerate([inputs] if items is None else items):
+            with skipped.unless_used(number):
+                clips[number] = self._open(item, number, sampling_rate)
+        count = len(clips) + len(skipped.numbers)
+        if not count:
             raise InputError("got an empty list; give one path or waveform, or several.")
-        plans = [plan_windows(clip.num_samples, self.grid, window_s, overlap_s) for clip in clips]
-        results: list[Any] = [None] * len(clips)
-        batches = self._batches(clips, plans, batch_size, window_s)
-        bar = tqdm(total=sum(map(len, plans)), desc="Encoding", unit="window", disable=not progress)
+        plans = {number: plan_windows(clip.num_samples, self.grid, window_s, overlap_s) for number, clip in clips.items()}
+        results: list[Any] = [None] * count
+        bar = tqdm(total=sum(map(len, plans.values())), desc="Encoding", unit="window", disable=not progress)
         # of its own for every call: another one may want other layers at the same time
         frozen = self._freeze(max(chosen.layers))
-        with bar, closing(_Reader()) as reader:
+        with bar, closing(Reader()) as reader:
             pools: dict[int, Any] = {}
             try:
-                for batch in batches:
-                    waveforms = [reader.read(clips[number], window) for number, window in batch]
-                    states = self._run(frozen, waveforms, sorted({clips[number].name for number, _ in batch}), chosen)
-                    for (number, window), frames in zip(batch, states, strict=True):
+                for batch in self._batches(clips, plans, batch_size, window_s):
+                    heard = self._read(reader, clips, batch, skipped)
+                    states = self._run(frozen, heard, clips, chosen, skipped) if heard else []
+                    for (number, window, _), frames in zip(heard, states, strict=True):
+                        if number in skipped.numbers:
+                            continue
                         if number not in pools:
                             pools[number] = self._new_pool(pool, clips[number], number, chosen, output_dir)
                         pools[number].add(window.keep(frames))
@@ -210,14 +191,33 @@ class MusicEncoder:
                 for unfinished in pools.values():
                     if isinstance(unfinished, AllFrames):
                         unfinished.discard()
-        if items is None:
+        return self._collect(results, pool, items is None)
+
+    def _collect(self, results: list[Any], pool: str | None, single: bool):
+        if all(result is None for result in results):
+            raise InputError(f"none of {len(results)} inputs could be used; the log says why.")
+        if single:
             return results[0]
-        return np.stack(results) if pool in ("mean", "mean_std") else results
+        if pool not in ("mean", "mean_std"):
+            return results
+        like = next(result for result in results if result is not None)
+        return np.stack([np.full_like(like, np.nan) if result is None else result for result in results])
+
+    def _read(self, reader: Reader, clips: dict[int, Clip], batch, skipped: Skipped) -> list[tuple[int, Window, np.ndarray]]:
+        """The windows of a batch that can be heard, with their samples."""
+        heard = []
+        for number, window in batch:
+            if number not in skipped.numbers:
+                with skipped.unless_used(number):
+                    heard.append((number, window, reader.read(clips[number], window)))
+        return heard
 
     def _freeze(self, deepest: int | None = None) -> FrozenEncoder:
         return FrozenEncoder(self.model, self.feature_extractor, self._title, self.device, self.dtype, deepest)
 
-    def _check_options(self, pool, batch_size, sampling_rate, window_s, overlap_s, output_dir) -> None:
+    def _check_options(self, pool, batch_size, sampling_rate, window_s, overlap_s, output_dir, on_error) -> None:
+        if on_error not in ("raise", "skip"):
+            raise InputError(f"on_error={reprlib.repr(on_error)} is unknown; there are 'raise' and 'skip'.")
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise InputError(f"batch_size={reprlib.repr(batch_size)} must be a whole number, 1 or more.")
         if pool is not None and not (isinstance(pool, str) and pool in POOLS):
@@ -236,20 +236,20 @@ class MusicEncoder:
             except (OSError, TypeError, ValueError) as error:  # ValueError of a name that no file can have
                 raise InputError(f"output_dir={reprlib.repr(output_dir)} cannot be written: {error}.") from None
 
-    def _open(self, item, number: int, sampling_rate: int | None) -> _Clip:
+    def _open(self, item, number: int, sampling_rate: int | None) -> Clip:
         rate, name = self.sampling_rate, f"inputs[{number}]"
         try:
             audio = read_item(item)
             if isinstance(audio, EncodedAudio):
                 name = audio.source if isinstance(audio.source, str) else name
-                clip = _Clip(name, read_info(audio.source).resampled_length(rate), audio.source, rate)
+                clip = Clip(name, read_info(audio.source).resampled_length(rate), audio.source, rate)
             else:
                 if audio.sampling_rate is None and sampling_rate is None:
                     raise InputError(
                         "a waveform alone does not tell its rate; pass sampling_rate, or {'array': ..., 'sampling_rate': ...}."
                     )
                 waveform = replace(audio, sampling_rate=audio.sampling_rate or sampling_rate).to_mono(rate)
-                clip = _Clip(name, len(waveform), waveform, rate)
+                clip = Clip(name, len(waveform), waveform, rate)
         except InputError as error:
             raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
         if self.grid.count_frames(clip.num_samples) == 0:
@@ -264,7 +264,7 @@ class MusicEncoder:
         most *= 1 if self.device.type == "cpu" else batch_size
         batch: list[tuple[int, Window]] = []
         longest = 0
-        for number in sorted(range(len(clips)), key=lambda index: -clips[index].num_samples):
+        for number in sorted(clips, key=lambda index: -clips[index].num_samples):
             for window in plans[number]:
                 length = window.stop - window.start
                 fits = len(batch) < batch_size and (len(batch) + 1) * max(longest, length) <= most
@@ -276,12 +276,14 @@ class MusicEncoder:
         yield batch
 
     @torch.inference_mode()
-    def _run(
-        self, frozen: FrozenEncoder, waveforms: list[np.ndarray], names: list[str], chosen: ChosenLayers
-    ) -> list[np.ndarray]:
-        """The chosen layers of each waveform, (layers, frames, hidden); frames of padding included."""
+    def _run(self, frozen: FrozenEncoder, heard, clips: dict[int, Clip], chosen: ChosenLayers, skipped: Skipped):
+        """The chosen layers of each window that is heard, (layers, frames, hidden); frames of padding included."""
         extracted = self.feature_extractor(
-            waveforms, sampling_rate=self.sampling_rate, padding=True, return_attention_mask=True, return_tensors="pt"
+            [waveform for *_, waveform in heard],
+            sampling_rate=self.sampling_rate,
+            padding=True,
+            return_attention_mask=True,
+            return_tensors="pt",
         )
         values, mask = extracted["input_values"], extracted["attention_mask"]
         layers = frozen.run(values, None if mask.all() else mask)
@@ -291,14 +293,16 @@ class MusicEncoder:
                 f"{type(self.model).__name__} makes {states.shape[2]} frames where its configuration"
                 f" tells of {self.grid.count_frames(values.shape[1])}; models that shorten them further are not supported."
             )
-        if not np.isfinite(states).all():
-            raise InputError(
-                f"{', '.join(names)}: the model's features are not finite in {self.dtype}; give MusicEncoder(...,"
-                " dtype=torch.float32), and see that the weights are finite."
-            )
+        for (number, *_), frames in zip(heard, states, strict=True):
+            with skipped.unless_used(number):
+                if not np.isfinite(frames).all():
+                    raise InputError(
+                        f"{clips[number].name}: the model's features are not finite in {self.dtype}; give MusicEncoder(...,"
+                        " dtype=torch.float32), and see that the weights are finite."
+                    )
         return [chosen.weigh(frames) for frames in states]
 
-    def _new_pool(self, pool: str | None, clip: _Clip, number: int, chosen: ChosenLayers, output_dir):
+    def _new_pool(self, pool: str | None, clip: Clip, number: int, chosen: ChosenLayers, output_dir):
         num_frames = self.grid.count_frames(clip.num_samples)
         if pool is not None:
             return POOLS[pool](self.grid, num_frames)
