@@ -90,7 +90,7 @@ class MERT2PreTrainedModel(PreTrainedModel):
 
     def _get_feature_vector_attention_mask(self, num_frames: int, attention_mask: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, num_frames) bool."""
-        return mark_frames(attention_mask.sum(-1) // self.config.hop_samples, num_frames)
+        return mark_frames((attention_mask != 0).sum(-1) // self.config.hop_samples, num_frames)
 
 
 class MERT2Model(MERT2PreTrainedModel):
@@ -143,9 +143,7 @@ class MERT2Model(MERT2PreTrainedModel):
         """
         outputs = self._encode(input_values, attention_mask, mask_time_indices, mask_embedding, **kwargs)
         if outputs.hidden_states is not None and self.config.hidden_states_include_input:
-            entered = outputs.extract_features
-            if mask_time_indices is not None:
-                entered = _mask_frames(entered, mask_time_indices, mask_embedding)
+            entered = self._hide(outputs.extract_features, mask_time_indices, mask_embedding, outputs.feature_attention_mask)
             outputs.hidden_states = (entered, *outputs.hidden_states)
         return outputs
 
@@ -161,16 +159,28 @@ class MERT2Model(MERT2PreTrainedModel):
             audible = mark_frames(num_samples // self.config.hop_samples, num_frames)
             valid = audible.unsqueeze(-1).to(subsampled.dtype)
             mask = create_bidirectional_mask(config=self.config, inputs_embeds=subsampled, attention_mask=audible)
-        states = subsampled
-        if mask_time_indices is not None:
-            states = _mask_frames(states, mask_time_indices, mask_embedding)
-            states = states if valid is None else states * valid
+        states = self._hide(subsampled, mask_time_indices, mask_embedding, audible)
         config = self.config
         head_size = config.hidden_size // config.num_attention_heads
         rotary = rotary_table(num_frames, head_size, config.rotary_embedding_base, states.device, states.dtype)
         for layer in self.layers:
             states = layer(states, rotary, mask, valid, **kwargs)
         return MERT2ModelOutput(last_hidden_state=states, feature_attention_mask=audible, extract_features=subsampled)
+
+    def _hide(self, states, mask, embedding, audible) -> torch.Tensor:
+        """(batch, frames, hidden) -> the same, with the embedding where `mask` (batch, frames) is set and a frame is audible."""
+        if mask is None:
+            return states
+        expected = tuple(states.shape[:2])
+        if mask.dtype != torch.bool or tuple(mask.shape) != expected:
+            raise ValueError(
+                f"mask_time_indices must be a bool tensor of shape (batch, frames) = {expected}; got {mask.dtype} of shape"
+                f" {tuple(mask.shape)}. count_frames(samples) tells the number of frames."
+            )
+        if embedding is None:
+            raise ValueError("mask_time_indices needs mask_embedding, which MERT2ForPreTraining has; the encoder has none.")
+        mask = mask if audible is None else mask & audible
+        return torch.where(mask.unsqueeze(-1), embedding.to(states.dtype), states)
 
     def _require_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
         require_waveforms(input_values, attention_mask)
@@ -223,18 +233,6 @@ class MERT2ForSequenceClassification(ClipClassification, MERT2ClassifierBase):
 
 class MERT2ForAudioFrameClassification(FrameClassification, MERT2ClassifierBase):
     """MERT-v2 with a decision for every frame."""
-
-
-def _mask_frames(states: torch.Tensor, mask: torch.Tensor, embedding: torch.Tensor | None) -> torch.Tensor:
-    expected = tuple(states.shape[:2])
-    if mask.dtype != torch.bool or tuple(mask.shape) != expected:
-        raise ValueError(
-            f"mask_time_indices must be a bool tensor of shape (batch, frames) = {expected}; got {mask.dtype} of shape"
-            f" {tuple(mask.shape)}. count_frames(samples) tells the number of frames."
-        )
-    if embedding is None:
-        raise ValueError("mask_time_indices needs mask_embedding, which MERT2ForPreTraining has; the encoder alone has none.")
-    return torch.where(mask.unsqueeze(-1), embedding.to(states.dtype), states)
 
 
 __all__ = [
