@@ -168,7 +168,7 @@ class MERT2Model(MERT2PreTrainedModel):
         return MERT2ModelOutput(last_hidden_state=states, feature_attention_mask=audible, extract_features=subsampled)
 
     def _hide(self, states, mask, embedding, audible) -> torch.Tensor:
-        """(batch, frames, hidden) -> the same, with the embedding where `mask` (batch, frames) is set and a frame is audible."""
+        """(batch, frames, hidden), with the embedding where `mask` (batch, frames) is set and a frame is audible."""
         if mask is None:
             return states
         expected = tuple(states.shape[:2])

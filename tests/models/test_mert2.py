@@ -255,6 +255,22 @@ def test_pre_training_hides_frames_and_its_loss_is_that_of_its_parts():
 
 
 @torch.no_grad()
+def test_hidden_frames_of_padded_clips_are_those_of_the_clips_alone():
+    torch.manual_seed(0)
+    made = MERT2ForPreTraining(MERT2Config(**{**MERT2_MODEL, "hidden_states_include_input": True})).eval()
+    clips, hidden = [music(40_000, 1), music(24_000, 2)], torch.rand(2, 41) < 0.5
+    padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
+    mask = torch.arange(40_000) < torch.tensor([[40_000], [24_000]])
+    options = {"mask_embedding": made.mask_embedding, "output_hidden_states": True}
+    together = made.mert2(padded, mask, hidden, **options).hidden_states
+    for number, (clip, frames) in enumerate(zip(clips, (41, 25), strict=True)):
+        alone = made.mert2(clip[None], None, hidden[number : number + 1, :frames], **options).hidden_states
+        for state, single in zip(together, alone, strict=True):
+            torch.testing.assert_close(state[number, :frames], single[0], atol=2e-5, rtol=0)
+            assert not state[number, frames:].any()
+
+
+@torch.no_grad()
 def test_heads_find_the_encoder_of_a_published_checkpoint_and_padding_has_no_part(model, tmp_path):
     model.save_pretrained(tmp_path)
     classifier = AutoModelForAudioClassification.from_pretrained(tmp_path, num_labels=3, use_weighted_layer_sum=True).eval()
