@@ -76,12 +76,11 @@ class RandomCrops(Dataset):
         self.crop_samples = crop_samples
         self.sampling_rate = sampling_rate
         self.seed = seed
-        self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def track(self, number: int) -> int:
         """Track of crop `number` (0, 1, 2 ...)."""
         epoch, place = divmod(number, len(self.corpus.tracks))
-        return int(self._order(epoch)[place])
+        return int(_draw_order(self.seed, epoch, len(self.corpus.tracks))[place])
 
     def locate(self, number: int) -> tuple[int, int, int]:
         """Track, first sample and length of crop `number` (0, 1, 2 ...)."""
@@ -107,15 +106,10 @@ class RandomCrops(Dataset):
         except AudioError as error:
             return UnreadableCrop(self.corpus.tracks[track].name, str(error))
 
-    def _draw_order(self, epoch: int) -> np.ndarray:
-        return generator(self.seed, "order", epoch).permutation(len(self.corpus.tracks))
 
-    def __getstate__(self):
-        return {name: value for name, value in vars(self).items() if name != "_order"}
-
-    def __setstate__(self, state):
-        vars(self).update(state)
-        self._order = lru_cache(maxsize=2)(self._draw_order)
+@lru_cache(maxsize=4)  # of the corpora of training and validation, an epoch that ends and one that begins
+def _draw_order(seed: int, epoch: int, tracks: int) -> np.ndarray:
+    return generator(seed, "order", epoch).permutation(tracks)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class StreamClips(ClipSource):
 
     def clips(self) -> Iterator[torch.Tensor]:
         """The crops of a few passes."""
-        for crop, position in self.read_lane(Position(0), 1):
+        for crop, position, _ in self.read_lane(Position(0), 1):
             if position.shard >= FITTING_PASSES * self.dataset.num_shards:
                 return
             if not isinstance(crop, UnreadableCrop):
@@ -112,12 +112,8 @@ class StreamClips(ClipSource):
             raise InputError(f"the places in the stream {self.title} that were saved are damaged: {str(state)[:80]}.")
         self._positions = {lane: Position(*numbers) for lane, *numbers in places}
 
-    def read_lane(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position]]:
-        """Crops of a lane from a place on, each with the place behind it; never ends."""
-        return ((crop, place) for crop, place, _ in self.read_named(position, lanes))
-
-    def read_named(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position, str]]:
-        """As [`StreamClips.read_lane`], with the names of the tracks."""
+    def read_lane(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position, str]]:
+        """Crops of a lane from a place on, each with the place behind it and the name of its track; never ends."""
         shard, track, seen = position.shard, position.track, position.seen
         rows = None
         while True:
@@ -176,7 +172,7 @@ class _Lanes(IterableDataset):
         # readers take turns from the first on; with this, batch b comes from lane b % readers, wherever a run goes on
         lane = (place.start + index) % readers
         first = Position(place.rank * readers + lane)
-        crops = self._stream.read_named(self._positions.get(lane, first), place.world_size * readers)
+        crops = self._stream.read_lane(self._positions.get(lane, first), place.world_size * readers)
         for _ in range(place.start + index, place.stop, readers):
             read = list(itertools.islice(crops, place.size))
             batch = collate([crop for crop, _, _ in read], [name for _, _, name in read])

@@ -180,11 +180,6 @@ class Check:
 class Source(ABC):
     """Where the examples of a task come from."""
 
-    @property
-    def repositories(self) -> tuple[str, ...]:
-        """Ids of the Hub datasets it reads; empty for a folder."""
-        return ()
-
     @abstractmethod
     def describe(self) -> str:
         """Where the data is expected, and in which layout, for `--check` and the README."""
