@@ -42,19 +42,13 @@ class LabelledCrop:
 
 @dataclass
 class AudioBatch:
-    """Clips of equal length.
+    """Clips of equal length."""
 
-    Attributes:
-        waveforms: (batch, samples) float32, mono; (batch, 2, samples) of pairs.
-        unreadable: crops that are missing from the batch.
-        labels: (batch, codebooks, frames) int64 codes of the clips, where they are stored; None where the teacher is asked.
-        tracks: names of the tracks that the clips are of; [] where nobody knows them.
-    """
-
-    waveforms: torch.Tensor
-    unreadable: list[UnreadableCrop]
+    waveforms: torch.Tensor  # (batch, samples) float32, mono; (batch, 2, samples) of pairs
+    unreadable: list[UnreadableCrop]  # crops that are missing from the batch
+    # (batch, codebooks, frames) int64 codes of the clips, where they are stored; None where the teacher is asked
     labels: torch.Tensor | None = None
-    tracks: list[str] = field(default_factory=list)
+    tracks: list[str] = field(default_factory=list)  # names of the tracks that the clips are of; [] where nobody knows them
 
     def peaks(self) -> list[tuple[float, str]]:
         """Largest magnitude of each clip, infinite where a sample is not a number, and the name of its track."""

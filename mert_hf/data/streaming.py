@@ -29,17 +29,11 @@ FITTING_PASSES = 10
 
 @dataclass
 class Position:
-    """A lane's place in the stream.
+    """A lane's place in the stream."""
 
-    Attributes:
-        shard: place in the endless row of shards.
-        track: tracks read of that shard.
-        seen: tracks read in all.
-    """
-
-    shard: int
-    track: int = 0
-    seen: int = 0
+    shard: int  # place in the endless row of shards
+    track: int = 0  # tracks read of that shard
+    seen: int = 0  # tracks read in all
 
 
 @dataclass
@@ -94,19 +88,12 @@ class StreamClips(ClipSource):
         return max(sum(position.seen for position in self._positions.values()), FEWEST_KNOWN), 0
 
     def remember(self, batch: StreamedBatch) -> None:
-        """Note the place behind a batch."""
         self._positions[batch.lane] = batch.position
 
     def state_dict(self) -> list:
-        """Places of the lanes of this process."""
         return [[lane, *vars(position).values()] for lane, position in sorted(self._positions.items())]
 
     def load_state_dict(self, state: list) -> None:
-        """Go on from these places.
-
-        Raises:
-            InputError: they are none.
-        """
         places = [place for place in state if isinstance(place, list) and [type(number) for number in place] == [int] * 4]
         if len(places) != len(state):
             raise InputError(f"the places in the stream {self.title} that were saved are damaged: {str(state)[:80]}.")

@@ -180,16 +180,11 @@ class _Rows(Sequence):
 
 @dataclass(frozen=True)
 class LocalFolder(Source):
-    """A dataset as it is distributed, unpacked into one folder.
+    """A dataset as it is distributed, unpacked into one folder."""
 
-    Attributes:
-        layout: files below the folder, for people.
-        needs: paths below the folder without which nothing works.
-        read: folder -> examples of every split, and the labels found (empty where the task has its own).
-    """
-
-    layout: str
-    needs: tuple[str, ...]
+    layout: str  # files below the folder, for people
+    needs: tuple[str, ...]  # paths below the folder without which nothing works
+    # folder -> examples of every split, and the labels found (empty where the task has its own)
     read: Callable[[Path], tuple[Mapping[str, Sequence[Example]], tuple[str, ...]]]
 
     def describe(self) -> str:
