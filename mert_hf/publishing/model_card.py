@@ -198,7 +198,10 @@ def inherit_base(facts: CardFacts, base: str | None, base_licence: str | None) -
 
 def read_results(file: Path) -> dict[str, Any] | None:
     """The results a file holds, None where there is no such file; InputError where it is no JSON."""
-    return read_json(file) if file.is_file() else None
+    try:
+        return read_json(file) if file.is_file() else None
+    except InputError as error:
+        raise InputError(f"{file} is no JSON of results: {error}") from None
 
 
 def _check_allowed(base: str, base_licence: str | None, license: str | None) -> None:
