@@ -1,7 +1,6 @@
 """The command `mert-hf`: convert what others published, export models, measure what can be measured on your music."""
 
 import argparse
-import itertools
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -179,7 +178,7 @@ def _clips(folder: str, sampling_rate: int, count: int) -> Iterator:
     if not corpus.tracks:
         raise InputError(f"none of the {len(corpus.skipped)} tracks in {folder} can be used.")
     crops = RandomCrops(corpus, 5 * sampling_rate, sampling_rate)
-    for number in itertools.islice(itertools.count(), count):
+    for number in range(count):
         crop = crops[number]
         if not isinstance(crop, UnreadableCrop):
             yield crop

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from support.multiview_runs import MULTIVIEW
+from support.task_table import tasks_table
 
 import mert_hf
 from mert_hf.common.settings import flatten, read_settings
@@ -17,7 +18,6 @@ from mert_hf.pretraining.settings import PretrainSettings
 from mert_hf.pretraining.setup import build_config
 from mert_hf.probing.report.results import markdown_table
 from mert_hf.tasks import tasks_of
-from mert_hf.tasks.table import tasks_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -46,7 +46,7 @@ def main() -> None:
         parameters = MERTForPreTraining(config).num_parameters()
     plan = plan_run(settings, config, parameters, given.gpus, given.gpu_tflops, given.use, given.corpus_hours)
     batch, parts = settings.training.batch_size, settings.training.gradient_accumulation_steps
-    print(f"{given.recipe}: {plan.parameters / 1e6:.1f} M parameters, {plan.clip_flop / 1e12:.2f} TFLOP a clip of training")
+    print(f"{given.recipe}: {parameters / 1e6:.1f} M parameters, {plan.clip_flop / 1e12:.2f} TFLOP a clip of training")
     print(f"{given.gpus} GPUs x {batch} clips x {parts} batches = {plan.update_audio_hours:.2f} hours of audio an update")
     print(f"the recipe's batch on these GPUs: --training.gradient_accumulation_steps {parts}")
     print(f"{settings.training.max_steps} updates: {plan.audio_hours:,.0f} hours heard, {plan.passes:.1f} times the corpus")

@@ -66,17 +66,13 @@ def plot_confusion_matrix(
     Args:
         targets, predicted: (items,) class numbers.
     """
-    require_packages("train", "matplotlib")
-    from matplotlib.figure import Figure
-
     counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (targets, predicted), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 3 + 0.45 * len(names)
-    figure = Figure(figsize=(size + 1, size), layout="constrained")
-    panel = figure.subplots()
+    figure, (panel,) = new_figure(title, 1, 1, (size + 1, size))
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    panel.set(title=title, xlabel="predicted", ylabel="true")
+    panel.set(xlabel="predicted", ylabel="true")
     panel.set_xticks(range(len(names)), names, rotation=90)
     panel.set_yticks(range(len(names)), names)
     for row, column in np.argwhere(counts):

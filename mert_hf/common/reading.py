@@ -199,11 +199,13 @@ def checker(annotation: Any) -> Callable[[Any], tuple[bool, Any]]:
     if origin is typing.Literal:
         return lambda value: (any(value == option and type(value) is type(option) for option in arguments), value)
     if origin in (typing.Union, types.UnionType):
-        return _check_any([checker(argument) for argument in arguments])
+        checks = [checker(argument) for argument in arguments]
+        return lambda value: next((found for found in (one(value) for one in checks) if found[0]), (False, value))
     if origin is tuple and Ellipsis not in arguments:
         return _check_tuple([checker(argument) for argument in arguments])
     if origin is list:
-        return _check_list(checker(arguments[0]))
+        one = checker(arguments[0])
+        return lambda value: (isinstance(value, list) and all(one(item)[0] for item in value), value)
     kind = origin or annotation
     return lambda value: (isinstance(value, kind), value)
 
@@ -216,26 +218,12 @@ def _check_float(value):
         return False, value
 
 
-def _check_any(checks):
-    def check(value):
-        return next((found for found in (one(value) for one in checks) if found[0]), (False, value))
-
-    return check
-
-
 def _check_tuple(checks):
     def check(value):
         if not isinstance(value, (list, tuple)) or len(value) != len(checks):
             return False, value
         found = [one(item) for one, item in zip(checks, value, strict=True)]
         return all(fits for fits, _ in found), tuple(item for _, item in found)
-
-    return check
-
-
-def _check_list(one):
-    def check(value):
-        return isinstance(value, list) and all(one(item)[0] for item in value), value
 
     return check
 

@@ -21,15 +21,10 @@ REPORTS, VALIDATIONS = 40, 4
 
 @dataclass(frozen=True)
 class Cell:
-    """One system of a comparison.
+    """One system of a comparison."""
 
-    Attributes:
-        name: in tables.
-        settings: its recipe, cut to the budget.
-    """
-
-    name: str
-    settings: RunSettings
+    name: str  # in tables
+    settings: RunSettings  # its recipe, cut to the budget
 
     @property
     def trained(self) -> bool:
@@ -39,17 +34,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Music:
-    """The corpus of a comparison.
+    """The corpus of a comparison."""
 
-    Attributes:
-        folder: of audio files.
-        min_track_s: shorter tracks are left out of all cells; 8 s hold two crops of the multi-view methods.
-        held_out: share of the tracks that no cell is trained on.
-    """
-
-    folder: str | os.PathLike
-    min_track_s: float = 8.0
-    held_out: float = 0.05
+    folder: str | os.PathLike  # of audio files
+    min_track_s: float = 8.0  # shorter tracks are left out of all cells; 8 s hold two crops of the multi-view methods
+    held_out: float = 0.05  # share of the tracks that no cell is trained on
 
     def claim(self, output: str | os.PathLike) -> None:
         """Note in a comparison's folder which music it is made of, or see that it is this.

@@ -71,12 +71,8 @@ class Corpus:
             )
         held_out = min(max(round(share * count), 1), count - 1)
         chosen = set(generator(seed, "validation").permutation(count)[:held_out].tolist())
-        parts = ([index for index in range(count) if index not in chosen], sorted(chosen))
-        first, second = (
-            Corpus(self.title, [self.tracks[index] for index in part], Subset(self._sources, part)) for part in parts
-        )
-        first.skipped = self.skipped
-        return first, second
+        kept = [index for index in range(count) if index not in chosen]
+        return self._part(kept, self.skipped), self._part(sorted(chosen), [])
 
     def digest(self, index: int) -> str:
         """Tells a track's file from any other, wherever it lies: its size and its beginning, middle and end; quick to read."""
@@ -92,10 +88,13 @@ class Corpus:
     def without(self, reasons: Mapping[str, str]) -> "Corpus":
         """The corpus with some tracks skipped: their reasons by name."""
         kept = [index for index, track in enumerate(self.tracks) if track.name not in reasons]
-        corpus = Corpus(self.title, [self.tracks[index] for index in kept], Subset(self._sources, kept))
         skipped = [replace(track, skipped_because=reasons[track.name]) for track in self.tracks if track.name in reasons]
-        corpus.skipped = self.skipped + skipped
-        return corpus
+        return self._part(kept, self.skipped + skipped)
+
+    def _part(self, kept: Sequence[int], skipped: list[Track]) -> "Corpus":
+        part = Corpus(self.title, [self.tracks[index] for index in kept], Subset(self._sources, kept))
+        part.skipped = skipped
+        return part
 
     def length(self, index: int, sampling_rate: int) -> int:
         """Samples of a track at `sampling_rate`."""
@@ -173,20 +172,14 @@ def open_folder(
         raise InputError(
             f"data.folder: {folder} holds no audio file (.wav, .flac, .mp3 or another ending of audio), nor do those below it."
         )
-    known = read_index(known_from, min_duration_s, check) | read_index(index, min_duration_s, check)
+    files = [folder / name for name in names]
 
-    def examine(name: str) -> Track:
-        try:
-            stat = (folder / name).stat()
-        except OSError as error:
-            return Track(name, skipped_because=f"cannot be opened: {error.strerror}")
-        stamp = (stat.st_size, stat.st_mtime_ns)
-        if name in known and known[name].stamp == stamp:
-            return known[name]
-        return replace(check_track(name, folder / name, min_duration_s, check), stamp=stamp)
+    def stamp(place: int) -> tuple[int, int]:
+        stat = files[place].stat()
+        return stat.st_size, stat.st_mtime_ns
 
-    tracks = check_all(names, examine, known, lambda found: write_index(index, min_duration_s, check, found), threads)
-    return Corpus(str(folder), tracks + closed, [folder / name for name in names])
+    tracks = _check(names, files, stamp, min_duration_s, check, index, threads, known_from)
+    return Corpus(str(folder), tracks + closed, files)
 
 
 def load_audio_dataset(name: str, split: str = "train"):
@@ -237,17 +230,26 @@ def open_dataset(
         raise InputError(f"column {column!r} is {dataset.features[column]}, not Audio; cast it: dataset.cast_column(...).")
     sources = _DatasetSources(dataset.cast_column(column, Audio(decode=False)), column)
     stamp = (zlib.crc32(dataset._fingerprint.encode()), len(dataset))
+    names = [f"row {row}" for row in range(len(dataset))]
+    tracks = _check(names, sources, lambda _: stamp, min_duration_s, check, index, threads, known_from)
+    return Corpus("the dataset", tracks, sources)
+
+
+def _check(names, sources, stamp_of, min_duration_s, check, index, threads, known_from) -> list[Track]:
+    """Check the tracks, of which `stamp_of` (place) tells which have not changed; see [`open_folder`]."""
     known = read_index(known_from, min_duration_s, check) | read_index(index, min_duration_s, check)
 
-    def examine(row: int) -> Track:
-        name = f"row {row}"
+    def examine(place: int) -> Track:
+        name = names[place]
+        try:
+            stamp = stamp_of(place)
+        except OSError as error:
+            return Track(name, skipped_because=f"cannot be opened: {error.strerror}")
         if name in known and known[name].stamp == stamp:
             return known[name]
-        return replace(check_track(name, sources[row], min_duration_s, check), stamp=stamp)
+        return replace(check_track(name, sources[place], min_duration_s, check), stamp=stamp)
 
-    rows = range(len(dataset))
-    tracks = check_all(rows, examine, known, lambda found: write_index(index, min_duration_s, check, found), threads)
-    return Corpus("the dataset", tracks, sources)
+    return check_all(range(len(names)), examine, known, lambda found: write_index(index, min_duration_s, check, found), threads)
 
 
 class _DatasetSources(Sequence):
@@ -259,8 +261,7 @@ class _DatasetSources(Sequence):
 
     def __getitem__(self, row: int) -> AudioSource:
         audio = self._dataset[row][self._column] or {}
-        source = audio.get("bytes") or audio.get("path")
-        return b"" if source is None else source
+        return audio.get("bytes") or audio.get("path") or b""
 
 
 def _find_audio_files(folder: Path) -> tuple[list[str], list[Track]]:

@@ -42,19 +42,13 @@ class LabelledCrop:
 
 @dataclass
 class AudioBatch:
-    """Clips of equal length.
+    """Clips of equal length."""
 
-    Attributes:
-        waveforms: (batch, samples) float32, mono; (batch, 2, samples) of pairs.
-        unreadable: crops that are missing from the batch.
-        labels: (batch, codebooks, frames) int64 codes of the clips, where they are stored; None where the teacher is asked.
-        tracks: names of the tracks that the clips are of; [] where nobody knows them.
-    """
-
-    waveforms: torch.Tensor
-    unreadable: list[UnreadableCrop]
+    waveforms: torch.Tensor  # (batch, samples) float32, mono; (batch, 2, samples) of pairs
+    unreadable: list[UnreadableCrop]  # crops that are missing from the batch
+    # (batch, codebooks, frames) int64 codes of the clips, where they are stored; None where the teacher is asked
     labels: torch.Tensor | None = None
-    tracks: list[str] = field(default_factory=list)
+    tracks: list[str] = field(default_factory=list)  # names of the tracks that the clips are of; [] where nobody knows them
 
     def peaks(self) -> list[tuple[float, str]]:
         """Largest magnitude of each clip, infinite where a sample is not a number, and the name of its track."""
@@ -76,12 +70,11 @@ class RandomCrops(Dataset):
         self.crop_samples = crop_samples
         self.sampling_rate = sampling_rate
         self.seed = seed
-        self._order = lru_cache(maxsize=2)(self._draw_order)
 
     def track(self, number: int) -> int:
         """Track of crop `number` (0, 1, 2 ...)."""
         epoch, place = divmod(number, len(self.corpus.tracks))
-        return int(self._order(epoch)[place])
+        return int(_draw_order(self.seed, epoch, len(self.corpus.tracks))[place])
 
     def locate(self, number: int) -> tuple[int, int, int]:
         """Track, first sample and length of crop `number` (0, 1, 2 ...)."""
@@ -107,15 +100,10 @@ class RandomCrops(Dataset):
         except AudioError as error:
             return UnreadableCrop(self.corpus.tracks[track].name, str(error))
 
-    def _draw_order(self, epoch: int) -> np.ndarray:
-        return generator(self.seed, "order", epoch).permutation(len(self.corpus.tracks))
 
-    def __getstate__(self):
-        return {name: value for name, value in vars(self).items() if name != "_order"}
-
-    def __setstate__(self, state):
-        vars(self).update(state)
-        self._order = lru_cache(maxsize=2)(self._draw_order)
+@lru_cache(maxsize=4)  # of the corpora of training and validation, an epoch that ends and one that begins
+def _draw_order(seed: int, epoch: int, tracks: int) -> np.ndarray:
+    return generator(seed, "order", epoch).permutation(tracks)
 
 
 @dataclass(frozen=True)

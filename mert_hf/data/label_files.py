@@ -46,35 +46,20 @@ class LabelFolder:
 
 @dataclass(frozen=True)
 class LabelHeader:
-    """What a label store holds.
+    """What a label store holds."""
 
-    Attributes:
-        description: of the teacher, for people.
-        settings: of the teacher; empty where nobody knows them, as with imported labels.
-        fingerprint: of the teacher's weights; None where nobody knows it.
-        frame_local: whether the labels of a crop are those of the whole track away from the crop's edges.
-        sampling_rate: samples per second of the audio the teacher heard.
-        frame_rate: labels per second.
-        codebook_sizes: codes of each codebook; labels are raw codes, 0 to size - 1.
-        corpus: where the tracks were.
-        tracks: how many of them have labels.
-        corpus_checksum: of their names and lengths.
-        complete: whether every track was done.
-        checksum: of all that and of the rows of a complete store; empty as mert_hf wrote it before it had one.
-    """
-
-    description: str
-    settings: dict[str, Any]
-    fingerprint: str | None
-    frame_local: bool
-    sampling_rate: int
-    frame_rate: float
-    codebook_sizes: list[int]
-    corpus: str
-    tracks: int = 0
-    corpus_checksum: str = ""
-    complete: bool = False
-    checksum: str = ""
+    description: str  # of the teacher, for people
+    settings: dict[str, Any]  # of the teacher; empty where nobody knows them, as with imported labels
+    fingerprint: str | None  # of the teacher's weights; None where nobody knows it
+    frame_local: bool  # whether the labels of a crop are those of the whole track away from the crop's edges
+    sampling_rate: int  # samples per second of the audio the teacher heard
+    frame_rate: float  # labels per second
+    codebook_sizes: list[int]  # codes of each codebook; labels are raw codes, 0 to size - 1
+    corpus: str  # where the tracks were
+    tracks: int = 0  # how many of them have labels
+    corpus_checksum: str = ""  # of their names and lengths
+    complete: bool = False  # whether every track was done
+    checksum: str = ""  # of all that and of the rows of a complete store; empty as mert_hf wrote it before it had one
 
     @property
     def dtype(self) -> np.dtype:

@@ -22,7 +22,6 @@ class LabelledCrops(RandomCrops):
         self.labels = labels
 
     def circumstances(self) -> dict[str, str]:
-        """The tracks and the labels."""
         return {**super().circumstances(), "labels": self.labels.fingerprint()}
 
     def available(self, track: int) -> int:

@@ -43,7 +43,7 @@ class ClipSource:
         return None
 
     def load_state_dict(self, state: Any) -> None:
-        """Go on from there."""
+        """Go on from there; InputError where it is no such state."""
 
 
 class CorpusClips(ClipSource):
@@ -55,7 +55,6 @@ class CorpusClips(ClipSource):
         self.sampling_rate = crops.sampling_rate
 
     def batches(self, place: BatchRange) -> Iterable[AudioBatch]:
-        """Read batches from any place on."""
         return load_batches(self.crops, place)
 
     def clips(self) -> Iterator[torch.Tensor]:
@@ -70,6 +69,5 @@ class CorpusClips(ClipSource):
         return self.crops.circumstances()
 
     def num_known(self) -> tuple[int, int]:
-        """All tracks, and those the check left out."""
         corpus = self.crops.corpus
         return len(corpus.skipped) + len(corpus.tracks), len(corpus.skipped)

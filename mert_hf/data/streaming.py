@@ -29,17 +29,11 @@ FITTING_PASSES = 10
 
 @dataclass
 class Position:
-    """A lane's place in the stream.
+    """A lane's place in the stream."""
 
-    Attributes:
-        shard: place in the endless row of shards.
-        track: tracks read of that shard.
-        seen: tracks read in all.
-    """
-
-    shard: int
-    track: int = 0
-    seen: int = 0
+    shard: int  # place in the endless row of shards
+    track: int = 0  # tracks read of that shard
+    seen: int = 0  # tracks read in all
 
 
 @dataclass
@@ -79,7 +73,7 @@ class StreamClips(ClipSource):
 
     def clips(self) -> Iterator[torch.Tensor]:
         """The crops of a few passes."""
-        for crop, position in self.read_lane(Position(0), 1):
+        for crop, position, _ in self.read_lane(Position(0), 1):
             if position.shard >= FITTING_PASSES * self.dataset.num_shards:
                 return
             if not isinstance(crop, UnreadableCrop):
@@ -94,30 +88,19 @@ class StreamClips(ClipSource):
         return max(sum(position.seen for position in self._positions.values()), FEWEST_KNOWN), 0
 
     def remember(self, batch: StreamedBatch) -> None:
-        """Note the place behind a batch."""
         self._positions[batch.lane] = batch.position
 
     def state_dict(self) -> list:
-        """Places of the lanes of this process."""
         return [[lane, *vars(position).values()] for lane, position in sorted(self._positions.items())]
 
     def load_state_dict(self, state: list) -> None:
-        """Go on from these places.
-
-        Raises:
-            InputError: they are none.
-        """
         places = [place for place in state if isinstance(place, list) and [type(number) for number in place] == [int] * 4]
         if len(places) != len(state):
             raise InputError(f"the places in the stream {self.title} that were saved are damaged: {str(state)[:80]}.")
         self._positions = {lane: Position(*numbers) for lane, *numbers in places}
 
-    def read_lane(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position]]:
-        """Crops of a lane from a place on, each with the place behind it; never ends."""
-        return ((crop, place) for crop, place, _ in self.read_named(position, lanes))
-
-    def read_named(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position, str]]:
-        """As [`StreamClips.read_lane`], with the names of the tracks."""
+    def read_lane(self, position: Position, lanes: int) -> Iterator[tuple[torch.Tensor | UnreadableCrop, Position, str]]:
+        """Crops of a lane from a place on, each with the place behind it and the name of its track; never ends."""
         shard, track, seen = position.shard, position.track, position.seen
         rows = None
         while True:
@@ -176,7 +159,7 @@ class _Lanes(IterableDataset):
         # readers take turns from the first on; with this, batch b comes from lane b % readers, wherever a run goes on
         lane = (place.start + index) % readers
         first = Position(place.rank * readers + lane)
-        crops = self._stream.read_named(self._positions.get(lane, first), place.world_size * readers)
+        crops = self._stream.read_lane(self._positions.get(lane, first), place.world_size * readers)
         for _ in range(place.start + index, place.stop, readers):
             read = list(itertools.islice(crops, place.size))
             batch = collate([crop for crop, _, _ in read], [name for _, _, name in read])

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import pickle
 import re
 import shutil
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from mert_hf.common.settings import flatten, write_settings
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_lock import RunLock
 from mert_hf.engine.sealed import find_damage, is_sealed, seal
-from mert_hf.engine.sharded import require_plain_shards
+from mert_hf.engine.sharded import STUMBLES, require_plain_shards
 
 logger = logging.getLogger(__name__)
 
@@ -225,8 +224,21 @@ class RunFolder:
         return None
 
     def find_damage(self, checkpoint: Path) -> str | None:
-        """What is wrong with a checkpoint, in a line; None where it can be gone on from."""
-        return find_checkpoint_damage(checkpoint)
+        """What is wrong with a checkpoint, in a line that names the file; None where it is as it was written.
+
+        Of one that was saved before there were digests no more is seen than that its state can be read.
+        """
+        try:
+            state = read_json(checkpoint / "state.json")
+        except InputError as error:
+            return str(error)
+        if SEALED in state or is_sealed(checkpoint):
+            damage = find_damage(checkpoint)
+            if damage is not None:
+                return damage
+        if state.get("step") != _step(checkpoint):
+            return f"state.json is damaged: it is of step {state.get('step')!r:.80}"
+        return None
 
     def choose_checkpoint(self, accelerator: Accelerator) -> Path | None:
         """As [`RunFolder.newest_whole_checkpoint`], which one process looks for; all must call it and get the same.
@@ -317,38 +329,15 @@ class RunFolder:
         try:
             accelerator.load_state(checkpoint)
         # what is no weights makes torch and safetensors stumble in as many ways as there are such files
-        except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError) as error:
-            raise _unloadable(checkpoint, error) from None
-        except (pickle.UnpicklingError, SafetensorError) as error:
-            raise _unloadable(checkpoint, error) from None
+        except (*STUMBLES, SafetensorError) as error:
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(
+                f"{checkpoint} cannot be loaded: {said}. It is damaged or of another model; remove it to go on from the one"
+                " before it."
+            ) from None
         state = read_json(checkpoint / "state.json")
         state.pop(SEALED, None)
         return state
-
-
-def find_checkpoint_damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, in a line that names the file; None where it is as it was written.
-
-    Of one that was saved before there were digests no more is seen than that its state can be read.
-    """
-    try:
-        state = read_json(checkpoint / "state.json")
-    except InputError as error:
-        return str(error)
-    if SEALED in state or is_sealed(checkpoint):
-        damage = find_damage(checkpoint)
-        if damage is not None:
-            return damage
-    if state.get("step") != _step(checkpoint):
-        return f"state.json is damaged: it is of step {state.get('step')!r:.80}"
-    return None
-
-
-def _unloadable(checkpoint: Path, error: Exception) -> InputError:
-    said = " ".join(str(error).split())[:200] or type(error).__name__
-    return InputError(
-        f"{checkpoint} cannot be loaded: {said}. It is damaged or of another model; remove it to go on from the one before it."
-    )
 
 
 def _step(checkpoint: Path) -> int:

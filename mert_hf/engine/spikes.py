@@ -1,13 +1,13 @@
 """A guard against updates that stand out: their loss or gradient lies far above those before them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from mert_hf.common.reading import to_dataclass
 
 
 @dataclass
-class _Saved:
+class _State:
     count: int
     statistics: dict[str, list[float]]
 
@@ -24,8 +24,7 @@ class SpikeGuard:
     def __init__(self, deviations: float, memory_steps: int):
         self.deviations = deviations
         self.memory_steps = memory_steps
-        self._count = 0
-        self._statistics: dict[str, list[float]] = {}
+        self._state = _State(0, {})
 
     @property
     def enabled(self) -> bool:
@@ -35,9 +34,9 @@ class SpikeGuard:
     def find_spikes(self, numbers: dict[str, float]) -> list[str]:
         """Names of the numbers of an update that are spikes; where there are none, the update joins the statistics."""
         spikes = []
-        if self.enabled and self._count >= self.memory_steps:
+        if self.enabled and self._state.count >= self.memory_steps:
             for name, value in numbers.items():
-                mean, variance = self._statistics[name]
+                mean, variance = self._state.statistics[name]
                 if value > mean + self.deviations * math.sqrt(variance):
                     spikes.append(name)
         if not spikes:
@@ -46,7 +45,7 @@ class SpikeGuard:
 
     def state_dict(self) -> dict:
         """The running statistics, as JSON values."""
-        return {"count": self._count, "statistics": self._statistics}
+        return asdict(self._state)
 
     def load_state_dict(self, state: dict) -> None:
         """Go on with running statistics.
@@ -54,14 +53,13 @@ class SpikeGuard:
         Raises:
             InputError: they are none.
         """
-        saved = to_dataclass(_Saved, state, "the state of the guard against spikes")
-        self._count, self._statistics = saved.count, saved.statistics
+        self._state = to_dataclass(_State, state, "the state of the guard against spikes")
 
     def _learn(self, numbers: dict[str, float]) -> None:
-        self._count += 1
+        self._state.count += 1
         # the plain mean and variance of the first updates, then exponentially forgetting ones
-        share = 1 / min(self._count, self.memory_steps)
+        share = 1 / min(self._state.count, self.memory_steps)
         for name, value in numbers.items():
-            mean, variance = self._statistics.get(name, (value, 0.0))
+            mean, variance = self._state.statistics.get(name, (value, 0.0))
             difference = value - mean
-            self._statistics[name] = [mean + share * difference, (1 - share) * (variance + share * difference**2)]
+            self._state.statistics[name] = [mean + share * difference, (1 - share) * (variance + share * difference**2)]

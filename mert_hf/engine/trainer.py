@@ -35,37 +35,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """Where a run stands; saved with every checkpoint.
+    """Where a run stands; saved with every checkpoint."""
 
-    Attributes:
-        step: updates done.
-        audio_s: seconds of audio heard by all processes.
-        wall_s: seconds spent in training.
-        skipped_steps: updates left out, because their loss or gradient was not finite or they were spikes.
-        spike_steps: those of them that were spikes.
-        left_out_in_a_row: updates left out since the last one that was not.
-    """
-
-    step: int = 0
-    audio_s: float = 0.0
-    wall_s: float = 0.0
-    skipped_steps: int = 0
-    spike_steps: int = 0
-    left_out_in_a_row: int = 0
+    step: int = 0  # updates done
+    audio_s: float = 0.0  # seconds of audio heard by all processes
+    wall_s: float = 0.0  # seconds spent in training
+    skipped_steps: int = 0  # updates left out, because their loss or gradient was not finite or they were spikes
+    spike_steps: int = 0  # those of them that were spikes
+    left_out_in_a_row: int = 0  # updates left out since the last one that was not
 
 
 @dataclass
 class Surroundings:
-    """What a checkpoint's state holds beside the progress.
+    """What a checkpoint's state holds beside the progress."""
 
-    Attributes:
-        circumstances: what must be the same when the run goes on.
-        sources: place of each process among its clips.
-    """
-
-    circumstances: dict[str, Any]
+    circumstances: dict[str, Any]  # what must be the same when the run goes on
     spike_guard: dict[str, Any]
-    sources: list[Any]
+    sources: list[Any]  # place of each process among its clips
 
 
 class Interrupted(SystemExit):
@@ -78,12 +64,6 @@ class Trainer:
 
     Everything random is a function of the seed and of the batch's number, so a run that was stopped and resumed ends as one
     that was not.
-
-    Attributes:
-        workers: processes that read audio.
-        max_skipped: share of tracks that may turn out unreadable.
-        validator: watches other clips; None watches none.
-        validate_every: updates between two validations while training; none behind the last update.
     """
 
     objective: InitVar[Objective]
@@ -91,10 +71,10 @@ class Trainer:
     settings: TrainingSettings
     run: RunFolder
     accelerator: Accelerator
-    workers: int = 0
-    max_skipped: float = 0.1
-    validator: Validator | None = None
-    validate_every: int = 1000
+    workers: int = 0  # processes that read audio
+    max_skipped: float = 0.1  # share of tracks that may turn out unreadable
+    validator: Validator | None = None  # watches other clips; None watches none
+    validate_every: int = 1000  # updates between two validations while training; none behind the last update
 
     def __post_init__(self, objective: Objective):
         self.updater = Updater(objective, self.settings, self.accelerator)

@@ -25,17 +25,11 @@ LOUDEST_NAMED = 3
 
 @dataclass
 class Update:
-    """What came of an update.
+    """What came of an update."""
 
-    Attributes:
-        logs: this process's share of its numbers; they add up over processes.
-        grad_norm: norm of the global gradient before clipping.
-        left_out: why the weights stayed as they were, such as "no finite loss"; None where they moved.
-    """
-
-    logs: dict[str, torch.Tensor]
-    grad_norm: float
-    left_out: str | None = None
+    logs: dict[str, torch.Tensor]  # this process's share of its numbers; they add up over processes
+    grad_norm: float  # norm of the global gradient before clipping
+    left_out: str | None = None  # why the weights stayed as they were, such as "no finite loss"; None where they moved
 
 
 class Updater:

@@ -20,14 +20,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Validation:
-    """What a validation came to.
+    """What a validation came to."""
 
-    Attributes:
-        report: numbers and lists by name.
-        counts: what the objective counted, such as how often each code occurs, added up over all clips; on the CPU.
-    """
-
-    report: dict[str, Any]
+    report: dict[str, Any]  # numbers and lists by name
+    # what the objective counted, such as how often each code occurs, added up over all clips; on the CPU
     counts: dict[str, torch.Tensor]
 
 

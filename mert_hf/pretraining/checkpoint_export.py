@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.settings import read_settings
-from mert_hf.engine.run_folder import RunFolder, find_checkpoint_damage
+from mert_hf.engine.run_folder import RunFolder
 from mert_hf.pretraining.settings import pretrain_settings
 from mert_hf.pretraining.setup import Setup
 
@@ -63,7 +63,7 @@ def _find_checkpoint(run: RunFolder, step: int | None) -> Path:
     if step is not None and step not in steps:
         raise InputError(f"{run.folder} holds no checkpoint of step {step}; there are {', '.join(map(str, steps))}.")
     checkpoint = there[-1] if step is None else run.checkpoint(step)
-    damage = find_checkpoint_damage(checkpoint)
+    damage = run.find_damage(checkpoint)
     if damage is not None:
         others = ", ".join(str(other) for other in steps if run.checkpoint(other) != checkpoint)
         raise InputError(

@@ -167,7 +167,6 @@ class AlignedCrops(LabelledCrops):
     """[`LabelledCrops`] that begin on a frame and hold whole frames, so that what is seen is the effect of the edges alone."""
 
     def locate(self, number: int) -> tuple[int, int, int]:
-        """As in [`mert_hf.data.crops.RandomCrops`], cut to whole frames."""
         track, start, length = super().locate(number)
         hop = round(self.labels.sampling_rate / self.labels.frame_rate)
         return track, start - start % hop, length - length % hop

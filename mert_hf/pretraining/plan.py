@@ -17,19 +17,12 @@ BYTES_PER_PARAMETER = 16
 
 @dataclass(frozen=True)
 class ForwardCost:
-    """Operations (a multiplication and an addition are two) of one forward pass over one clip, by part of the model.
+    """Operations (a multiplication and an addition are two) of one forward pass over one clip, by part of the model."""
 
-    Attributes:
-        convolutions: the seven that turn samples into frames.
-        positions: the positional convolution.
-        layers: the transformer.
-        heads: both pre-training heads, on masked frames.
-    """
-
-    convolutions: int
-    positions: int
-    layers: int
-    heads: int
+    convolutions: int  # the seven that turn samples into frames
+    positions: int  # the positional convolution
+    layers: int  # the transformer
+    heads: int  # both pre-training heads, on masked frames
 
     @property
     def total(self) -> int:
@@ -61,30 +54,18 @@ def forward_cost(config: MERTConfig, samples: int, masked_share: float = 0.58) -
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run comes to on a number of GPUs.
+    """What a run comes to on a number of GPUs."""
 
-    Attributes:
-        parameters: of model and heads.
-        clip_flop: operations of one clip, forward and backward.
-        clips_per_update: clips of the global batch.
-        passes: how often the corpus is heard.
-        state_gib: weights, gradients and moments, on each GPU without sharding.
-        corpus_tib: size of the corpus as 16-bit FLAC (taken as 60 % of the samples).
-        labels_gib: size of the codes of the corpus as a label store holds them, 2 bytes each where a codebook has over 256.
-        audio_s_per_s: seconds of audio that must be read every second, by all GPUs together.
-    """
-
-    parameters: int
-    clip_flop: float
-    clips_per_update: int
+    clip_flop: float  # operations of one clip, forward and backward
+    clips_per_update: int  # clips of the global batch
     update_audio_hours: float
     audio_hours: float
-    passes: float
+    passes: float  # how often the corpus is heard
     days: float
-    state_gib: float
-    corpus_tib: float
-    labels_gib: float
-    audio_s_per_s: float
+    state_gib: float  # weights, gradients and moments, on each GPU without sharding
+    corpus_tib: float  # size of the corpus as 16-bit FLAC (taken as 60 % of the samples)
+    labels_gib: float  # size of the codes of the corpus as a label store holds them, 2 bytes each where a codebook has over 256
+    audio_s_per_s: float  # seconds of audio that must be read every second, by all GPUs together
 
 
 def plan_run(
@@ -114,7 +95,6 @@ def plan_run(
     update_audio_s = settings.update_audio_s(gpus)
     audio_hours = update_audio_s / 3600 * training.max_steps
     return Plan(
-        parameters=parameters,
         clip_flop=clip_flop,
         clips_per_update=clips,
         update_audio_hours=update_audio_s / 3600,

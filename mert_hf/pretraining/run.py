@@ -30,7 +30,6 @@ import logging
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 
 from mert_hf.common.errors import TrainingFailedError
 from mert_hf.common.logs import show_logs
@@ -88,7 +87,10 @@ def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, A
     logger.info("An update: %s", _describe_update(settings, accelerator.num_processes))
 
     start_tracker(accelerator, settings, run.folder)
-    validator = _make_validator(settings, sources, accelerator)
+    validator = None
+    if sources.validation is not None:
+        size, seed = settings.training.batch_size, settings.training.seed
+        validator = Validator(sources.validation, settings.validation.clips, size, seed, accelerator)
     reading = (settings.data.workers, settings.data.max_skipped)
     watching = (validator, settings.validation.every)
     trainer = Trainer(objective, sources.training, settings.training, run, accelerator, *reading, *watching)
@@ -142,10 +144,3 @@ def _describe_rise(training: TrainingSettings, highest: float) -> str:
         f" rate only rises, to {highest:.3g} (training.learning_rate is {training.learning_rate:.3g}). Give"
         f" --training.warmup_steps {warmup_steps} for a rate that rises and falls"
     )
-
-
-def _make_validator(settings: RunSettings, sources: Sources, accelerator: Accelerator) -> Validator | None:
-    if sources.validation is None:
-        return None
-    size, seed = settings.training.batch_size, settings.training.seed
-    return Validator(sources.validation, settings.validation.clips, size, seed, accelerator)

@@ -24,16 +24,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Sources:
-    """Where the clips of a run come from.
-
-    Attributes:
-        validation: clips of other tracks; None where none are held out.
-        facts: numbers of the corpus for the results.
-    """
+    """Where the clips of a run come from."""
 
     training: ClipSource
-    validation: ClipSource | None
-    facts: dict[str, Any]
+    validation: ClipSource | None  # clips of other tracks; None where none are held out
+    facts: dict[str, Any]  # numbers of the corpus for the results
 
 
 def open_sources(

@@ -46,7 +46,11 @@ def fit_or_load_teacher(
         fitted_before = [place for place in (folder, of_labels) if kind.is_saved(place)]
         if fitted_before:
             loaded = kind.from_pretrained(fitted_before[0])
-            _require_same_settings(loaded, teacher, fitted_before[0])
+            _require_same_codebooks(loaded, teacher)
+            if loaded.settings() != type(loaded).describe(teacher):
+                raise InputError(
+                    f"{fitted_before[0]} was fitted with other settings: {loaded.settings()}; remove it to fit another."
+                )
             if fitted_before[0] != folder:
                 loaded.save_pretrained(folder)  # the run goes on with it, whatever becomes of the labels
             return loaded
@@ -65,12 +69,6 @@ def _require_same_codebooks(found: CodeTeacher, wanted: CodeTeacherSettings) -> 
             f"{wanted.folder or 'the fitted teacher'} holds codebooks of {found.codebook_sizes} codes,"
             f" teacher.codebook_sizes says {list(wanted.codebook_sizes)}; make them equal."
         )
-
-
-def _require_same_settings(found: CodeTeacher, wanted: CodeTeacherSettings, folder: Path) -> None:
-    _require_same_codebooks(found, wanted)
-    if found.settings() != type(found).describe(wanted):
-        raise InputError(f"{folder} was fitted with other settings: {found.settings()}; remove it to fit another.")
 
 
 def open_labels(settings: RunSettings, config: PreTrainedConfig) -> LabelStore | None:

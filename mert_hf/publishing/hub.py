@@ -33,18 +33,12 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 @dataclass
 class Published:
-    """What became of an upload.
+    """What became of an upload."""
 
-    Attributes:
-        url: page of the repository.
-        commit: hash of the one commit.
-        remaining_pickles: files of earlier commits that are still there and would be executed by whoever loads them.
-    """
-
-    url: str
-    commit: str
+    url: str  # page of the repository
+    commit: str  # hash of the one commit
     tag: str
-    remaining_pickles: list[str]
+    remaining_pickles: list[str]  # files of earlier commits that are still there and would be executed by whoever loads them
 
 
 def require_repo_id(repo_id: str) -> None:

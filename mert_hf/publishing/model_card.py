@@ -29,37 +29,21 @@ PICTURES = {
 
 @dataclass
 class CardFacts:
-    """What a person states of a checkpoint; numbers have no place here, they are read from files.
+    """What a person states of a checkpoint; numbers have no place here, they are read from files."""
 
-    Attributes:
-        title: heading of the page.
-        summary: first paragraph.
-        license: identifier of the licence of the weights, as the Hub lists them (`cc-by-nc-4.0`).
-        license_note: why it is that one.
-        training_data: what the model heard, and where it comes from.
-        datasets: ids of datasets of the Hub it was trained on.
-        base_model: id of the repository the weights were made from.
-        recipe: recipe of `training/recipes` that makes the model.
-        objective: what was predicted, in a sentence.
-        papers: arXiv numbers.
-        tags: further tags of the page.
-        limits: what the model cannot do, one item a line.
-        ethics: bias of the data, copyright.
-    """
-
-    title: str = ""
-    summary: str = ""
-    license: str | None = None
-    license_note: str = ""
-    training_data: str = ""
-    datasets: list[str] = field(default_factory=list)
-    base_model: str | None = None
-    recipe: str | None = None
-    objective: str = ""
-    papers: list[str] = field(default_factory=list)
-    tags: list[str] = field(default_factory=list)
-    limits: list[str] = field(default_factory=list)
-    ethics: list[str] = field(default_factory=list)
+    title: str = ""  # heading of the page
+    summary: str = ""  # first paragraph
+    license: str | None = None  # identifier of the licence of the weights, as the Hub lists them (`cc-by-nc-4.0`)
+    license_note: str = ""  # why it is that one
+    training_data: str = ""  # what the model heard, and where it comes from
+    datasets: list[str] = field(default_factory=list)  # ids of datasets of the Hub it was trained on
+    base_model: str | None = None  # id of the repository the weights were made from
+    recipe: str | None = None  # recipe of `training/recipes` that makes the model
+    objective: str = ""  # what was predicted, in a sentence
+    papers: list[str] = field(default_factory=list)  # arXiv numbers
+    tags: list[str] = field(default_factory=list)  # further tags of the page
+    limits: list[str] = field(default_factory=list)  # what the model cannot do, one item a line
+    ethics: list[str] = field(default_factory=list)  # bias of the data, copyright
 
 
 def read_facts(file: str | os.PathLike) -> CardFacts:
@@ -213,15 +197,9 @@ def inherit_base(facts: CardFacts, base: str | None, base_licence: str | None) -
 
 
 def read_results(file: Path) -> dict[str, Any] | None:
-    """The results a file holds, None where there is no such file.
-
-    Raises:
-        InputError: it is no JSON.
-    """
-    if not file.is_file():
-        return None
+    """The results a file holds, None where there is no such file; InputError where it is no JSON."""
     try:
-        return read_json(file)
+        return read_json(file) if file.is_file() else None
     except InputError as error:
         raise InputError(f"{file} is no JSON of results: {error}") from None
 

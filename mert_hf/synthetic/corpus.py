@@ -9,9 +9,7 @@ from tqdm import tqdm
 from mert_hf.audio.writing import encode_flac
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import claim_folder, write_atomically
-from mert_hf.common.reading import read_json
 from mert_hf.synthetic.piece import check_settings, generate_piece
-from mert_hf.synthetic.score.labels import PieceLabels
 
 SETTINGS_FILE = "corpus.json"
 GENERATOR_VERSION = 1
@@ -24,11 +22,6 @@ def piece_paths(folder: Path, index: int) -> tuple[Path, Path]:
     """Return the paths of a piece's audio and of its labels."""
     stem = f"piece_{index:05d}"
     return folder / f"{stem}.flac", folder / f"{stem}.json"
-
-
-def read_labels(path: str | Path) -> PieceLabels:
-    """Read the labels of a piece of a corpus; InputError where the file holds something else."""
-    return PieceLabels.from_dict(read_json(path), str(path))
 
 
 def claim_corpus(folder: Path, settings: dict[str, Any]) -> None:

@@ -166,24 +166,15 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Check:
-    """What was found about the data of a task before it is loaded, one sentence each.
+    """What was found about the data of a task before it is loaded, one sentence each."""
 
-    Attributes:
-        problems: why the task cannot be run; empty where it can.
-        notes: what else is to be known: sizes of splits that are not the official ones, what is only seen at loading.
-    """
-
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # why the task cannot be run; empty where it can
+    # what else is to be known: sizes of splits that are not the official ones, what is only seen at loading
     notes: tuple[str, ...] = ()
 
 
 class Source(ABC):
     """Where the examples of a task come from."""
-
-    @property
-    def repositories(self) -> tuple[str, ...]:
-        """Ids of the Hub datasets it reads; empty for a folder."""
-        return ()
 
     @abstractmethod
     def describe(self) -> str:

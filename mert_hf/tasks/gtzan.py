@@ -45,10 +45,6 @@ class GtzanRhythm(Source):
     annotations: HubTable
     split_names: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def repositories(self) -> tuple[str, ...]:
-        return self.audio.repositories + self.annotations.repositories
-
     def describe(self) -> str:
         return f"{self.audio.describe()}; {self.annotations.describe()}"
 

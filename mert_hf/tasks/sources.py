@@ -27,7 +27,7 @@ class HubTable(Source):
 
     Attributes:
         repo_id, config, revision: on the Hub; revision None is the newest commit, and the commit found is stored with results.
-        audio, label: columns; several label columns give a tuple.
+        audio, label: columns.
         splits: the repository's names of our splits.
         others: further columns that whoever reads the table needs.
         unverified: columns and split names that nobody here has seen yet; errors about them say so.
@@ -35,7 +35,7 @@ class HubTable(Source):
 
     repo_id: str
     audio: str = "audio"
-    label: str | tuple[str, ...] = "label"
+    label: str = "label"
     config: str | None = None
     revision: str | None = None
     splits: Mapping[str, str] = field(default_factory=lambda: dict(zip(SPLITS, SPLITS, strict=True)))
@@ -43,14 +43,12 @@ class HubTable(Source):
     unverified: tuple[str, ...] = ()
 
     @property
-    def repositories(self) -> tuple[str, ...]:
-        return (self.repo_id,)
+    def _columns(self) -> list[str]:
+        return [column for column in (self.audio, self.label, *self.others) if column]
 
     def describe(self) -> str:
-        labels = (self.label,) if isinstance(self.label, str) else self.label
         config = f" ({self.config})" if self.config else ""
-        columns = [column for column in (self.audio, *labels, *self.others) if column]
-        return f"dataset {self.repo_id}{config} on the Hub, columns {', '.join(columns)}"
+        return f"dataset {self.repo_id}{config} on the Hub, columns {', '.join(self._columns)}"
 
     def needs_download(self, folder: Path | None) -> bool:
         return self._local(folder) is None
@@ -107,9 +105,8 @@ class HubTable(Source):
         return replace(self, revision=revisions.get(self.repo_id, self.revision))
 
     def _require_columns(self, found: Sequence[str]) -> None:
-        labels = (self.label,) if isinstance(self.label, str) else self.label
-        for column in (self.audio, *labels, *self.others):
-            if column and column not in found:
+        for column in self._columns:
+            if column not in found:
                 raise InputError(self._lacks("column", column, found))
 
     def _require_splits(self, found: Sequence[str]) -> None:
@@ -166,37 +163,28 @@ class _Rows(Sequence):
 
         self.table = table
         self._audio, self._label = source.audio, source.label
-        feature = table.features.get(source.label) if isinstance(source.label, str) else None
+        feature = table.features.get(source.label)
         self._names = feature.names if isinstance(feature, ClassLabel) else None
         # a row holds the audio's bytes as well: labels are read without them
-        self._labels = table.select_columns([source.label] if isinstance(source.label, str) else [*source.label])
+        self._labels = table.select_columns([source.label])
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, row: int) -> Example:
-        values = self._labels[row]
-        if isinstance(self._label, tuple):
-            label = tuple(values[column] for column in self._label)
-        else:
-            label = values[self._label]
-            # int2str is not used: it refuses the -1 of a row without label, which is to be named as an unknown label
-            label = self._names[label] if self._names and 0 <= label < len(self._names) else label
+        label = self._labels[row][self._label]
+        # int2str is not used: it refuses the -1 of a row without label, which is to be named as an unknown label
+        label = self._names[label] if self._names and 0 <= label < len(self._names) else label
         return Example(f"row {row}", Cell(self.table, row, self._audio), label)
 
 
 @dataclass(frozen=True)
 class LocalFolder(Source):
-    """A dataset as it is distributed, unpacked into one folder.
+    """A dataset as it is distributed, unpacked into one folder."""
 
-    Attributes:
-        layout: files below the folder, for people.
-        needs: paths below the folder without which nothing works.
-        read: folder -> examples of every split, and the labels found (empty where the task has its own).
-    """
-
-    layout: str
-    needs: tuple[str, ...]
+    layout: str  # files below the folder, for people
+    needs: tuple[str, ...]  # paths below the folder without which nothing works
+    # folder -> examples of every split, and the labels found (empty where the task has its own)
     read: Callable[[Path], tuple[Mapping[str, Sequence[Example]], tuple[str, ...]]]
 
     def describe(self) -> str:

@@ -77,7 +77,7 @@ def test_rows_are_read_once_a_pass_and_passed_over_only_to_go_on():
     assert sorted(given) == [(shard, number) for shard in range(2) for number in range(23)]
     for done in (1, 4, 22, 23, 30):
         rest = read_from(whole[done - 1][1], 46 - done)
-        assert [(crop.track, place) for crop, place in rest] == [(crop.track, place) for crop, place in whole[done:]]
+        assert [(crop.track, place) for crop, place, _ in rest] == [(crop.track, place) for crop, place, _ in whole[done:]]
         assert len(given) == len(set(given))
 
 

@@ -5,12 +5,18 @@ import json
 import pytest
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.reading import read_json
 from mert_hf.comparison.cells import Music
 from mert_hf.synthetic.benchmark import _claim
-from mert_hf.synthetic.corpus import claim_corpus, read_labels
+from mert_hf.synthetic.corpus import claim_corpus
 from mert_hf.synthetic.piece import generate_piece
+from mert_hf.synthetic.score.labels import PieceLabels
 
 DAMAGED = (b"", b"{", b"\xff\xfe", b"[]", b'"text"', b"1" * 5000, b"[" * 100_000, b'{"version": NaN}', b"{}")
+
+
+def read_labels(file):
+    return PieceLabels.from_dict(read_json(file), str(file))
 
 
 def claim_music(folder):

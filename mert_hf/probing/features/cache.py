@@ -78,19 +78,13 @@ class Features:
 
 @dataclass(frozen=True)
 class _Shard:
-    """What the description of a shard holds.
+    """What the description of a shard holds."""
 
-    Attributes:
-        names: of its examples, in order.
-        windows: start in seconds and number of rows of every window of every example.
-        sha256: of the file of features; empty as mert_hf wrote it before there were digests, which are then not compared.
-        checksum: of all that.
-    """
-
-    names: list[str]
-    windows: list[list[tuple[float, int]]]
+    names: list[str]  # of its examples, in order
+    windows: list[list[tuple[float, int]]]  # start in seconds and number of rows of every window of every example
+    # of the file of features; empty as mert_hf wrote it before there were digests, which are then not compared
     sha256: str = ""
-    checksum: str = ""
+    checksum: str = ""  # of all that
 
     def sealed(self) -> "_Shard":
         """With its checksum."""

@@ -58,8 +58,9 @@ def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level,
     Raises:
         InputError: more audio than that cannot be read, features are NaN or do not fit the dtype, the disk is full.
     """
-    windows = windows_of(data, split)
-    examples = data.splits[split]
+    task, examples = data.task, data.splits[split]
+    own = split == "train" and not task.random_train_windows
+    windows = task.train_windows or task.windows if own else task.windows
     size = EXAMPLES_PER_SHARD[level]
     key = {
         "features_version": FEATURES_VERSION,
@@ -121,14 +122,6 @@ def without_unreadable(data: TaskData, features: dict[str, Features]) -> tuple[T
 def most_damaged(examples: int) -> int:
     """How many unreadable clips of a split are left out and named in place of stopping the run."""
     return -(-examples // EXAMPLES_PER_DAMAGED) if examples >= LEAST_EXAMPLES else 0
-
-
-def windows_of(data: TaskData, split: str) -> Windows:
-    """The windows a split is heard in."""
-    task = data.task
-    if split == "train" and task.train_windows is not None and not task.random_train_windows:
-        return task.train_windows
-    return task.windows
 
 
 def cut_windows(waveform: NDArray[np.float32], windows: Windows, sampling_rate: int) -> list[tuple[float, NDArray[np.float32]]]:

@@ -118,11 +118,9 @@ def separate_tracks(
     embed: Embed, network: MaskNetwork, data: TaskData, split: str, sampling_rate: int, device: str | torch.device = "cpu"
 ) -> TrackScores:
     """Separate every song of a split, window by window, and score it in frames of one second at the model's rate."""
-
-    def separate(mixture: NDArray, sources: int) -> NDArray:
-        return separate_song(embed, network, mixture, data, sampling_rate, device)
-
-    return _score_tracks(data, split, sampling_rate, separate)
+    return _score_tracks(
+        data, split, sampling_rate, lambda mixture, _: separate_song(embed, network, mixture, data, sampling_rate, device)
+    )
 
 
 def share_of_mixture(data: TaskData, split: str, sampling_rate: int) -> TrackScores:

@@ -70,7 +70,10 @@ def train_separation_probe(
     if task.kind != "separation":
         raise InputError(f"{task.name} is a {task.kind} task; separation probes need one of kind 'separation'.")
     protocol = task.protocol
-    network = _make_network(embed, data, sampling_rate, hop_samples, seed, device).to(device)
+    _, layers, _, hidden_size = frozen_features(embed, torch.zeros(1, sampling_rate, device=device)).shape
+    seed_torch(seed, "separation weights")
+    sizes = (layers, hidden_size, len(data.labels), hop_samples)
+    network = MaskNetwork(*sizes, protocol.dropout, protocol.hidden_size).to(device)
     settings = dict(data=data.fingerprint, sampling_rate=sampling_rate, seed=seed, learning_rate=learning_rate, model=model)
     run = _Run(network, learning_rate or protocol.learning_rate, protocol.plateau_patience, settings)
     if checkpoint is not None and Path(checkpoint).is_file():
@@ -188,10 +191,3 @@ def score_separation(
     """Median SDR of the songs of a split; see `separate_tracks`."""
     tracks = separate_tracks(embed, network, data, split, sampling_rate, device)
     return load_metric("sdr").over_tracks(tracks, data.labels)
-
-
-def _make_network(embed: Embed, data: TaskData, sampling_rate: int, hop_samples: int, seed: int, device) -> MaskNetwork:
-    shape = frozen_features(embed, torch.zeros(1, sampling_rate, device=device)).shape
-    seed_torch(seed, "separation weights")
-    protocol = data.task.protocol
-    return MaskNetwork(shape[1], shape[3], len(data.labels), hop_samples, protocol.dropout, protocol.hidden_size)

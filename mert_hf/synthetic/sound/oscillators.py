@@ -1,4 +1,4 @@
-"""Building blocks of the timbres: sums of partials, vibrato, filtered noise."""
+"""Building blocks of the timbres: sums of partials, envelopes, filtered noise."""
 
 import math
 
@@ -87,28 +87,9 @@ def scattered_phases(amplitudes: NDArray[np.float64]) -> NDArray[np.complex64]:
     return (amplitudes * np.exp(2j * math.pi * (0.381966 * index * index % 1.0))).astype(np.complex64)
 
 
-def harmonic_numbers(pitch_hz: float, sampling_rate: int, most: int) -> NDArray[np.float64]:
-    """Return 1, 2, 3 ... up to `most` or the last harmonic in the pass band, with room for vibrato."""
-    count = int(highest_frequency_hz(sampling_rate) / (1.02 * pitch_hz))
-    return np.arange(1, max(1, min(count, most)) + 1, dtype=np.float64)
-
-
 def seconds(num_samples: int, sampling_rate: int) -> NDArray[np.float64]:
     """Return the times of the samples, of shape (num_samples,)."""
     return np.arange(num_samples) / sampling_rate
-
-
-def vibrato_cycles(
-    pitch_hz: float, time_s: NDArray[np.float64], rate_hz: float, depth_cents: float, delay_s: float
-) -> NDArray[np.float64]:
-    """Return the phase in cycles of a tone whose vibrato swells during `delay_s` and is centred on its pitch.
-
-    A depth of a few cents is so small that the frequency, and with it the integral, is linear in it.
-    """
-    depth = depth_cents * math.log(2) / 1200
-    grown = np.minimum(time_s / max(delay_s, 1e-3), 1.0)
-    wobble = depth * grown * (1 - np.cos(2 * math.pi * rate_hz * time_s)) / (2 * math.pi * rate_hz)
-    return pitch_hz * (time_s + wobble)
 
 
 def attack_envelope(time_s: NDArray[np.float64], attack_s: float) -> FloatArray:

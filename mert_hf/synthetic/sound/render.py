@@ -1,6 +1,7 @@
 """From a score to a waveform: tones, drums, room, colour and level."""
 
 import math
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from mert_hf.synthetic.sound.oscillators import FloatArray
 from mert_hf.synthetic.sound.timbres import Tone, draw_colour, release_s, render_tone
 
 A4_HZ, A4_PITCH = 440.0, 69
-_HARDNESS_LAYERS = (0.25, 0.6, 0.95)
+# hardness of playing, and the velocities from which the next one is heard
+_HARDNESS_LAYERS, _HARDER_FROM = (0.25, 0.6, 0.95), (55, 85)
 # the root mean square of a middle note at full velocity, beside drums with a peak of about 1
 _TONE_LEVEL, _BASS_LEVEL = 0.16, 0.24
 _FADE_OUT_S = 0.01
@@ -49,10 +51,6 @@ def _velocity_gain(velocity: int) -> float:
     return (velocity / 127) ** 1.5
 
 
-def _hardness_layer(velocity: int) -> int:
-    return 0 if velocity < 55 else 1 if velocity < 85 else 2
-
-
 def _add_clipped(target: FloatArray, start: int, sound: FloatArray) -> None:
     stop = min(start + len(sound), len(target))
     target[start:stop] += sound[: stop - start]
@@ -76,7 +74,7 @@ def _add_instrument(
     release = (np.exp(-np.linspace(0, 5, num_release)) * np.linspace(1, 0, num_release)).astype(np.float32)
     tones: dict[tuple[int, int], list[Note]] = defaultdict(list)
     for note in notes:
-        tones[note.pitch, _hardness_layer(note.velocity)].append(note)
+        tones[note.pitch, bisect_right(_HARDER_FROM, note.velocity)].append(note)
     for (pitch, layer), same in tones.items():
         pitch_hz = A4_HZ * 2 ** ((pitch - A4_PITCH + tuning_cents / 100) / 12)
         lengths = [max(1, round((note.offset_s - note.onset_s) * rate)) for note in same]

@@ -14,12 +14,11 @@ from mert_hf.synthetic.sound.oscillators import (
     attack_envelope,
     decaying_partials,
     filtered_noise,
-    harmonic_numbers,
     harmonic_sum,
+    highest_frequency_hz,
     resonances,
     scattered_phases,
     seconds,
-    vibrato_cycles,
 )
 
 _LEVEL_WINDOW_S = 0.25
@@ -64,8 +63,9 @@ class Tone:
         return seconds(self.num_samples, self.sampling_rate)
 
     def harmonics(self, most: int) -> NDArray[np.float64]:
-        """Return the numbers of the harmonics that fit below the Nyquist frequency."""
-        return harmonic_numbers(self.pitch_hz, self.sampling_rate, most)
+        """Return 1, 2, 3 ... up to `most` or the last harmonic in the pass band, with room for vibrato."""
+        count = int(highest_frequency_hz(self.sampling_rate) / (1.02 * self.pitch_hz))
+        return np.arange(1, max(1, min(count, most)) + 1, dtype=np.float64)
 
     def tilt(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the gains of partials by the specimen's colour and the hardness of playing."""
@@ -86,9 +86,15 @@ class Tone:
         cents: float = 0.0,
         rate_scale: float = 1.0,
     ) -> NDArray[np.float64]:
-        """Return the phase in cycles with vibrato, `cents` beside the pitch."""
-        pitch_hz, rate_hz = self.pitch_hz * 2 ** (cents / 1200), self.colour.vibrato_hz * rate_scale
-        return vibrato_cycles(pitch_hz, self.time_s(), rate_hz, depth_cents * self.colour.depth_scale, delay_s)
+        """Return the phase in cycles with vibrato that swells during `delay_s`, centred `cents` beside the pitch.
+
+        A depth of a few cents is so small that the frequency, and with it the integral, is linear in it.
+        """
+        time_s, rate_hz = self.time_s(), self.colour.vibrato_hz * rate_scale
+        depth = depth_cents * self.colour.depth_scale * math.log(2) / 1200
+        grown = np.minimum(time_s / max(delay_s, 1e-3), 1.0)
+        wobble = depth * grown * (1 - np.cos(2 * math.pi * rate_hz * time_s)) / (2 * math.pi * rate_hz)
+        return self.pitch_hz * 2 ** (cents / 1200) * (time_s + wobble)
 
     def attack(self, attack_s: float) -> FloatArray:
         """Return the rise of the tone."""

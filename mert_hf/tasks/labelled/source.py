@@ -37,21 +37,14 @@ NAMED_TRACKS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class _Labelled(Source):
-    """What both sources have; no commit of either is known.
+    """What both sources have; no commit of either is known."""
 
-    Attributes:
-        problem_type: one label a track, several, or numbers.
-        reading: of labels, splits and groups.
-        seed: of the splits, where none are given.
-        index: file that keeps what the check of the audio found; tracks that have not changed are not checked again.
-        report: file that lists the tracks that cannot be used, each with its reason.
-    """
-
-    problem_type: ProblemType = "single_label_classification"
-    reading: LabelReading = field(default_factory=LabelReading)
-    seed: int = SEED
+    problem_type: ProblemType = "single_label_classification"  # one label a track, several, or numbers
+    reading: LabelReading = field(default_factory=LabelReading)  # of labels, splits and groups
+    seed: int = SEED  # of the splits, where none are given
+    # file that keeps what the check of the audio found; tracks that have not changed are not checked again
     index: Path | None = None
-    report: Path | None = None
+    report: Path | None = None  # file that lists the tracks that cannot be used, each with its reason
 
     @property
     @abstractmethod

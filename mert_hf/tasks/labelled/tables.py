@@ -50,7 +50,12 @@ def read_table(table: Path) -> list[tuple[int, dict[str, Any]]]:
         raise InputError(f"{table} is not in UTF-8; save it as UTF-8.") from None
     except OSError as error:
         raise InputError(f"{table} cannot be read: {error.strerror or error}.") from None
-    columns, rows = _read_json_lines(table, text) if table.suffix == ".jsonl" else _read_csv(table, text)
+    if table.suffix == ".jsonl":
+        lines = enumerate(text.split("\n"), start=1)
+        rows = [(number, parse_json(line, f"{table}, line {number}")) for number, line in lines if line.strip()]
+        columns = list(dict.fromkeys(column for _, row in rows for column in row))
+    else:
+        columns, rows = _read_csv(table, text)
     if FILE_NAME not in columns:
         separator = next((mark for mark in OTHER_SEPARATORS if any(mark in column for column in columns)), None)
         hint = f" Are they separated by {separator!r}? Separate them by commas." if separator else ""
@@ -82,12 +87,6 @@ def _read_csv(table: Path, text: str) -> tuple[list[str], list[tuple[int, dict[s
     except csv.Error as error:
         raise InputError(f"{table}, line {begins}: {error}.") from None
     return columns, rows
-
-
-def _read_json_lines(table: Path, text: str) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
-    lines = enumerate(text.split("\n"), start=1)
-    rows = [(number, parse_json(line, f"{table}, line {number}")) for number, line in lines if line.strip()]
-    return list(dict.fromkeys(column for _, row in rows for column in row)), rows
 
 
 def cell_text(cell: Any, where: str) -> str:

@@ -1,7 +1,9 @@
-"""The tasks of a suite as a Markdown table, for people."""
+"""The tasks of a suite as the Markdown table of mert_hf/tasks/README.md."""
 
 from mert_hf.tasks import tasks_of
-from mert_hf.tasks.base import Task
+from mert_hf.tasks.base import Source, Task
+from mert_hf.tasks.gtzan import GtzanRhythm
+from mert_hf.tasks.sources import HubTable
 
 COMPARED = ("MERT-v1-95M", "MERT-v1-330M", "MERT-v2-30s")
 
@@ -22,10 +24,16 @@ def _cells(task: Task) -> list[str]:
     published = [task.published.get(model, {}) for model in COMPARED]
     return [
         f"`{task.name}`",
-        " and ".join(task.source.repositories) or f"folder `{task.dataset}`",
+        " and ".join(_repositories(task.source)) or f"folder `{task.dataset}`",
         ", ".join(f"`{value}`" for value in values),
         *(" / ".join(f"{numbers[value]:.1f}" if value in numbers else "-" for value in values) for numbers in published),
     ]
+
+
+def _repositories(source: Source) -> list[str]:
+    """Ids of the Hub datasets that a source reads; empty for a folder."""
+    tables = [source.audio, source.annotations] if isinstance(source, GtzanRhythm) else [source]
+    return [table.repo_id for table in tables if isinstance(table, HubTable)]
 
 
 def _line(cells) -> str:
