@@ -59,11 +59,11 @@ def test_a_run_killed_at_random_moments_ends_bit_by_bit_as_one_that_never_was(gi
     chance, died_at = random.Random(seed), []
     while True:
         (process,) = start(finetune_small, *given, folder)
-        patience, seen = chance.choice([1, 2, 2, 3]), set()
+        patience, seen = chance.choice([1, 1, 2, 2]), set()
         while process.is_alive() and len(seen) < patience:
             seen |= {name for name in names(folder) if name.endswith(".partial")}
             time.sleep(0.0005)
-        time.sleep(chance.uniform(0, 0.08))
+        time.sleep(chance.uniform(0, 0.03))
         process.kill()
         if finish([process]) == [0]:
             break
