@@ -1,7 +1,9 @@
 """MERT-v2 through every door of the package, small: trained, judged, fine-tuned, exported, published."""
 
+import itertools
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,27 @@ def test_the_encoder_the_pipeline_and_probing_hear_the_same_layers(folder, tmp_p
         encoder.encode(songs[0][:1024], 2, sampling_rate=24_000)
     half = MusicEncoder(folder, dtype="bfloat16").encode(songs[0], 0, **options)
     assert np.abs(half - together[0][0]).max() < 0.2  # heard in float32, whatever the weights are in
+
+
+def test_a_shared_model_answers_in_every_order_and_from_every_thread_and_stays_as_it_was(folder):
+    model = AutoModel.from_pretrained(folder).to(torch.bfloat16).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    encoder, song = MusicEncoder(model, MERTFeatureExtractor(min_samples=1025)), make_tones(1.2, 24_000, 1)
+
+    def encode(layers):
+        return encoder.encode(song, layers, normalize=False, sampling_rate=24_000, progress=False)
+
+    alone = [encode(layer) for layer in range(4)]
+    assert np.array_equal(encode("all"), np.stack(alone))
+    for first, second in itertools.permutations(range(4), 2):
+        assert np.array_equal(encode(first), alone[first])
+        assert np.array_equal(encode(second), alone[second])
+    with ThreadPoolExecutor(4) as threads:
+        asked = list(range(4)) * 4
+        for layer, found in zip(asked, threads.map(encode, asked), strict=True):
+            assert np.array_equal(found, alone[layer])
+    assert (model.training, model.dtype, len(model.layers)) == (True, torch.bfloat16, 3)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_weights_that_are_missing_and_another_rate_are_one_line(folder, tmp_path):
