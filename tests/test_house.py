@@ -125,14 +125,15 @@ FLOORS = (
     ("architectures", "teachers", "publishing"),
     ("objectives", "tasks"),
     ("engine", "probing"),
-    ("pretraining", "finetuning", "conversion"),
+    ("pretraining", "finetuning", "conversion", "catalogue"),
     ("comparison",),
+    ("commands",),
 )
 
 
 def test_rooms_import_downwards():
     floors = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    top = {"cli", "registration", "former_names", "__init__"}
+    top = {"cli", "registration", "former_names", "__init__", "__main__"}
     assert {file.relative_to(PACKAGE).with_suffix("").parts[0] for file in MODULES} == set(floors) | top
     for file in MODULES:
         room, *_ = file.relative_to(PACKAGE).with_suffix("").parts

@@ -1,0 +1,1 @@
+"""A catalogue of music: embedded once, then searched, judged and looked at."""
