@@ -116,10 +116,16 @@ def _import_labels(arguments: argparse.Namespace) -> None:
 
 CONVERT = Command("convert", "a fairseq checkpoint (.pt) to a Hugging Face folder", _convert_arguments, _convert)
 CONVERT_DEEZER = Command(
-    "convert-deezer", "one of Deezer's multi-view checkpoints (.pt) to a Hugging Face folder", _deezer_arguments, _convert_deezer
+    "convert-deezer",
+    "one of Deezer's multi-view checkpoints (.pt) to a Hugging Face folder",
+    _deezer_arguments,
+    _convert_deezer,
 )
 CODE_OFFSET = Command(
-    "code-offset", "masked accuracy of a converted model if code 0 lies in row 0, or in 4", _offset_arguments, _report_code_offset
+    "code-offset",
+    "masked accuracy of a converted model if code 0 lies in row 0, or in 4",
+    _offset_arguments,
+    _report_code_offset,
 )
 IMPORT_LABELS = Command(
     "import-labels", "official manifest and labels to a folder for data.labels", _label_arguments, _import_labels

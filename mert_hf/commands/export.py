@@ -33,9 +33,10 @@ def _export_checkpoint(arguments: argparse.Namespace) -> None:
     print(f"{arguments.output_dir}: the model of {checkpoint}")
 
 
-EXPORT_ONNX = Command(
-    "export-onnx", "a model to an ONNX file for batches and clips of any size", _onnx_arguments, _export_onnx
-)
+EXPORT_ONNX = Command("export-onnx", "a model to an ONNX file for batches and clips of any size", _onnx_arguments, _export_onnx)
 EXPORT_CHECKPOINT = Command(
-    "export-checkpoint", "a checkpoint of a pre-training run to a Hugging Face folder", _checkpoint_arguments, _export_checkpoint
+    "export-checkpoint",
+    "a checkpoint of a pre-training run to a Hugging Face folder",
+    _checkpoint_arguments,
+    _export_checkpoint,
 )

@@ -43,8 +43,14 @@ def _check_features(arguments: argparse.Namespace) -> None:
 
 
 WINDOW_DIFFERENCE = Command(
-    "window-difference", "how much windows change a model's features, by layer", _difference_arguments, _report_window_differences
+    "window-difference",
+    "how much windows change a model's features, by layer",
+    _difference_arguments,
+    _report_window_differences,
 )
 CHECK_FEATURES = Command(
-    "check-features", "whether features that you kept are those of a model; exit code 1 if not", _check_arguments, _check_features
+    "check-features",
+    "whether features that you kept are those of a model; exit code 1 if not",
+    _check_arguments,
+    _check_features,
 )
