@@ -34,7 +34,7 @@ HOMES = {
     "mir_eval": (),  # tests compare with it
     "peft": ("finetuning/",),
     "torchaudio": ("teachers/features.py",),
-    "psutil": ("engine/run_lock.py", "engine/devices.py"),
+    "psutil": ("common/run_lock.py", "engine/devices.py"),
     # named in texts alone: torch's exporter and datasets import them
     "onnxscript": (),
     "torchcodec": (),

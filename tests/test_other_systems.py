@@ -13,8 +13,8 @@ from test_house import MODULES, PACKAGE, ROOT, SCRIPTS
 
 from mert_hf.common import files, threads
 from mert_hf.common.errors import InputError
+from mert_hf.common.run_lock import RunLock
 from mert_hf.engine.devices import peak_memory_gib
-from mert_hf.engine.run_lock import RunLock
 
 # modules of Python that Windows lacks ("Availability: Unix" in its documentation)
 UNIX_MODULES = ("fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty")

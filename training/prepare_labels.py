@@ -19,12 +19,12 @@ from mert_hf.common.command_line import run_tool
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import to_json, write_atomically
 from mert_hf.common.logs import show_logs
+from mert_hf.common.run_lock import RunLock
 from mert_hf.common.settings import parse_command_line, write_settings
 from mert_hf.data.crops import RandomCrops
 from mert_hf.data.label_store import LabelFolder, LabelStore
 from mert_hf.data.labelled_crops import LabelledCrops
 from mert_hf.data.source import CorpusClips
-from mert_hf.engine.run_lock import RunLock
 from mert_hf.objectives import OBJECTIVES
 from mert_hf.pretraining.labelling import AlignedCrops, compare_crops, make_labels
 from mert_hf.pretraining.settings import RunSettings, pretrain_settings

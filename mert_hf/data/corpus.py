@@ -167,7 +167,7 @@ def open_folder(
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"data.folder: {folder} {what}; give a folder of audio files.")
-    names, closed = _find_audio_files(folder)
+    names, closed = find_audio_files(folder)
     if not names and not closed:
         raise InputError(
             f"data.folder: {folder} holds no audio file (.wav, .flac, .mp3 or another ending of audio), nor do those below it."
@@ -264,7 +264,7 @@ class _DatasetSources(Sequence):
         return audio.get("bytes") or audio.get("path") or b""
 
 
-def _find_audio_files(folder: Path) -> tuple[list[str], list[Track]]:
+def find_audio_files(folder: Path) -> tuple[list[str], list[Track]]:
     """Names of the audio files below a folder, and the folders that cannot be listed, as skipped tracks."""
     names: list[str] = []
     closed: list[Track] = []

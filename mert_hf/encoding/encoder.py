@@ -56,6 +56,10 @@ class MusicEncoder:
         feature_extractor: of a loaded model; read from the same place otherwise.
         device: such as "cpu", "cuda", "mps"; the fastest there is by default.
         dtype: of the computation, such as torch.bfloat16 or "bfloat16"; results are float32 whatever it is.
+        revision: commit, branch or tag of a repository.
+
+    Attributes:
+        commit: of the repository that the model came from; None of a folder.
 
     Raises:
         InputError: the model cannot be loaded, lacks weights, or does not tell how audio becomes frames; the rates of
@@ -76,6 +80,7 @@ class MusicEncoder:
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype | str = torch.float32,
+        revision: str | None = None,
     ):
         self.dtype = _dtype(dtype)
         self.device = _device(device)
@@ -87,9 +92,10 @@ class MusicEncoder:
             _require_frames(self.model, self._title)
         else:
             self._title = str(model)
-            self.model, feature_extractor = _load(model, feature_extractor, self.dtype)
+            self.model, feature_extractor = _load(model, feature_extractor, self.dtype, revision)
             self.model.to(self.device).eval()
         self.feature_extractor = feature_extractor
+        self.commit = getattr(self.model.config, "_commit_hash", None)
         frozen, config = self._freeze(), self.model.config
         self.sampling_rate, self.grid = frozen.sampling_rate, frozen.grid
         # what a clip's padding does to its features: nothing in MERT; where the first convolution is normalised over time,
@@ -339,11 +345,11 @@ def _require_frames(model: PreTrainedModel, name: str) -> None:
         )
 
 
-def _load(name, feature_extractor, dtype: torch.dtype):
-    model = load_model(AutoModel, name, may_lack=UNUSED_WEIGHTS, dtype=dtype)
+def _load(name, feature_extractor, dtype: torch.dtype, revision: str | None):
+    model = load_model(AutoModel, name, may_lack=UNUSED_WEIGHTS, dtype=dtype, revision=revision)
     _require_frames(model, name)
     if feature_extractor is None:
-        feature_extractor = load_extractor(name)
+        feature_extractor = load_extractor(name, revision=revision)
     if isinstance(model.config, (MERTConfig, MERT2Config)):
         feature_extractor = MERTFeatureExtractor.for_model(feature_extractor, model.config)
     note_licence(name)

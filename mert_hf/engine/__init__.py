@@ -2,4 +2,4 @@
 
 from mert_hf.common.packages import require_packages
 
-require_packages("train", "accelerate", "psutil")
+require_packages("train", "accelerate")

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import move_flushed, remove_folder
 from mert_hf.common.reading import read_json, read_yaml
+from mert_hf.common.run_lock import RunLock
 from mert_hf.common.settings import flatten, write_settings
 from mert_hf.engine.metrics import read_metrics
-from mert_hf.engine.run_lock import RunLock
 from mert_hf.engine.sealed import find_damage, is_sealed, seal
 from mert_hf.engine.sharded import STUMBLES, require_plain_shards
 

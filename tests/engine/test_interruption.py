@@ -18,11 +18,11 @@ from support.small_runs import finish, start, train
 from support.sounds import make_tones
 from support.troubled_runs import train_held
 
+from mert_hf.common import run_lock
 from mert_hf.common.errors import InputError
-from mert_hf.engine import run_lock
+from mert_hf.common.run_lock import RunLock
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.engine.run_lock import RunLock
 
 STEPS = 24
 

@@ -17,13 +17,13 @@ from accelerate.state import AcceleratorState
 from support.sounds import make_tones
 from transformers import EncodecConfig, EncodecModel
 
+from mert_hf.common.run_lock import RunLock
 from mert_hf.common.settings import read_settings
 from mert_hf.data.corpus import open_folder
 from mert_hf.data.crops import BatchRange
 from mert_hf.data.label_store import LabelStore
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_folder import RunFolder
-from mert_hf.engine.run_lock import RunLock
 from mert_hf.pretraining.checkpoint_export import export_checkpoint
 from mert_hf.pretraining.settings import PretrainSettings
 from mert_hf.pretraining.setup import Setup

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 import mert_hf  # noqa: F401, makes transformers know MERT
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import seed_torch
+from mert_hf.encoding.fingerprint import weights_fingerprint
 from mert_hf.encoding.frozen import FrozenEncoder
 from mert_hf.encoding.loading import UNUSED_WEIGHTS, as_folder, load_extractor, load_model, loading
 from mert_hf.models.spectra_mert import LogMelSpectrum
@@ -115,15 +116,6 @@ def load_encoder(
         raise InputError(f"{name} takes {model.main_input_name}, not waveforms (input_values); it cannot be judged here.")
     title = "random weights" if random_seed is not None else folder.resolve().name if folder is not None else name
     return FrozenModel(model, extractor, title, device)
-
-
-def weights_fingerprint(model: torch.nn.Module) -> str:
-    """SHA-256 of all weights and their names."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
 
 
 class LogMel:
