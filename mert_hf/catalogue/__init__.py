@@ -1,1 +1,7 @@
 """A catalogue of music: embedded once, then searched, judged and looked at."""
+
+from mert_hf.catalogue.embedder import Embedder
+from mert_hf.catalogue.embedding import Embedded, embed
+from mert_hf.catalogue.sources import Rows
+
+__all__ = ["Embedded", "Embedder", "Rows", "embed"]

@@ -158,6 +158,11 @@ def digest_file(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_bytes(content: bytes) -> str:
+    """SHA-256 of a file's content that lies in memory, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def digest_folder(folder: str | os.PathLike) -> dict[str, str]:
     """Digest of every file below a folder, by its path there, with forward slashes."""
     folder = Path(folder)

@@ -182,11 +182,11 @@ def open_folder(
     return Corpus(str(folder), tracks + closed, files)
 
 
-def load_audio_dataset(name: str, split: str = "train"):
+def load_audio_dataset(name: str, split: str = "train", setting: str = "data.dataset"):
     """A dataset of the Hub, or one that lies in a folder as `save_to_disk` wrote it.
 
     Raises:
-        InputError: it cannot be loaded; the setting it was given in is `data.dataset`.
+        InputError: it cannot be loaded; the message names the setting it was given in.
     """
     require_packages("train", "datasets")
     from datasets import load_dataset, load_from_disk
@@ -199,7 +199,23 @@ def load_audio_dataset(name: str, split: str = "train"):
     except (OSError, ValueError) as error:  # OSError also of the Hub's refusals
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise
-        raise InputError(f"data.dataset={name!r} cannot be loaded: {' '.join(str(error).split())}") from None
+        raise InputError(f"{setting}={name!r} cannot be loaded: {' '.join(str(error).split())}") from None
+
+
+def require_audio(dataset, column: str):
+    """A `datasets.Dataset` whose column of encoded audio (a `datasets.Audio` feature) is not decoded.
+
+    Raises:
+        InputError: the column does not exist or is no audio.
+    """
+    require_packages("train", "datasets")
+    from datasets import Audio
+
+    if column not in dataset.column_names:
+        raise InputError(f"the dataset has no column {column!r}; its columns: {', '.join(dataset.column_names)}.")
+    if not isinstance(dataset.features[column], Audio):
+        raise InputError(f"column {column!r} is {dataset.features[column]}, not Audio; cast it: dataset.cast_column(...).")
+    return dataset.cast_column(column, Audio(decode=False))
 
 
 def open_dataset(
@@ -221,14 +237,7 @@ def open_dataset(
     Raises:
         InputError: the column does not exist or is no audio.
     """
-    require_packages("train", "datasets")
-    from datasets import Audio
-
-    if column not in dataset.column_names:
-        raise InputError(f"the dataset has no column {column!r}; its columns: {', '.join(dataset.column_names)}.")
-    if not isinstance(dataset.features[column], Audio):
-        raise InputError(f"column {column!r} is {dataset.features[column]}, not Audio; cast it: dataset.cast_column(...).")
-    sources = _DatasetSources(dataset.cast_column(column, Audio(decode=False)), column)
+    sources = _DatasetSources(require_audio(dataset, column), column)
     stamp = (zlib.crc32(dataset._fingerprint.encode()), len(dataset))
     names = [f"row {row}" for row in range(len(dataset))]
     tracks = _check(names, sources, lambda _: stamp, min_duration_s, check, index, threads, known_from)

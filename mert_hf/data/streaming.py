@@ -166,14 +166,14 @@ class _Lanes(IterableDataset):
             yield StreamedBatch(**vars(batch), lane=lane, position=read[-1][1])
 
 
-def open_stream(name: str, split: str, column: str):
+def open_stream(name: str, split: str, column: str, setting: str = "data.dataset", column_setting: str = "data.dataset_column"):
     """A stream of encoded audio: a dataset of the Hub, or a folder of Parquet or WebDataset (.tar) shards.
 
     Returns:
         A `datasets.IterableDataset` whose audio is not decoded.
 
     Raises:
-        InputError: it cannot be opened, is empty, or its column holds no encoded audio.
+        InputError: it cannot be opened, is empty, or its column holds no encoded audio; names the settings it was given in.
     """
     require_packages("train", "datasets")
     from datasets import Audio, load_dataset
@@ -184,9 +184,7 @@ def open_stream(name: str, split: str, column: str):
         kinds = {"parquet": sorted(folder.rglob("*.parquet")), "webdataset": sorted(folder.rglob("*.tar"))}
         found = [kind for kind, shards in kinds.items() if shards]
         if len(found) != 1:
-            raise InputError(
-                f"data.dataset={name!r} must hold Parquet shards (.parquet) or WebDataset shards (.tar), one kind."
-            )
+            raise InputError(f"{setting}={name!r} must hold Parquet shards (.parquet) or WebDataset shards (.tar), one kind.")
         builder, files = found[0], {"data_files": {split: [str(shard) for shard in kinds[found[0]]]}}
     try:
         stream = load_dataset(builder, split=split, streaming=True, **files)
@@ -194,11 +192,11 @@ def open_stream(name: str, split: str, column: str):
             stream = stream.cast_column(column, Audio(decode=False))
         first = next(iter(stream.iter(1)), None)
     except (OSError, ValueError, ConnectionError) as error:
-        raise InputError(f"data.dataset={name!r} cannot be streamed: {' '.join(str(error).split())}") from None
+        raise InputError(f"{setting}={name!r} cannot be streamed: {' '.join(str(error).split())}") from None
     if first is None:
-        raise InputError(f"data.dataset={name!r} is empty.")
+        raise InputError(f"{setting}={name!r} is empty.")
     if column not in first:
-        raise InputError(f"data.dataset={name!r} has no column {column!r} (data.dataset_column); it has: {', '.join(first)}.")
+        raise InputError(f"{setting}={name!r} has no column {column!r} ({column_setting}); it has: {', '.join(first)}.")
     if not isinstance(first[column][0], dict):
-        raise InputError(f"column {column!r} of data.dataset={name!r} holds no encoded audio (bytes and path).")
+        raise InputError(f"column {column!r} of {setting}={name!r} holds no encoded audio (bytes and path).")
     return stream

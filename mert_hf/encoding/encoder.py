@@ -107,6 +107,23 @@ class MusicEncoder:
         """The deepest layer that can be asked for."""
         return len(blocks_of(self.model))
 
+    @property
+    def default_layer(self) -> int:
+        """The layer that is returned where none is asked for: that at seven twelfths of the depth."""
+        return round(self.num_layers * DEFAULT_DEPTH)
+
+    def check(
+        self,
+        layers: Layers | None = None,
+        pool: str | None = "mean",
+        batch_size: int = 8,
+        window_s: float | str | None = "context",
+        overlap_s: float = DEFAULT_OVERLAP_S,
+    ) -> None:
+        """Refuse options that [`MusicEncoder.encode`] would refuse, with the same InputError, before there is music."""
+        ChosenLayers(self.default_layer if layers is None else layers, self.num_layers, False)
+        self._check_options(pool, batch_size, None, resolve_window_s(window_s, self.model.config), overlap_s, None, "raise")
+
     def encode(
         self,
         inputs,
@@ -162,7 +179,7 @@ class MusicEncoder:
         """
         window_s = resolve_window_s(window_s, self.model.config)
         self._check_options(pool, batch_size, sampling_rate, window_s, overlap_s, output_dir, on_error)
-        layers = round(self.num_layers * DEFAULT_DEPTH) if layers is None else layers
+        layers = self.default_layer if layers is None else layers
         chosen = ChosenLayers(layers, self.num_layers, normalize)
         items = items_of(inputs)
         skipped = Skipped(on_error == "skip")

@@ -1,0 +1,231 @@
+"""Music in, rows of a catalogue out: by itself, and in the hands of engines that deal out work (Ray, Spark, datasets)."""
+
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mert_hf import __version__
+from mert_hf.audio import AudioSource, read_audio, read_info
+from mert_hf.catalogue.settings import CatalogueSettings, parse_layers, write_layers
+from mert_hf.common.errors import FULL_DISK, InputError
+from mert_hf.common.files import digest_bytes, digest_file
+from mert_hf.common.threads import map_ahead
+from mert_hf.encoding.chosen_layers import Layers
+from mert_hf.encoding.encoder import MusicEncoder
+from mert_hf.encoding.fingerprint import weights_fingerprint
+from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S, resolve_window_s
+
+# Longer tracks are read window by window, which the model waits for; half an hour at 24 kHz is 173 MB.
+LONGEST_WHOLE_S = 30 * 60
+# Tracks that are read while one is computed.
+READERS = 2
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A track as it was read.
+
+    Attributes:
+        sha256: of the file's content.
+        duration_s, sampling_rate: of the file.
+        audio: the waveform (samples,) at the model's rate, or the file where it is long.
+    """
+
+    sha256: str
+    duration_s: float
+    sampling_rate: int
+    audio: np.ndarray | AudioSource
+
+
+def hear(source: AudioSource, sampling_rate: int) -> Heard:
+    """Read a track, resampled to `sampling_rate`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        digest = digest_bytes(source) if isinstance(source, bytes) else digest_file(source)
+        info = read_info(source)
+        whole = info.duration_s <= LONGEST_WHOLE_S
+        return Heard(digest, info.duration_s, info.sampling_rate, read_audio(source, sampling_rate) if whole else source)
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
+        raise InputError(f"cannot be read: {error.strerror or error}") from None
+
+
+class Embedder:
+    """The vectors of a catalogue, track by track: a track's do not depend on which others pass before or beside it.
+
+    It pickles without the model, which is loaded where and when it is first needed: `map_batches` of Ray Data takes the class,
+    `mapInPandas` of Spark its `in_pandas`, and `map` of datasets, with `batched=True`, the object.
+
+    Args:
+        model: folder or repository.
+        layers, pool, window_s, overlap_s: as of [`MusicEncoder.encode`]; vectors are not scaled to length 1.
+        device: the fastest there is by default.
+        dtype: of the computation, such as "float32" or "bfloat16".
+        batch_size: windows of a track at a time.
+        revision: commit, branch or tag of a repository.
+
+    Example:
+        ```python
+        songs = ray.data.read_parquet("songs")  # a column "path"
+        songs.map_batches(Embedder, fn_constructor_args=["m-a-p/MERT-v1-95M"], concurrency=4).write_parquet("vectors")
+        ```
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike,
+        layers: Layers | None = None,
+        pool: str | None = "mean",
+        *,
+        window_s: float | str | None = "context",
+        overlap_s: float = DEFAULT_OVERLAP_S,
+        device: str | None = None,
+        dtype: str = "float32",
+        batch_size: int = 8,
+        revision: str | None = None,
+    ):
+        self.model, self.revision = os.fspath(model), revision
+        self.layers, self.pool = layers, pool
+        self.window_s, self.overlap_s = window_s, overlap_s
+        self.device, self.dtype, self.batch_size = device, dtype, batch_size
+        self._encoder: MusicEncoder | None = None
+        self._settings: CatalogueSettings | None = None
+
+    @classmethod
+    def of(cls, settings: CatalogueSettings, device: str | None = None, batch_size: int = 8) -> "Embedder":
+        """One that makes the vectors of a catalogue.
+
+        Raises:
+            InputError: the model is not the one that the catalogue was made with.
+        """
+        how = dict(window_s=settings.window_s, overlap_s=settings.overlap_s, dtype=settings.dtype, revision=settings.revision)
+        made = cls(settings.model, parse_layers(settings.layers), settings.pool, device=device, batch_size=batch_size, **how)
+        if made.settings.weights != settings.weights:
+            raise InputError(f"{settings.model} holds other weights now than when the catalogue was made of it; make it anew.")
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_encoder": None}
+
+    @property
+    def encoder(self) -> MusicEncoder:
+        """The model, loaded."""
+        if self._encoder is None:
+            self._encoder = MusicEncoder(self.model, device=self.device, dtype=self.dtype, revision=self.revision)
+        return self._encoder
+
+    @property
+    def settings(self) -> CatalogueSettings:
+        """All that the vectors depend on."""
+        if self._settings is None:
+            encoder = self.encoder
+            layers = encoder.default_layer if self.layers is None else self.layers
+            # checked as the first track will be
+            window_s = resolve_window_s(self.window_s, encoder.model.config)
+            encoder.check(layers, self.pool, self.batch_size, window_s, self.overlap_s)
+            self._settings = CatalogueSettings(
+                model=self.model,
+                revision=encoder.commit,
+                weights=weights_fingerprint(encoder.model),
+                layers=write_layers(layers, encoder.num_layers),
+                pool=self.pool,
+                window_s=None if window_s is None else float(window_s),
+                overlap_s=float(self.overlap_s),
+                dtype=str(encoder.dtype).removeprefix("torch."),
+                sampling_rate=encoder.sampling_rate,
+                dimensions=encoder.model.config.hidden_size * (2 if self.pool == "mean_std" else 1),
+                version=__version__,
+            )
+        return self._settings
+
+    def vectors(self, heard: Heard, frames_file: str | os.PathLike | None = None) -> dict[str, Any]:
+        """The columns of a track that hold its vectors, by their names.
+
+        Args:
+            frames_file: where to write all frames, with `pool` None; its name is the column's value.
+
+        Raises:
+            InputError: it is too short for a frame, or its features are not finite.
+        """
+        settings, audio = self.settings, heard.audio
+        if isinstance(audio, np.ndarray):
+            audio = {"array": audio, "sampling_rate": settings.sampling_rate}
+        how = dict(window_s=settings.window_s, overlap_s=settings.overlap_s, batch_size=self.batch_size)
+        how |= dict(layers=parse_layers(settings.layers), pool=settings.pool, normalize=False, progress=False)
+        if settings.pool is None:
+            return {"frames": self._write_frames(audio, how, Path(frames_file))}
+        found = self.encoder.encode(audio, **how)
+        if settings.pool == "second":  # a list of vectors, not an array of two axes, is what a column can hold
+            found = list(found) if found.ndim == 2 else [list(layer) for layer in found]
+        return {"vector": found} if settings.columns == ("vector",) else dict(zip(settings.columns, found, strict=True))
+
+    def _write_frames(self, audio, how: dict[str, Any], file: Path) -> str:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix="track.", suffix=".partial") as folder:
+            self.encoder.encode(audio, output_dir=folder, **how)
+            (written,) = Path(folder).iterdir()
+            written.replace(file)
+        return file.name
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Rows by columns in, the same with vectors out; see [`Embedder`].
+
+        Args:
+            batch: a column "path" of files, or "audio" of encoded audio as datasets hold it (`{"bytes": ..., "path": ...}`).
+
+        Returns:
+            The columns of the batch, and `sha256`, `duration_s`, `sampling_rate`, those of the vectors (float32; null where
+            there is none), and `failure`: why there is none, else null.
+
+        Raises:
+            InputError: it holds neither column, or all frames are asked for, which belong into files.
+        """
+        if self.pool is None:
+            raise InputError("rows hold vectors, not all frames (pool None); mert-hf embed writes them into files.")
+        if "path" not in batch and "audio" not in batch:
+            raise InputError(f'a batch needs the column "path" or "audio"; this one has: {", ".join(batch)}.')
+        sources = [_source_of(one) for one in batch["audio" if "audio" in batch else "path"]]
+        rows = [self._row(found) for found in map_ahead(self._hear_or_tell, sources, READERS)]
+        made = {name: [row.get(name) for row in rows] for name in ("sha256", "duration_s", "sampling_rate", "failure")}
+        made |= {name: [row.get(name) for row in rows] for name in self.settings.columns}
+        return {**batch, **made}
+
+    def in_pandas(self, frames: Iterable) -> Iterator:
+        """Data frames in, data frames out, as `mapInPandas` of Spark asks for; see [`Embedder.__call__`]."""
+        import pandas
+
+        for frame in frames:
+            made = self({name: frame[name].tolist() for name in frame.columns})
+            vectors = {name: [None if one is None else one.tolist() for one in made[name]] for name in self.settings.columns}
+            yield pandas.DataFrame({**made, **vectors})
+
+    def _hear_or_tell(self, source: AudioSource) -> Heard | InputError:
+        try:
+            return hear(source, self.encoder.sampling_rate)
+        except InputError as error:
+            return error
+
+    def _row(self, found: Heard | InputError) -> dict[str, Any]:
+        if isinstance(found, InputError):
+            return {"failure": str(found)}
+        try:
+            vectors = self.vectors(found)
+        except InputError as error:
+            return {"failure": str(error)}
+        return {"sha256": found.sha256, "duration_s": found.duration_s, "sampling_rate": found.sampling_rate, **vectors}
+
+
+def _source_of(value: Any) -> AudioSource:
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path") or b""
+    return value.getvalue() if isinstance(value, io.BytesIO) else value
