@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mert_hf.catalogue.settings import CatalogueSettings
@@ -209,7 +210,7 @@ def read_shard(file: Path, schema: pa.Schema, columns: list[str] | None = None) 
         needed = [name for name in wanted if name in there]
         table = pq.read_table(file, columns=[*needed, *failed])
         if failed:
-            table = table.filter(pa.compute.is_null(table["failure"]))
+            table = table.filter(pc.is_null(table["failure"]))
         lacking = [name for name in wanted if name not in there]
         for name in lacking:
             if name not in FACTS or name == "path":
