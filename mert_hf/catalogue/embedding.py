@@ -20,7 +20,7 @@ from mert_hf.catalogue.store import Failures, Store, drop_superseded, read_known
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import is_there
 from mert_hf.common.run_lock import RunLock
-from mert_hf.common.threads import map_ahead, share_cores
+from mert_hf.common.threads import map_ahead
 from mert_hf.encoding.chosen_layers import Layers
 from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S
 
@@ -121,8 +121,6 @@ def embed(
         if dtype == "auto":
             dtype = _find_dtype(output_dir, process, model, how)
         embedder = Embedder(model, layers, pool, dtype=dtype, batch_size=batch_size, **how)
-        if embedder.encoder.device.type == "cpu":
-            share_cores()
         claim(output_dir, embedder.settings)
         return _Run(output_dir, embedder, process, progress, held).run(found)
 

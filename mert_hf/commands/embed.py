@@ -50,11 +50,13 @@ def _run(arguments: argparse.Namespace) -> None:
     from mert_hf.catalogue.embedding import Process
     from mert_hf.catalogue.settings import parse_layers
     from mert_hf.common.logs import show_logs
+    from mert_hf.common.threads import share_cores
 
     if bool(arguments.sources) == bool(arguments.dataset):
         raise InputError("give either sources (files, folders, patterns, playlists) or --dataset.")
     process = Process.from_launcher()
     show_logs(process.number == 0)
+    share_cores()
     found = arguments.sources
     if arguments.dataset:
         found = Rows(arguments.dataset, arguments.split, arguments.column, arguments.stream)
