@@ -210,7 +210,10 @@ class Catalogue:
 
     def _embed(self, file: str, device: str | None) -> NDArray[np.float32]:
         embedder = Embedder.of(self.settings, device)
-        return embedder.vectors(hear(file, self.settings.sampling_rate))[self.column]
+        try:
+            return embedder.vectors(hear(file, self.settings.sampling_rate))[self.column]
+        except InputError as error:
+            raise InputError(str(error) if file in str(error) else f"{file}: {error}") from None
 
     def _project(self, vector: NDArray, what: str) -> NDArray[np.float32]:
         size = self.settings.dimensions

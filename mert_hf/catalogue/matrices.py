@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from mert_hf.catalogue.projection import Projection
 from mert_hf.catalogue.settings import CatalogueSettings
-from mert_hf.catalogue.store import FACTS, read_tables, row_files
+from mert_hf.catalogue.store import FACTS, find_kept, read_tables, row_files
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import digest_json, move_flushed, open_atomically
 from mert_hf.common.reading import read_array
@@ -27,6 +28,8 @@ from mert_hf.common.reading import read_array
 logger = logging.getLogger(__name__)
 
 ROWS_FILE = "rows.parquet"
+# Bytes at the end of a shard that are looked at.
+END_BYTES = 65536
 
 
 class Matrices:
@@ -43,8 +46,7 @@ class Matrices:
     def __init__(self, folder: str | os.PathLike, settings: CatalogueSettings):
         self._catalogue, self._settings = Path(folder), settings
         self._temporary: tempfile.TemporaryDirectory | None = None
-        files = [(file.name, file.stat()) for file in row_files(folder)]
-        state = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
+        state = [(file.name, *_tell_apart(file)) for file in row_files(folder)]
         self.folder = self._catalogue / "index" / digest_json(state)[:16]
         if not self.folder.is_dir():
             self._build_rows()
@@ -124,10 +126,20 @@ class Matrices:
                 shutil.rmtree(made, ignore_errors=True)
 
     def _write_rows(self, folder: Path) -> None:
+        kept = np.concatenate([np.zeros(0, bool), *find_kept(self._catalogue, self._settings).values()])
         tables = [table for _, table in read_tables(self._catalogue, self._settings, list(FACTS))]
-        table = pa.concat_tables(tables) if tables else pa.schema(FACTS.items()).empty_table()
-        last = {path: row for row, path in enumerate(table["path"].to_pylist())}
-        kept = np.zeros(len(table), bool)
-        kept[list(last.values())] = True
+        table = pa.concat_tables([pa.schema(FACTS.items()).empty_table(), *tables])
+        if len(table) != len(kept):
+            raise InputError(f"{self._catalogue} changed while it was read; try again.")
         np.save(folder / "kept.npy", kept, allow_pickle=False)
         pq.write_table(table.filter(pa.array(kept)), folder / ROWS_FILE, compression="zstd")
+
+
+def _tell_apart(file: Path) -> tuple[int, int]:
+    """What tells the content of a shard from others, wherever it was copied to: its size, and a checksum of its end, where
+    Parquet keeps the places and the ranges of all columns.
+    """
+    with file.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(size - END_BYTES, 0))
+        return size, zlib.crc32(opened.read())

@@ -90,9 +90,10 @@ def open_graph(file: str | os.PathLike) -> Any:
     require_packages("search", "usearch")
     from usearch.index import Index
 
-    index = Index.restore(str(file), view=True)
-    if index is None:
-        raise InputError(f"{file} is damaged; remove it and run `mert-hf index` again.")
+    try:
+        index = Index.restore(str(file), view=True)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"{file} is damaged ({error}); remove it and run `mert-hf index` again.") from None
     index.expansion_search = SEARCHING
     return index
 

@@ -24,29 +24,30 @@ def choose_dtype(model: str | os.PathLike, device: str | None = None, revision: 
     from mert_hf.synthetic import generate_piece
 
     exact = MusicEncoder(model, device=device, revision=revision)
-    piece = generate_piece(seed=1, duration_s=PIECE_S, sampling_rate=exact.sampling_rate).waveform
-    took, vector = _time(exact, piece)
     rough = MusicEncoder(model, device=device, revision=revision, dtype=torch.bfloat16)
+    piece = generate_piece(seed=1, duration_s=PIECE_S, sampling_rate=exact.sampling_rate).waveform
+    times, rough_times = [], []
     try:
-        took_rough, vector_rough = _time(rough, piece)
+        for _ in range(1 + REPEATS):  # in turn, so that other work of the machine slows both
+            vector = _time(exact, piece, times)
+            rough_vector = _time(rough, piece, rough_times)
     except (InputError, RuntimeError) as error:  # not finite in it, or an operation that the device lacks
         logger.info("Computing in float32: bfloat16 does not work here (%s)", str(error).split("\n")[0])
         return "float32"
-    cosine = float(vector @ vector_rough / np.linalg.norm(vector) / np.linalg.norm(vector_rough))
-    moved = float(np.linalg.norm(vector - vector_rough) / np.linalg.norm(vector))
-    chosen = "bfloat16" if took / took_rough >= LEAST_SPEEDUP and cosine >= LEAST_COSINE else "float32"
+    speedup = min(times[1:]) / min(rough_times[1:])  # the first of each is not counted
+    cosine = float(vector @ rough_vector / np.linalg.norm(vector) / np.linalg.norm(rough_vector))
+    moved = float(np.linalg.norm(vector - rough_vector) / np.linalg.norm(vector))
+    chosen = "bfloat16" if speedup >= LEAST_SPEEDUP and cosine >= LEAST_COSINE else "float32"
     logger.info(
         "Computing in %s: bfloat16 is %.2f times as fast here and moves a vector by %.2g %% (cosine %.6f)",
-        *(chosen, took / took_rough, 100 * moved, cosine),
+        *(chosen, speedup, 100 * moved, cosine),
     )
     return chosen
 
 
-def _time(encoder: MusicEncoder, piece: np.ndarray) -> tuple[float, np.ndarray]:
-    """The shortest of some times, in seconds, after one that is not counted; and the vector."""
-    found = []
-    for _ in range(1 + REPEATS):
-        started = time.perf_counter()
-        vector = encoder.encode(piece, sampling_rate=encoder.sampling_rate, normalize=False, progress=False)
-        found.append(time.perf_counter() - started)
-    return min(found[1:]), vector
+def _time(encoder: MusicEncoder, piece: np.ndarray, times: list[float]) -> np.ndarray:
+    """The piece's vector; the seconds it took are added to the times."""
+    started = time.perf_counter()
+    vector = encoder.encode(piece, sampling_rate=encoder.sampling_rate, normalize=False, progress=False)
+    times.append(time.perf_counter() - started)
+    return vector

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mert_hf.catalogue.settings import CatalogueSettings
 from mert_hf.catalogue.sources import Item
@@ -236,21 +238,27 @@ def read_tables(
             yield file, table if columns is None else table.select(columns)
 
 
-def drop_superseded(folder: str | os.PathLike, settings: CatalogueSettings) -> None:
-    """Rewrite the shards that hold a row of a path which has a later one; nobody else may write into the folder meanwhile."""
-    schema, last = schema_of(settings), {}
+def find_kept(folder: str | os.PathLike, settings: CatalogueSettings) -> dict[Path, NDArray[np.bool_]]:
+    """Which rows of each file count: of a path that has several, the last."""
+    last: dict[str, tuple[Path, int]] = {}
+    kept: dict[Path, NDArray[np.bool_]] = {}
     for file, table in read_tables(folder, settings, ["path"]):
+        kept[file] = np.zeros(len(table), bool)
         last |= {path: (file, row) for row, path in enumerate(table["path"].to_pylist())}
-    kept: dict[Path, list[int]] = {}
     for file, row in last.values():
-        kept.setdefault(file, []).append(row)
-    for file in row_files(folder):
-        if file.suffix != ".parquet" or len(kept.get(file, ())) == pq.read_metadata(file).num_rows:
+        kept[file][row] = True
+    return kept
+
+
+def drop_superseded(folder: str | os.PathLike, settings: CatalogueSettings) -> None:
+    """Rewrite the shards that hold rows that do not count; nobody else may write into the folder meanwhile."""
+    for file, kept in find_kept(folder, settings).items():
+        if kept.all() or file.suffix != ".parquet":
             continue
-        if file not in kept:
+        if not kept.any():
             file.unlink()
             continue
-        table = read_shard(file, schema).take(sorted(kept[file]))
+        table = read_shard(file, schema_of(settings)).filter(pa.array(kept))
         with open_atomically(file) as rewritten:
             pq.write_table(table, rewritten, compression="zstd")
 

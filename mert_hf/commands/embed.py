@@ -41,8 +41,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     rows.add_argument("--column", default="audio", help="of the dataset (default: audio)")
     rows.add_argument("--stream", action="store_true", help="read the dataset once through, without keeping it")
     hub = parser.add_argument_group("publish it")
-    hub.add_argument("--push_to_hub", metavar="USER/NAME", help="upload the catalogue as a dataset, with a card")
-    hub.add_argument("--public", action="store_true", help="let everybody see it; otherwise only you do")
+    hub.add_argument("--push_to_hub", metavar="USER/NAME", help="then upload the catalogue as a dataset, with a card")
+    hub.add_argument("--public", action="store_true", help="let everybody see it, if it is made now; otherwise only you do")
+    hub.add_argument("--license", help="of the vectors (default: that of the model's weights, where it is known)")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -51,10 +52,15 @@ def _run(arguments: argparse.Namespace) -> None:
     from mert_hf.catalogue.settings import parse_layers
     from mert_hf.common.logs import show_logs
     from mert_hf.common.threads import share_cores
+    from mert_hf.publishing.hub import require_write_access
 
     if bool(arguments.sources) == bool(arguments.dataset):
         raise InputError("give either sources (files, folders, patterns, playlists) or --dataset.")
     process = Process.from_launcher()
+    if arguments.push_to_hub and process.count > 1:
+        raise InputError("--push_to_hub is for one process: give the same line once more, without the launcher.")
+    if arguments.push_to_hub:
+        require_write_access(arguments.push_to_hub)
     show_logs(process.number == 0)
     share_cores()
     found = arguments.sources
@@ -79,6 +85,11 @@ def _run(arguments: argparse.Namespace) -> None:
         f"{arguments.output_dir}{who}: {done.new} tracks embedded, {done.audio_s / 3600:.2f} hours of audio,"
         f" {done.hours_an_hour:.1f} an hour; {done.known} were there"
     )
+    if arguments.push_to_hub:
+        from mert_hf.catalogue.publication import push_to_hub
+
+        published = push_to_hub(arguments.output_dir, arguments.push_to_hub, not arguments.public, arguments.license)
+        print(f"Published: {published.url}\n  commit {published.commit}, tag {published.tag}")
     if done.failed:
         print(f"{done.failed} tracks failed; the reasons are listed in {done.failures}", file=sys.stderr)
         raise SystemExit(SOME_FAILED)

@@ -158,7 +158,10 @@ def _fault(source: str | os.PathLike) -> str | None:
         return "it is a file; give the folder of a model, which holds config.json and model.safetensors."
     place = as_folder(source)
     if place is None:
-        return None
+        name = os.fspath(source)
+        # "user/name" alone may be a repository's; its other rules are told by the Hub's client
+        is_place = isinstance(name, str) and (name[0] in "/~." or "\\" in name or name.count("/") > 1)
+        return "there is no such folder; give one, or a repository such as 'm-a-p/MERT-v1-95M'." if is_place else None
     if (place / "config.json").is_file():
         return _fault_of_config(place / "config.json")
     if (place / "model" / "config.json").is_file():

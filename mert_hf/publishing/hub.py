@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, constants
+from huggingface_hub import CommitOperationAdd, DatasetCard, HfApi, ModelCard, constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -74,7 +74,7 @@ def require_write_access(repo_id: str, token: str | None = None) -> None:
         raise InputError("the token may only read; make one that may write in your account's settings, and log in with it.")
 
 
-def next_tag(repo_id: str, tag: str | None = None, token: str | None = None) -> str:
+def next_tag(repo_id: str, tag: str | None = None, token: str | None = None, repo_type: str = "model") -> str:
     """The tag a new revision gets: the one asked for, or v1, v2, ... after those that are there.
 
     Raises:
@@ -82,7 +82,8 @@ def next_tag(repo_id: str, tag: str | None = None, token: str | None = None) -> 
     """
     api = HfApi(token=token)
     try:
-        tags = [ref.name for ref in api.list_repo_refs(repo_id).tags] if api.repo_exists(repo_id) else []
+        there = api.repo_exists(repo_id, repo_type=repo_type)
+        tags = [ref.name for ref in api.list_repo_refs(repo_id, repo_type=repo_type).tags] if there else []
     except HUB_ERRORS as error:
         raise explain(error, repo_id, token) from None
     if tag in tags:
@@ -98,6 +99,7 @@ def upload(
     tag: str | None = None,
     private: bool = False,
     token: str | None = None,
+    repo_type: str = "model",
 ) -> Published:
     """Upload a folder in one commit and tag it.
 
@@ -110,45 +112,48 @@ def upload(
         tag: see [`next_tag`].
         private: whether a repository that is made can be seen by its owner alone. An existing one keeps its setting.
         token: of the user; by default the one they logged in with.
+        repo_type: "model" or "dataset".
 
     Raises:
         InputError: the Hub or the network refuses; the message says what to do.
     """
     require_write_access(repo_id, token)
-    tag = next_tag(repo_id, tag, token)
-    api = HfApi(token=token)
+    tag = next_tag(repo_id, tag, token, repo_type)
+    api, kind = HfApi(token=token), {"repo_type": repo_type}
     try:
-        ModelCard.load(Path(folder) / "README.md").validate()
-        url = api.create_repo(repo_id, private=private, exist_ok=True)
-        before = api.model_info(repo_id)
+        {"model": ModelCard, "dataset": DatasetCard}[repo_type].load(Path(folder) / "README.md").validate()
+        url = api.create_repo(repo_id, private=private, exist_ok=True, **kind)
+        before = api.repo_info(repo_id, **kind)
     except HUB_ERRORS as error:
         raise explain(error, repo_id, token) from None
     except ValueError as error:
         raise InputError(f"the Hub does not accept the card: {' '.join(str(error).split())}") from None
     # not upload_folder, which may make several commits of a large folder
-    files = [CommitOperationAdd(file.name, file) for file in sorted(Path(folder).iterdir())]
+    places = sorted(file for file in Path(folder).rglob("*") if file.is_file())
+    files = [CommitOperationAdd(file.relative_to(folder).as_posix(), file) for file in places]
     try:
-        commit = api.create_commit(repo_id, files, commit_message=message, parent_commit=before.sha).oid
+        commit = api.create_commit(repo_id, files, commit_message=message, parent_commit=before.sha, **kind).oid
     except HUB_ERRORS as error:
-        raise explain(error, repo_id, token, _find_outcome(api, repo_id, before.sha)) from None
+        raise explain(error, repo_id, token, _find_outcome(api, repo_id, before.sha, repo_type)) from None
     except RuntimeError as error:  # of the storage behind the Hub
         raise InputError(f"the upload to {repo_id} broke off; nothing was published, try again: {error}") from None
     try:
-        api.create_tag(repo_id, tag=tag, revision=commit)
+        api.create_tag(repo_id, tag=tag, revision=commit, **kind)
     except HUB_ERRORS as error:
         raise InputError(
-            f"the model is published as commit {commit} of {repo_id}, but the Hub did not confirm its tag {tag}"
+            f"the {repo_type} is published as commit {commit} of {repo_id}, but the Hub did not confirm its tag {tag}"
             f" ({_reason(error, token)}); set it, unless it is there: hf repos tag create {repo_id} {tag} --revision {commit}"
+            f"{'' if repo_type == 'model' else f' --type {repo_type}'}"
         ) from None
     # files that were there before stay there
     names = [file.rfilename for file in before.siblings or ()]
     return Published(hide_secrets(str(url)), commit, tag, [name for name in names if name.endswith(PICKLES)])
 
 
-def _find_outcome(api: HfApi, repo_id: str, before: str) -> str:
+def _find_outcome(api: HfApi, repo_id: str, before: str, repo_type: str) -> str:
     """What a commit that was not confirmed has left behind."""
     try:
-        unchanged = api.model_info(repo_id).sha == before
+        unchanged = api.repo_info(repo_id, repo_type=repo_type).sha == before
     except HUB_ERRORS:
         return "whether anything was published is not known: look at its page"
     return NOTHING if unchanged else "its newest commit is another now, this one or somebody else's: look at its page"

@@ -59,4 +59,4 @@ def embed_slowly(music: Path, folder: Path, model: Path, pause_s: float) -> None
 
 def embed_share(music: Path, folder: Path, model: Path, pool: str | None = "mean") -> None:
     """What one process of a launch does."""
-    embed([music], folder, model, pool=pool, progress=False)
+    embed([music], folder, model, pool=pool, dtype="float32", progress=False)
