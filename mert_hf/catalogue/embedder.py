@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from mert_hf import __version__
 from mert_hf.audio import AudioSource, read_audio, read_info
-from mert_hf.catalogue.settings import CatalogueSettings, parse_layers, write_layers
+from mert_hf.catalogue.settings import CatalogueSettings, claim, parse_layers, write_layers
+from mert_hf.catalogue.store import DESCRIBED, schema_of
 from mert_hf.common.errors import FULL_DISK, InputError
 from mert_hf.common.files import digest_bytes, digest_file
 from mert_hf.common.threads import map_ahead
@@ -64,7 +66,7 @@ class Embedder:
     """The vectors of a catalogue, track by track: a track's do not depend on which others pass before or beside it.
 
     It pickles without the model, which is loaded where and when it is first needed: `map_batches` of Ray Data takes the class,
-    `mapInPandas` of Spark its `in_pandas`, and `map` of datasets, with `batched=True`, the object.
+    `mapInPandas` and `mapInArrow` of Spark its methods, and `map` of datasets, with `batched=True`, the object.
 
     Args:
         model: folder or repository.
@@ -76,8 +78,10 @@ class Embedder:
 
     Example:
         ```python
+        Embedder(model).begin("catalogue")
         songs = ray.data.read_parquet("songs")  # a column "path"
-        songs.map_batches(Embedder, fn_constructor_args=["m-a-p/MERT-v1-95M"], concurrency=4).write_parquet("vectors")
+        how = dict(fn_constructor_args=[model], batch_format="pyarrow", concurrency=4)
+        songs.map_batches(Embedder, **how).write_parquet("catalogue/data")
         ```
     """
 
@@ -177,37 +181,63 @@ class Embedder:
             written.replace(file)
         return file.name
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Rows by columns in, the same with vectors out; see [`Embedder`].
+    def __call__(self, batch: pa.Table | Mapping[str, Any]) -> pa.Table | dict[str, Any]:
+        """Rows in, the same rows with vectors out; see [`Embedder`].
 
         Args:
-            batch: a column "path" of files, or "audio" of encoded audio as datasets hold it (`{"bytes": ..., "path": ...}`).
+            batch: a column "path" of files, or "audio" of encoded audio as datasets hold it (`{"bytes": ..., "path": ...}`),
+                and others, which are kept. As a table of pyarrow, or as lists by name.
 
         Returns:
-            The columns of the batch, and `sha256`, `duration_s`, `sampling_rate`, those of the vectors (float32; null where
-            there is none), and `failure`: why there is none, else null.
+            As it came. A table has all columns of a catalogue (`store.py`), lists those of the vectors, `sha256`, `duration_s`
+            and `sampling_rate`. What cannot be embedded has none of them, and `failure`, its reason, which is null elsewhere.
 
         Raises:
             InputError: it holds neither column, or all frames are asked for, which belong into files.
         """
         if self.pool is None:
             raise InputError("rows hold vectors, not all frames (pool None); mert-hf embed writes them into files.")
-        if "path" not in batch and "audio" not in batch:
-            raise InputError(f'a batch needs the column "path" or "audio"; this one has: {", ".join(batch)}.')
-        sources = [_source_of(one) for one in batch["audio" if "audio" in batch else "path"]]
-        rows = [self._row(found) for found in map_ahead(self._hear_or_tell, sources, READERS)]
-        made = {name: [row.get(name) for row in rows] for name in ("sha256", "duration_s", "sampling_rate", "failure")}
-        made |= {name: [row.get(name) for row in rows] for name in self.settings.columns}
-        return {**batch, **made}
+        names = batch.column_names if isinstance(batch, pa.Table) else list(batch)
+        given = next((name for name in ("audio", "path") if name in names), None)
+        if given is None:
+            raise InputError(f'a batch needs the column "path" or "audio"; this one has: {", ".join(names)}.')
+        values = batch[given].to_pylist() if isinstance(batch, pa.Table) else batch[given]
+        rows = [self._row(found) for found in map_ahead(self._hear_or_tell, map(_source_of, values), READERS)]
+        if isinstance(batch, pa.Table):
+            return self._join(batch, rows)
+        made = ("sha256", "duration_s", "sampling_rate", *self.settings.columns, "failure")
+        return {**batch, **{name: [row.get(name) for row in rows] for name in made}}
+
+    def in_arrow(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Record batches in and out, as `mapInArrow` of Spark asks for; see [`Embedder.__call__`]."""
+        for batch in batches:
+            yield from self(pa.Table.from_batches([batch])).combine_chunks().to_batches()
 
     def in_pandas(self, frames: Iterable) -> Iterator:
-        """Data frames in, data frames out, as `mapInPandas` of Spark asks for; see [`Embedder.__call__`]."""
-        import pandas
-
+        """Data frames in and out, as `mapInPandas` of Spark asks for; see [`Embedder.__call__`]."""
         for frame in frames:
-            made = self({name: frame[name].tolist() for name in frame.columns})
-            vectors = {name: [None if one is None else one.tolist() for one in made[name]] for name in self.settings.columns}
-            yield pandas.DataFrame({**made, **vectors})
+            yield self(pa.Table.from_pandas(frame, preserve_index=False)).to_pandas()
+
+    def begin(self, folder: str | os.PathLike) -> None:
+        """Note in a folder what the vectors are, before an engine writes Parquet files of them into `folder/data`.
+
+        Raises:
+            InputError: it was begun with other settings, or holds something else.
+        """
+        claim(folder, self.settings)
+        (Path(folder) / "data").mkdir(exist_ok=True)
+
+    def _join(self, batch: pa.Table, rows: list[dict[str, Any]]) -> pa.Table:
+        """The columns of a batch and those of a catalogue; what stands in both is the batch's, but for what was found now."""
+        schema = schema_of(self.settings).append(pa.field("failure", pa.string()))
+        described = {name: getattr(self.settings, name) for name in DESCRIBED}
+        made = pa.Table.from_pylist([{**described, **row} for row in rows], schema=schema)
+        found = {name: made[name] for name in made.column_names}
+        kept = {name: batch[name] for name in batch.column_names if name not in found or name in ("path", "name")}
+        if "name" not in kept and "path" in kept:
+            paths = kept["path"].to_pylist()
+            kept["name"] = pa.array([path and os.path.basename(path) for path in paths], pa.string())  # noqa: PTH119
+        return pa.table({**kept, **{name: column for name, column in found.items() if name not in kept}})
 
     def _hear_or_tell(self, source: AudioSource) -> Heard | InputError:
         try:
@@ -222,10 +252,10 @@ class Embedder:
             vectors = self.vectors(found)
         except InputError as error:
             return {"failure": str(error)}
-        return {"sha256": found.sha256, "duration_s": found.duration_s, "sampling_rate": found.sampling_rate, **vectors}
+        return dict(sha256=found.sha256, duration_s=found.duration_s, sampling_rate=found.sampling_rate, **vectors)
 
 
 def _source_of(value: Any) -> AudioSource:
-    if isinstance(value, Mapping):
-        value = value.get("bytes") or value.get("path") or b""
+    if value is None or isinstance(value, Mapping):
+        value = (value or {}).get("bytes") or (value or {}).get("path") or b""
     return value.getvalue() if isinstance(value, io.BytesIO) else value

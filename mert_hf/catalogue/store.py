@@ -50,6 +50,9 @@ FACTS = {
     "version": pa.string(),
 }
 
+# Of these, what the settings tell.
+DESCRIBED = ("model", "revision", "layers", "pool", "window_s", "version")
+
 
 def schema_of(settings: CatalogueSettings) -> pa.Schema:
     """Names and types of a catalogue's columns."""
@@ -81,8 +84,7 @@ class Store:
     def __init__(self, folder: str | os.PathLike, settings: CatalogueSettings, number: int = 0):
         self.folder, self.number = Path(folder), number
         self.schema = schema_of(settings)
-        described = ("model", "revision", "layers", "pool", "window_s", "version")
-        self._described = {name: getattr(settings, name) for name in described}
+        self._described = {name: getattr(settings, name) for name in DESCRIBED}
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         self._shard = 1 + max((_shard_number(file) for file in self._own_shards()), default=-1)
         self._journal = Journal(self.folder / f"journal-{number:05d}")

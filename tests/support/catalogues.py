@@ -1,5 +1,6 @@
 """Small catalogues, also such as are filled by processes that are killed."""
 
+import os
 import time
 from pathlib import Path
 
@@ -55,6 +56,19 @@ def embed_slowly(music: Path, folder: Path, model: Path, pause_s: float) -> None
     Embedder.vectors = slow
     torch.set_num_threads(2)  # as the tests: the last bits depend on it
     embed([music], folder, model, dtype="float32", progress=False)
+
+
+class Slow(Embedder):
+    """One whose worker can be met: it writes its number into a folder and takes its time."""
+
+    def __init__(self, model, told):
+        super().__init__(model, device="cpu")
+        self.told = told
+
+    def __call__(self, batch):
+        Path(self.told, str(os.getpid())).touch()
+        time.sleep(0.5)
+        return super().__call__(batch)
 
 
 def embed_share(music: Path, folder: Path, model: Path, pool: str | None = "mean") -> None:
