@@ -36,7 +36,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from mert_hf.probing.report.results import versions
 
     settings = RetrievalSettings(arguments.pieces, arguments.music, arguments.clip_s, arguments.seed)
-    folder = Path(arguments.output).expanduser()
+    folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     model, systems = load_systems(arguments.model, layers, settings.seed, find_device(arguments.device), arguments.revision)
     about = {"model": name_only(arguments.model), "commit": model.commit, "weights": model.fingerprint["weights"]}

@@ -40,7 +40,8 @@ looks for itself by the highest cosine.
 ## Recall@1
 
 Queries whose nearest neighbour is their own piece, in percent, with 95 % intervals over pieces. Guessing finds
-{results["chance"]["recall_at_1"]:.1f}. An interval of one number means that all these pieces gave the same, not that others would.
+{results["chance"]["recall_at_1"]:.1f}. An interval of one number means that all these pieces gave the same; others
+may not.
 
 {recall_table(results)}
 Rows of a model are of layer {model["fixed_layer"]}, which was named before anything was measured. "chosen": the layer,
