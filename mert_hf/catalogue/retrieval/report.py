@@ -136,6 +136,7 @@ def draw(results: Mapping[str, Any], picture: io.BytesIO) -> None:
     rows = -(-(len(names) + 1) // COLUMNS)
     what = f"{results['pieces']} {results['what']}, {results['clip_s']:g} s"
     title = f"{results['systems'][0]['title']}: queries whose nearest neighbour is their own piece (%); {what}"
+    title += "\nmean over time, of spectra mean and standard deviation; shaded: 95 % interval of the plain cosine"
     figure, panels = new_figure(title, rows, COLUMNS, (3.0 * COLUMNS, 2.4 * rows + 1.0))
     panels = list(panels)
     for panel in panels[len(names) + 1 :]:
@@ -152,7 +153,7 @@ def draw(results: Mapping[str, Any], picture: io.BytesIO) -> None:
     for panel in panels[len(names) + 1 - COLUMNS : len(names) + 1]:
         panel.set_xlabel("layer")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="medium")
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="medium")
     figure.savefig(picture, format="png", dpi=DOTS_PER_INCH)
 
 
@@ -174,9 +175,12 @@ def _draw_recall(panel, results: Mapping[str, Any], name: str) -> None:
             panel.fill_between(
                 range(len(found)), [one["low"] for one in found], [one["high"] for one in found], color=colour, alpha=0.15
             )
-    for system, (colour, line) in zip(spectra, (("C2", "-."), ("C3", ":")), strict=True):
-        row = next(row for row in fixed_rows(results, system) if row["projection"] == "none")
-        panel.axhline(row["recall_at_1"][name]["value"], color=colour, linestyle=line, label=f"{system['title']}, plain")
+    for system, colour in zip(spectra, ("C2", "C3"), strict=True):
+        for row in fixed_rows(results, system):
+            if row["projection"] != "centre":
+                label = f"{system['title']}, {PROJECTED[row['projection']]}"
+                line = "-" if row["projection"] == "whiten" else ":"
+                panel.axhline(row["recall_at_1"][name]["value"], color=colour, linestyle=line, linewidth=1.3, label=label)
     panel.axhline(results["chance"]["recall_at_1"], color="black", linewidth=0.8, label="guessing")
 
 
