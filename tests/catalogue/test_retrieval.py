@@ -40,7 +40,7 @@ def model_folder(tmp_path_factory):
 
 
 class Bar:
-    def update(self):
+    def set_postfix_str(self, told):
         pass
 
 

@@ -112,13 +112,12 @@ def run_retrieval(systems: Sequence[System], sampling_rate: int, settings: Retri
     """
     pieces = settings.make_pieces()
     names = [name for name in TITLES if name in pieces.made]
-    judged = sum(len(system.layers) for system in systems)
-    with tqdm(total=pieces.most + judged, desc="Embedding pieces", unit="step") as bar:
+    with tqdm(total=pieces.most, desc="Embedding pieces", unit="piece") as bar:
         used, vectors = embed_pieces(pieces, systems, sampling_rate, bar)
         for name, reason in [*pieces.left_out.items()][:1]:
             logger.warning("%d tracks were left out, such as %s: %s", len(pieces.left_out), name, reason)
         settings.require_enough(len(used))
-        bar.set_description("Looking for them")
+        bar.set_description("Looking for pieces")
         trials = [
             trial
             for number, system in enumerate(systems)
@@ -187,7 +186,7 @@ def judge_system(
                     nearest_cosine=float(others.max(axis=1).mean()),
                 )
             )
-        bar.update()
+        bar.set_postfix_str(f"{system.title}, layer {layer}")
     return trials
 
 
