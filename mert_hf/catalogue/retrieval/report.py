@@ -34,14 +34,13 @@ def markdown(results: Mapping[str, Any]) -> str:
     made = "\n".join(f"* {one['title']}: {one['made']}." for one in results["disturbances"].values())
     return f"""# Retrieval: {model["title"]}
 
-The gallery: {results["pieces"]} clips of {results["clip_s"]:g} s, {results["what"]}. A query is one of them, changed, and
-looks for itself by the highest cosine.
+The gallery: {results["pieces"]} clips of {results["clip_s"]:g} s, {results["what"]}. A query is one of them, changed, and looks
+for itself by the highest cosine.
 
 ## Recall@1
 
 Queries whose nearest neighbour is their own piece, in percent, with 95 % intervals over pieces. Guessing finds
-{results["chance"]["recall_at_1"]:.1f}. An interval of one number means that all these pieces gave the same; others
-may not.
+{results["chance"]["recall_at_1"]:.1f}. An interval of one number means that all pieces here gave it; others may not.
 
 {recall_table(results)}
 Rows of a model are of layer {model["fixed_layer"]}, which was named before anything was measured. "chosen": the layer,
@@ -62,7 +61,8 @@ recall@1 over all queries. Where the first cosine is near 1, nearly all of a vec
 {_layers_table(results)}
 "centred": the mean of the gallery is subtracted from vectors of length 1; "whitened": every principal direction is divided by
 its spread as well, the covariance being shrunk by {results["whitening_shrinkage"]:g} towards the identity. Both are fitted on
-the gallery alone.
+the gallery alone. Fewer pieces than a vector has numbers are set equally far apart by whitening, whatever they are: its cosines
+of two pieces tell nothing then, and a larger catalogue is whitened otherwise.
 
 ## How queries are made
 
