@@ -28,7 +28,7 @@ HOMES = {
         "probing/metrics/module.py",
     ),
     "soundfile": ("models/soundfile_decoders_mert.py", "audio/writing.py"),
-    "av": ("models/ffmpeg_decoders_mert.py",),
+    "av": ("models/ffmpeg_decoders_mert.py", "audio/stretching.py"),
     "soxr": ("models/sampling_rates_mert.py",),
     "evaluate": ("probing/",),
     "mir_eval": (),  # tests compare with it

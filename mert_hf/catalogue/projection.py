@@ -80,8 +80,7 @@ class Projection:
         mean = sum(chunk.sum(axis=0) for chunk in _chunks(vectors)) / len(vectors)
         if kind == "centre":
             return cls(kind, size, mean.astype(np.float32))
-        covariance = sum((chunk - mean).T @ (chunk - mean) for chunk in _chunks(vectors)) / len(vectors)
-        matrix = _whitening(covariance, shrinkage, dimension or size)
+        matrix = _whitening(*_principal_directions(vectors, mean), shrinkage)[:, :dimension]
         return cls(kind, size, mean.astype(np.float32), matrix.astype(np.float32), float(shrinkage))
 
     def __call__(self, vectors: NDArray) -> NDArray[np.float32]:
@@ -140,18 +139,28 @@ class Projection:
         return cls(kind, size, found.get("mean"), found.get("matrix"), shrinkage)
 
 
-def _whitening(covariance: NDArray[np.float64], shrinkage: float, dimension: int) -> NDArray[np.float64]:
-    """(size, dimension): the widest directions, each divided by its spread."""
-    size = len(covariance)
-    variance = np.trace(covariance) / size
-    if not variance > np.finfo(np.float32).eps ** 2:
+def _principal_directions(vectors: NDArray, mean: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Variances (size,), the largest first, and the directions of them in columns (size, size)."""
+    count, size = vectors.shape
+    if count < size:
+        # quicker, and so few fit into memory
+        centred = np.concatenate([chunk - mean for chunk in _chunks(vectors)])
+        _, spreads, rows = np.linalg.svd(centred / np.sqrt(count), full_matrices=True)
+        return np.pad(spreads**2, (0, size - count)), rows.T
+    covariance = sum((chunk - mean).T @ (chunk - mean) for chunk in _chunks(vectors)) / count
+    variances, directions = np.linalg.eigh(covariance)
+    return np.maximum(variances, 0.0)[::-1], directions[:, ::-1]
+
+
+def _whitening(variances: NDArray[np.float64], directions: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:
+    """(size, size): the directions, each divided by its spread after shrinkage."""
+    mean = variances.mean()
+    if not mean > np.finfo(np.float32).eps ** 2:
         raise InputError("whiten is fitted on vectors that differ; all of these are the same.")
-    shrunk = (1 - shrinkage) * covariance + shrinkage * variance * np.eye(size)
-    variances, directions = np.linalg.eigh(shrunk)
     # LAPACK leaves the sign of a direction open; files of one catalogue should not differ by it
-    largest = directions[np.abs(directions).argmax(axis=0), np.arange(size)]
+    largest = directions[np.abs(directions).argmax(axis=0), np.arange(len(directions))]
     directions = directions * np.where(largest < 0, -1.0, 1.0)
-    return (directions / np.sqrt(variances))[:, ::-1][:, :dimension]
+    return directions / np.sqrt((1 - shrinkage) * variances + shrinkage * mean)
 
 
 def _chunks(vectors: NDArray) -> Iterator[NDArray[np.float64]]:

@@ -83,7 +83,7 @@ class MusicEncoder:
         revision: str | None = None,
     ):
         self.dtype = _dtype(dtype)
-        self.device = _device(device)
+        self.device = find_device(device)
         if isinstance(model, nn.Module):
             if feature_extractor is None:
                 raise InputError("a loaded model needs its feature extractor: MusicEncoder(model, feature_extractor).")
@@ -343,8 +343,8 @@ def _dtype(dtype: torch.dtype | str) -> torch.dtype:
     return found
 
 
-def _device(device: str | torch.device | None) -> torch.device:
-    """The one that is named, or the fastest there is."""
+def find_device(device: str | torch.device | None) -> torch.device:
+    """The one that is named, or the fastest there is; InputError where torch knows none of that name."""
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

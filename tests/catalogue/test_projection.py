@@ -70,9 +70,14 @@ def test_shrinkage_leads_from_whitening_to_centring(vectors):
     assert np.allclose(matrix.T @ shrunk @ matrix, np.eye(12), atol=1e-3)
 
 
-def test_fewer_vectors_than_numbers_are_enough():
-    few = np.random.default_rng(0).standard_normal((5, 64)).astype(np.float32)
-    assert np.isfinite(Projection.fit(few, "whiten")(few)).all()
+@pytest.mark.parametrize("count", [5, 11, 12, 13])
+def test_fewer_vectors_than_numbers_are_enough(vectors, count):
+    few = vectors[:count]
+    whole = Projection.fit(few, "whiten", shrinkage=0.3)
+    covariance = np.cov(unit(few.astype(np.float64)).T, bias=True)
+    shrunk = 0.7 * covariance + 0.3 * np.trace(covariance) / 12 * np.eye(12)
+    assert np.allclose(whole.matrix.T @ shrunk @ whole.matrix, np.eye(12), atol=1e-3)
+    assert np.array_equal(Projection.fit(few, "whiten", shrinkage=0.3, dimension=3).matrix, whole.matrix[:, :3])
 
 
 @pytest.mark.parametrize("kind", ["centre", "whiten"])

@@ -16,7 +16,7 @@ from mert_hf.probing.features.extraction import Extraction
 from mert_hf.probing.probes import probe_of
 from mert_hf.probing.probes.beats import BeatProbe, beat_targets
 from mert_hf.probing.probes.clips import ClassProbe, ClipScorer, NumberProbe, TagProbe, join_windows
-from mert_hf.probing.report.intervals import bootstrap_intervals, draw_share, resampled
+from mert_hf.probing.report.intervals import bootstrap_intervals, bootstrap_means, draw_share, resampled
 from mert_hf.probing.report.plots import circle_of_fifths
 from mert_hf.probing.report.results import averages, markdown_table, number, result_rows
 from mert_hf.probing.runner import evaluate_baseline, evaluate_encoder
@@ -222,6 +222,16 @@ def test_bootstrap_covers_the_binomial_interval():
     mean, std = resampled(lambda chosen: [{"accuracy": right[chosen].mean()}], 200, 400, 0.5)["accuracy"]
     # drawn without replacement: half the variance of a sample of 100
     assert mean == pytest.approx(0.7, abs=0.01) and std == pytest.approx(np.sqrt(0.7 * 0.3 / 100 / 2), rel=0.15)
+
+
+def test_intervals_of_many_means_are_those_of_each():
+    values = np.random.default_rng(0).random((30, 2, 3))
+    low, high = bootstrap_means(values, 200)
+    assert low.shape == high.shape == (2, 3)
+    for place in np.ndindex(2, 3):
+        column = values[:, *place]
+        (least, greatest) = bootstrap_intervals(lambda chosen, column=column: [{"x": column[chosen].mean()}], 30, 200)["x"]
+        assert (low[place], high[place]) == pytest.approx((least, greatest), abs=1e-12)
 
 
 def test_a_measure_without_meaning_on_a_draw_is_drawn_again_but_not_for_ever():

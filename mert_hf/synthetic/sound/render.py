@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mert_hf.synthetic.score.chance import between
-from mert_hf.synthetic.score.instruments import BASS, INSTRUMENT_TABLE
+from mert_hf.synthetic.score.instruments import BASS, INSTRUMENT_TABLE, INSTRUMENTS
 from mert_hf.synthetic.score.labels import Note, PieceLabels, Score
 from mert_hf.synthetic.score.vocabulary import CORPUS, Vocabulary
 from mert_hf.synthetic.sound.drums import draw_kit, render_drum
@@ -134,6 +134,7 @@ def render(
     sampling_rate: int,
     seed: np.random.SeedSequence,
     vocabulary: Vocabulary = CORPUS,
+    apart: bool = False,
 ) -> FloatArray:
     """Render a score.
 
@@ -141,11 +142,15 @@ def render(
         sampling_rate: In Hz.
         seed: For everything that the score leaves open: specimens of the instruments, room, levels, noise.
         vocabulary: What the specimens are drawn from.
+        apart: Draw for every instrument by itself, so that its specimen is the same whatever is played. Otherwise it depends on
+            the notes of the instruments before it, and a score at another tempo may be played by others.
 
     Returns:
         Of shape (num_samples,), with a peak between 0.5 and 0.95.
     """
-    mix_rng, drums_rng, room_rng, tones_rng = (np.random.default_rng(child) for child in seed.spawn(4))
+    children = seed.spawn(4)
+    mix_rng, drums_rng, room_rng, tones_rng = map(np.random.default_rng, children)
+    own = dict(zip(INSTRUMENTS, children[3].spawn(len(INSTRUMENTS)), strict=True)) if apart else {}
     mix = _draw_mix(mix_rng)
     dry, drums, low = (np.zeros(num_samples, np.float32) for _ in range(3))
     by_instrument: dict[str, list[Note]] = defaultdict(list)
@@ -153,7 +158,8 @@ def render(
         by_instrument[note.instrument].append(note)
     for name in sorted(by_instrument):
         target = low if BASS in INSTRUMENT_TABLE[name].roles else dry
-        _add_instrument(target, name, by_instrument[name], labels.tuning_cents, sampling_rate, tones_rng, vocabulary)
+        rng = np.random.default_rng(own[name]) if apart else tones_rng
+        _add_instrument(target, name, by_instrument[name], labels.tuning_cents, sampling_rate, rng, vocabulary)
     _add_drums(drums, labels, mix.drums_gain, sampling_rate, drums_rng)
     # a room that rings in the bass makes it unclear
     sent = dry + 0.3 * drums + 0.15 * low
