@@ -227,11 +227,14 @@ class Embedder:
         claim(folder, self.settings)
         (Path(folder) / "data").mkdir(exist_ok=True)
 
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns that a table of paths alone comes back with."""
+        return schema_of(self.settings).append(pa.field("failure", pa.string()))
+
     def _join(self, batch: pa.Table, rows: list[dict[str, Any]]) -> pa.Table:
         """The columns of a batch and those of a catalogue; what stands in both is the batch's, but for what was found now."""
-        schema = schema_of(self.settings).append(pa.field("failure", pa.string()))
         described = {name: getattr(self.settings, name) for name in DESCRIBED}
-        made = pa.Table.from_pylist([{**described, **row} for row in rows], schema=schema)
+        made = pa.Table.from_pylist([{**described, **row} for row in rows], schema=self.schema())
         found = {name: made[name] for name in made.column_names}
         kept = {name: batch[name] for name in batch.column_names if name not in found or name in ("path", "name")}
         if "name" not in kept and "path" in kept:

@@ -148,6 +148,40 @@ def test_ray_makes_the_same_rows_also_where_a_worker_is_killed(filled, tmp_path_
     assert len(Catalogue(out)) == 8
 
 
+SPARK = """
+import sys
+from pathlib import Path
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+from mert_hf.catalogue import Embedder
+
+folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+local = {"spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+spark = SparkSession.builder.master("local[2]").config(map=local).getOrCreate()
+embedder = Embedder(folder / "model", device="cpu")
+embedder.begin(out)
+songs = spark.createDataFrame([(str(path),) for path in sorted((folder / "music").iterdir())], ["path"]).repartition(2)
+made = songs.mapInPandas(embedder.in_pandas, from_arrow_schema(embedder.schema()))
+made.write.mode("append").parquet(str(out / "data"))
+again = songs.limit(2).mapInArrow(embedder.in_arrow, from_arrow_schema(embedder.schema())).toPandas()
+assert len(again) == 2 and len(again["vector"][0]) == embedder.settings.dimensions
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pyspark") is None, reason="PySpark is not installed: pip install pyspark, and Java 17"
+)
+def test_spark_makes_the_same_rows(filled, tmp_path):
+    folder, _ = filled
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", SPARK, str(folder), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = {path: row for path, row in read_rows(tmp_path / "out").items() if row["failure"] is None}
+    assert_same(rows, read_rows(folder / "alone"))
+    assert len(Catalogue(tmp_path / "out")) == 8
+
+
 def test_accelerate_launch_makes_the_same_rows(filled, tmp_path):
     folder, _ = filled
     out = tmp_path / "out"
