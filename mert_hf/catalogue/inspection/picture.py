@@ -28,6 +28,8 @@ LEAST_CLOCK_S = 120.0
 TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 MOST_TICKS = 14
 LONGEST_NAME = 70
+# of the track; in narrower sections a number would reach into the next one
+LEAST_NUMBERED_SHARE = 0.018
 BORDER = {"color": "white", "linewidth": 1.0, "linestyle": (0, (4, 3)), "alpha": 0.9}
 
 
@@ -142,7 +144,8 @@ def _energy(panel, inspection: Inspection) -> None:
 def _beats(panel, inspection: Inspection) -> None:
     times = inspection.beats.times_s
     if len(times) > 1:
-        panel.plot(times[1:], 60 / np.diff(times), ".", markersize=4, color="C0")
+        size = 4 if len(times) < 1000 else 1.5
+        panel.plot(times[1:], 60 / np.diff(times), ".", markersize=size, color="C0")
     panel.set(ylabel="bpm")
     panel.grid(alpha=0.3)
     panel.margins(y=0.15)
@@ -162,6 +165,8 @@ def _novelty(panel, inspection: Inspection) -> None:
     _mark_borders(panel, inspection, color="C3")
     for number, section in enumerate(inspection.sections, start=1):
         middle = (section.start_s + section.end_s) / 2
+        if section.end_s - section.start_s < LEAST_NUMBERED_SHARE * inspection.duration_s:
+            continue
         panel.text(middle, 0.97 * top, str(number), ha="center", va="top", fontsize="small", color="C3", clip_on=True)
 
 

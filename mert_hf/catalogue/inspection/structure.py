@@ -16,9 +16,10 @@ STEP_S = 0.5
 # Shorter steps in short tracks, so that there is something to see; longer ones in tracks beyond ten minutes, so that the matrix
 # stays small.
 LEAST_STEPS, MOST_STEPS = 64, 1200
-# How far the kernel reaches to either side: an eighth of the track, but no longer than most sections are, and no fewer steps
+# How far the kernel reaches to either side: 12 s, less than most sections of songs last; in short tracks an eighth of the
+# track; in those beyond twelve minutes, which are concerts, mixes and records more than songs, a sixtieth; and no fewer steps
 # than a mean needs.
-REACH_SHARE, MOST_REACH_S, LEAST_REACH_STEPS = 1 / 8, 12.0, 8
+REACH_S, SHORT_SHARE, LONG_SHARE, LEAST_REACH_STEPS = 12.0, 1 / 8, 1 / 60, 8
 # The standard deviation of the kernel's taper, as a share of its reach.
 TAPER = 0.5
 # A border has at least this novelty (2 is the highest there is), and one that is so many standard deviations above its mean.
@@ -44,7 +45,7 @@ class TimeScale:
         """The scale for a track whose features have a frame every `hop_samples`."""
         wanted = min(STEP_S * sampling_rate, num_samples / LEAST_STEPS)
         step_samples = max(round(max(wanted, num_samples / MOST_STEPS)), hop_samples)
-        reach_samples = min(num_samples * REACH_SHARE, MOST_REACH_S * sampling_rate)
+        reach_samples = min(num_samples * SHORT_SHARE, max(REACH_S * sampling_rate, num_samples * LONG_SHARE))
         return cls(step_samples, max(round(reach_samples / step_samples), LEAST_REACH_STEPS))
 
 
