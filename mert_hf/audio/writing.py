@@ -1,6 +1,7 @@
-"""Waveforms to audio files."""
+"""Waveforms to audio files: FLAC without loss, mp3 for listening."""
 
 import io
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,21 @@ def encode_flac(waveform: NDArray[np.floating], sampling_rate: int) -> bytes:
     return audio.getvalue()
 
 
-def encode_mp3(waveform: NDArray[np.floating], sampling_rate: int, kbps: int) -> bytes:
-    """A waveform (samples,) as an mp3 file of one channel and a constant bit rate.
+def encode_mp3(blocks: Iterable[NDArray[np.floating]], sampling_rate: int, kbps: float) -> bytes:
+    """Pieces of a mono waveform (samples,), one behind the other, as an mp3 of constant bit rate.
 
     Args:
-        sampling_rate: 32000, 44100 or 48000 Hz, those of MPEG-1.
-        kbps: kilobits a second: 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256 or 320.
+        sampling_rate: 32000, 44100 or 48000, where a bit rate may be 32 to 320 kbit/s; 16000, 22050 or 24000 with 8 to 160.
+        kbps: the bit rate in kbit/s; the encoder takes the nearest that the format has.
     """
     import soundfile
 
+    # libsndfile wants a share of the way from the highest bit rate to the lowest
+    lowest, highest = (32, 320) if sampling_rate >= 32000 else (8, 160)
+    share = min(max((highest - kbps) / (highest - lowest), 0.0), 1.0)
     audio = io.BytesIO()
-    # libsndfile asks for the rate as a place between the highest, 320, at 0, and the lowest, 32, at 1
-    options = {"bitrate_mode": "CONSTANT", "compression_level": (320 - kbps) / (320 - 32)}
-    soundfile.write(audio, waveform, sampling_rate, format="MP3", subtype="MPEG_LAYER_III", **options)
+    options = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT", "compression_level": share}
+    with soundfile.SoundFile(audio, "w", sampling_rate, 1, **options) as file:
+        for block in blocks:
+            file.write(np.clip(block, -1, 1))
     return audio.getvalue()

@@ -19,7 +19,7 @@ def new_figure(title: str, rows: int, columns: int, size: tuple[float, float], *
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # names of files may hold dollar signs
     return figure, figure.subplots(rows, columns, squeeze=False, **sharing).flat
 
 

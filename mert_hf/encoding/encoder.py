@@ -21,7 +21,7 @@ from mert_hf.encoding.clips import Clip, Reader, Skipped
 from mert_hf.encoding.frozen import FrozenEncoder
 from mert_hf.encoding.licences import note_licence
 from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model
-from mert_hf.encoding.pooling import POOLS, AllFrames
+from mert_hf.encoding.pooling import POOLS, AllFrames, PoolMaker
 from mert_hf.models.audio_inputs_mert import EncodedAudio, items_of, read_item
 from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.configuration_mert2 import MERT2Config
@@ -128,7 +128,7 @@ class MusicEncoder:
         self,
         inputs,
         layers: Layers | None = None,
-        pool: str | None = "mean",
+        pool: str | PoolMaker | None = "mean",
         batch_size: int = 8,
         normalize: bool = True,
         *,
@@ -154,7 +154,8 @@ class MusicEncoder:
                 twelfths of the depth: 7 of 12, where the authors of MERT-v1-95M look for most tasks, and 14 of 24. See
                 [`mert_hf.encoding.layer_guide.LAYER_GUIDES`].
             pool: "mean" over the clip; "mean_std", mean and standard deviation one behind the other (2 * hidden); "second",
-                the mean of each second; None, every frame.
+                the mean of each second; None, every frame. Or what makes a pooling of your own of (grid, number of frames):
+                see [`SecondPool`].
             batch_size: windows at a time. On a CPU, where larger batches gain nothing, a batch also ends at one window's
                 length of audio.
             normalize: scale every vector to length 1, so that a product of two is their cosine.
@@ -170,7 +171,8 @@ class MusicEncoder:
         Returns:
             float32 (n, hidden) for one layer or weights, (n, layers, hidden) for several; without the first axis for a
             single input. With "second" or None a list of n arrays (seconds or frames, hidden), or (layers, seconds or frames,
-            hidden). What was skipped is a row of NaN, or None in a list.
+            hidden), and with a pooling of your own of what its `result` gives. What was skipped is a row of NaN, or None in
+            a list.
 
         Raises:
             InputError: an empty list, a layer or pooling that does not exist, a rate that is none; where nothing is skipped,
@@ -243,7 +245,7 @@ class MusicEncoder:
             raise InputError(f"on_error={reprlib.repr(on_error)} is unknown; there are 'raise' and 'skip'.")
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise InputError(f"batch_size={reprlib.repr(batch_size)} must be a whole number, 1 or more.")
-        if pool is not None and not (isinstance(pool, str) and pool in POOLS):
+        if pool is not None and not callable(pool) and not (isinstance(pool, str) and pool in POOLS):
             raise InputError(f"pool={reprlib.repr(pool)} is unknown; there are {', '.join(map(repr, POOLS))} and None.")
         if output_dir is not None and pool is not None:
             raise InputError(f"output_dir is for pool=None, whose frames can be large; with pool={pool!r} leave it out.")
@@ -325,10 +327,10 @@ class MusicEncoder:
                     )
         return [chosen.weigh(frames) for frames in states]
 
-    def _new_pool(self, pool: str | None, clip: Clip, number: int, chosen: ChosenLayers, output_dir):
+    def _new_pool(self, pool: str | PoolMaker | None, clip: Clip, number: int, chosen: ChosenLayers, output_dir):
         num_frames = self.grid.count_frames(clip.num_samples)
         if pool is not None:
-            return POOLS[pool](self.grid, num_frames)
+            return (pool if callable(pool) else POOLS[pool])(self.grid, num_frames)
         file = None
         if output_dir is not None:
             stem = "" if isinstance(clip.source, (np.ndarray, bytes)) else f"_{Path(clip.name).stem}"

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from mert_hf.common.files import PartialFile
 from mert_hf.models.windows_mert import FrameGrid
 
 Normalise = Callable[[np.ndarray], np.ndarray]
+# of the grid of the frames and their number: an object with `add` and `result`, as those below have
+PoolMaker = Callable[[FrameGrid, int], Any]
 
 
 class MeanPool:
@@ -49,29 +52,34 @@ class MeanStdPool:
 
 
 class SecondPool:
-    """The mean over the frames that begin in each second: (layers, seconds, hidden)."""
+    """The mean over the frames that begin in each second, or in each of other steps: (layers, steps, hidden).
 
-    def __init__(self, grid: FrameGrid, num_frames: int):
+    Args:
+        step_samples: length of a step, at least the hop of the frames; a second by default.
+    """
+
+    def __init__(self, grid: FrameGrid, num_frames: int, step_samples: int | None = None):
         self._grid, self._num_frames, self._next = grid, num_frames, 0
+        self._step_samples = step_samples or grid.sampling_rate
         self._sum: np.ndarray | None = None
 
     def add(self, frames: np.ndarray) -> None:
         """The next frames, (layers, frames, hidden)."""
         if self._sum is None:
             layers, _, hidden = frames.shape
-            self._sum = np.zeros((layers, int(self._seconds(self._num_frames - 1)) + 1, hidden))
-        seconds = self._seconds(np.arange(self._next, self._next + frames.shape[1]))
-        for second in np.unique(seconds):
-            self._sum[:, second] += frames[:, seconds == second].sum(axis=1, dtype=np.float64)
+            self._sum = np.zeros((layers, int(self._steps(self._num_frames - 1)) + 1, hidden))
+        steps = self._steps(np.arange(self._next, self._next + frames.shape[1]))
+        for step in np.unique(steps):
+            self._sum[:, step] += frames[:, steps == step].sum(axis=1, dtype=np.float64)
         self._next += frames.shape[1]
 
     def result(self) -> np.ndarray:
         """What all frames came to."""
-        counts = np.bincount(self._seconds(np.arange(self._num_frames)))
+        counts = np.bincount(self._steps(np.arange(self._num_frames)))
         return (self._sum / counts[:, None]).astype(np.float32)
 
-    def _seconds(self, frame):
-        return frame * self._grid.hop_samples // self._grid.sampling_rate
+    def _steps(self, frame):
+        return frame * self._grid.hop_samples // self._step_samples
 
 
 class AllFrames:

@@ -23,7 +23,7 @@ def test_samples_are_rounded_to_the_nearest_of_16_bits():
 
 @pytest.mark.parametrize("kbps", [64, 128])
 def test_mp3_files_have_the_bit_rate_that_was_asked_for(kbps):
-    content = encode_mp3(make_tones(5.0, 44100), 44100, kbps)
+    content = encode_mp3([make_tones(5.0, 44100)], 44100, kbps)
     with av.open(io.BytesIO(content)) as file:
         assert file.streams.audio[0].codec_context.name.startswith("mp3")
         packets = [packet for packet in file.demux(audio=0) if packet.size]

@@ -35,7 +35,7 @@ MP3_RATE = 44100
 
 def compress(waveform: NDArray[np.float32], sampling_rate: int, kbps: int = KBPS) -> NDArray[np.float32]:
     """(samples,) after a trip through an mp3 file of one channel at 44.1 kHz."""
-    heard = read_audio(encode_mp3(resample(waveform, sampling_rate, MP3_RATE), MP3_RATE, kbps), sampling_rate)
+    heard = read_audio(encode_mp3([resample(waveform, sampling_rate, MP3_RATE)], MP3_RATE, kbps), sampling_rate)
     return with_length(heard, len(waveform))
 
 
