@@ -58,6 +58,38 @@ def plot_numbers(
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 
+def plot_epochs(curve: list[dict[str, Any]], measure: str, picture: PathLike, title: str) -> None:
+    """Draw the losses of training and validation over the epochs, and beside them what chooses the epoch, with its best.
+
+    Args:
+        curve: an entry an epoch, see `mert_hf.finetuning.report.read_curve`; what an entry lacks, or is null, leaves a gap.
+        measure: name of the measure in the entries; larger is better.
+    """
+    epochs = np.array([entry["epoch"] for entry in curve], dtype=float)
+    values = {name: _column(curve, name) for name in ("loss", "validation_loss", measure)}
+    figure, (losses, scores) = new_figure(title, 1, 2, (9.5, 3.6))
+    for name, label in (("loss", "training"), ("validation_loss", "validation")):
+        losses.plot(epochs, values[name], "o-", markersize=3, linewidth=1.3, label=label)
+    losses.set(title="loss", xlabel="epoch")
+    losses.legend(fontsize="small")
+    scores.plot(epochs, values[measure], "o-", markersize=3, linewidth=1.3, color="C1")
+    if np.isfinite(values[measure]).any():
+        best = int(np.nanargmax(values[measure]))
+        losses.axvline(epochs[best], color="grey", linewidth=1, linestyle=":")
+        scores.axvline(epochs[best], color="grey", linewidth=1, linestyle=":")
+        scores.plot(epochs[best], values[measure][best], "o", color="C3", label=f"kept: epoch {epochs[best]:g}")
+        scores.legend(fontsize="small")
+    scores.set(title=f"validation, {measure.replace('_', ' ')}", xlabel="epoch")
+    for panel in (losses, scores):
+        panel.grid(alpha=0.3)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def _column(entries: list[dict[str, Any]], name: str) -> np.ndarray:
+    return np.array([np.nan if entry.get(name) is None else entry[name] for entry in entries], dtype=float)
+
+
 def plot_confusion_matrix(
     targets: np.ndarray, predicted: np.ndarray, names: list[str], picture: str | os.PathLike, title: str = ""
 ) -> None:
