@@ -86,6 +86,7 @@ class Progress(TrainerCallback):
         self._bar.close()
 
     def on_train_begin(self, args, state, control, **given) -> None:
+        """Training begins, or goes on."""
         self._epoch, self._training = state.epoch or 0.0, True
         self._measured = math.floor(self._epoch) * self._work.validation
         for entry in state.log_history:
@@ -93,10 +94,12 @@ class Progress(TrainerCallback):
         self._show_epoch()
 
     def on_step_end(self, args, state, control, **given) -> None:
+        """An update is done."""
         self._epoch = state.epoch
         self._show_epoch()
 
     def on_prediction_step(self, args, state, control, **given) -> None:
+        """A batch is measured."""
         self._measuring += args.eval_batch_size * args.world_size
         if self._training:
             self._show_epoch()
@@ -104,15 +107,19 @@ class Progress(TrainerCallback):
             self._show("Measuring")
 
     def on_log(self, args, state, control, logs=None, **given) -> None:
+        """There are new losses or scores."""
         self._take(logs or {})
 
     def on_evaluate(self, args, state, control, **given) -> None:
+        """The validation split is measured."""
         self._measured, self._measuring = self._measured + self._work.validation, 0
 
     def on_predict(self, args, state, control, metrics, **given) -> None:
+        """A split is measured at the end."""
         self._measured, self._measuring = self._measured + self._measuring, 0
 
     def on_train_end(self, args, state, control, **given) -> None:
+        """Training is over."""
         self._training = False
 
     def _take(self, logs: dict[str, float]) -> None:

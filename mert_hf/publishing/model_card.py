@@ -34,7 +34,7 @@ PICTURES = {
 MERT_PAPER = "2306.00107"
 CITATIONS = {
     MERT_PAPER: """@misc{li2023mert,
-  title = {{MERT}: Acoustic Music Understanding Model with Large-Scale Self-supervised Training},
+  title = {MERT: Acoustic Music Understanding Model with Large-Scale Self-supervised Training},
   author = {Yizhi Li and Ruibin Yuan and Ge Zhang and Yinghao Ma and Xingran Chen and Hanzhi Yin and Chenghao Xiao and
     Chenghua Lin and Anton Ragni and Emmanouil Benetos and Norbert Gyenge and Roger Dannenberg and Ruibo Liu and Wenhu Chen and
     Gus Xia and Yemin Shi and Wenhao Huang and Zili Wang and Yike Guo and Jie Fu},
@@ -158,7 +158,8 @@ def write_own_card(
         place: where it will lie, as the page's examples name it.
         results: `results.json` of the run.
     """
-    facts = inherit_base(CardFacts(license=results["base_licence"]), results["base"], results["base_licence"])
+    licence = results["base_licence"]
+    facts = inherit_base(CardFacts(title=place.parent.name, license=licence), results["base"], licence)
     parameters = sum(parameter.numel() for parameter in model.base_model.parameters())
     named = json.dumps(str(place), ensure_ascii=False)[1:-1]  # as it is written between quotes
     config = type(model.config).from_pretrained(folder)  # which names the code that lies beside it
@@ -180,7 +181,7 @@ def _fill(template, facts, config, parameters, repo_id, results=None, evaluation
 
 
 def _render(template, facts, config, parameters, repo_id, results, rows, pictures) -> ModelCard:
-    name = name_only(repo_id)
+    name, base = repo_id.rpartition("/")[2], str(results.get("base") or "")
     classifies = (config.architectures or [""])[0].endswith("ForSequenceClassification")
     # of a model that nobody has stated anything of, the paper is that of its encoder
     papers = facts.papers or ([MERT_PAPER] if config.model_type == MERTConfig.model_type else [])
@@ -201,7 +202,7 @@ def _render(template, facts, config, parameters, repo_id, results, rows, picture
         template_path=os.fspath(template),
         facts=facts,
         papers=papers,
-        base=name_only(results["base"]) if results.get("base") else None,
+        base="" if "/" in base else base,  # a folder's name has no slash; a repository is among the facts
         encoder=ENCODERS.get(config.model_type, config.model_type),
         citations=[CITATIONS[paper] for paper in papers if paper in CITATIONS],
         title=facts.title or name,
