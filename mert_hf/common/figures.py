@@ -19,8 +19,13 @@ def new_figure(title: str, rows: int, columns: int, size: tuple[float, float], *
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(_plain(title))
     return figure, figure.subplots(rows, columns, squeeze=False, **sharing).flat
+
+
+def _plain(text: str) -> str:
+    """A name in which dollars are dollars: matplotlib takes what stands between two of them for a formula."""
+    return text.replace("$", r"\$")
 
 
 def series(reports: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -105,8 +110,9 @@ def plot_confusion_matrix(
     figure, (panel,) = new_figure(title, 1, 1, (size + 1, size))
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     panel.set(xlabel="predicted", ylabel="true")
-    panel.set_xticks(range(len(names)), names, rotation=90)
-    panel.set_yticks(range(len(names)), names)
+    shown = [_plain(name) for name in names]
+    panel.set_xticks(range(len(names)), shown, rotation=90)
+    panel.set_yticks(range(len(names)), shown)
     for row, column in np.argwhere(counts):
         colour = "white" if shares[row, column] > 0.5 else "black"
         panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize="small")
