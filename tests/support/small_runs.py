@@ -278,8 +278,9 @@ def finetune_small(base: Path, music: Path, folder: Path, **given) -> None:
         raise SystemExit(1) from None
 
 
-def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path) -> None:
+def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path, method: str) -> None:
     """Fine-tune, have this process save the model once more, and write down what it trained by and whether it wrote."""
+    from mert_hf.encoding.loading import load_extractor
     from mert_hf.finetuning import run as module
     from mert_hf.finetuning.run_folder import FinetuneFolder
 
@@ -291,9 +292,9 @@ def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path) -> None
         return measured
 
     module.measure = measure
-    finetune_small(base, music, folder, batch_size=1, warmup_share=0.5)
+    finetune_small(base, music, folder, method=method, batch_size=1, warmup_share=0.5)
     trainer, results = seen
     again = FinetuneFolder(told / f"by_{rank}")
-    module.save_model(trainer, trainer.data_collator.feature_extractor, again, results)
+    module.save_model(trainer, load_extractor(base), again, results)
     said = {"updates": trainer.state.max_steps, "warmup": trainer.args.warmup_steps, "wrote": again.folder.exists()}
     (told / f"{rank}.json").write_text(json.dumps(said))
