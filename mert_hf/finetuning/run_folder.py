@@ -49,7 +49,8 @@ class FinetuneFolder(RunFolder):
         for name in ("validation_clips", "cached_clips"):
             key, now = f"data.{name}", getattr(settings.data, name)
             if key not in begun_with and now != self.former[key]:
-                logger.warning("The run in %s is older than %s, and goes on with %s", self.folder, key, self.former[key])
+                told = "The run in %s is older than %s, which is %s for it"
+                logger.warning(told, self.folder, key, to_json(self.former[key]))
                 setattr(settings.data, name, self.former[key])
 
     def require_data(self, facts: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, TrainingArguments
 
+from mert_hf.common.files import digest_json
 from mert_hf.finetuning.clips import Collator, EvaluationClips, TrainingClips
 from mert_hf.finetuning.data import FinetuneData
 from mert_hf.finetuning.features import AllFeatures, DrawnFeatures, FeatureMaker, collate_features
@@ -87,7 +88,8 @@ def make_inputs(
     collate = Collator(extractor)
     if clips.grid is None:
         return Inputs(clips.training, clips.validation, clips.test, collate)
-    facts = {**data.facts(), "task": data.task.name, "stamps": [track.stamp for track in data.tracks.tracks]}
+    stamps = digest_json([track.stamp for track in data.tracks.tracks])
+    facts = {**data.facts(), "task": data.task.name, "stamps": stamps}
     device = model.device
     model.to(arguments.device).eval()
     maker = FeatureMaker(model, collate, run.features, facts, arguments, progress.hear)

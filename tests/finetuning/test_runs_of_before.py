@@ -58,7 +58,7 @@ def test_their_settings_are_those_of_now(tmp_path, caplog):
     assert settings.data.validation_clips == 10
     run.checkpoint(3).mkdir(parents=True)
     run.keep_former(settings)
-    assert "is older than data.validation_clips, and goes on with None" in caplog.text
+    assert "is older than data.validation_clips, which is null for it" in caplog.text
     run.require_settings(settings)
     other = FinetuneSettings(data=LabelledDataSettings(clips_per_track=2, validation_clips=4))
     run.keep_former(other)
