@@ -9,18 +9,21 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from support.labelled_music import make_base_and_music
 from support.small_runs import MERT2_MODEL, MODEL, small_finetuning
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from mert_hf import (
     MERT2Config,
     MERT2ForSequenceClassification,
     MERTConfig,
+    MERTFeatureExtractor,
     MERTForPreTraining,
     MERTForSequenceClassification,
 )
 from mert_hf.common.errors import InputError
+from mert_hf.data.corpus import open_folder
 from mert_hf.finetuning import features as module
 from mert_hf.finetuning import run as runs
+from mert_hf.finetuning.clips import Collator, EvaluationClips
 from mert_hf.finetuning.features import FeatureMaker, encoder_taken_out
 from mert_hf.finetuning.run_folder import FinetuneFolder
 from mert_hf.finetuning.settings import FinetuneSettings, LabelledDataSettings, ModelSettings
@@ -161,6 +164,28 @@ def test_a_run_that_is_stopped_anywhere_computes_no_shard_twice_and_ends_the_sam
     (_, _, results), weights = go_on()
     assert encoded == [] and results == whole[0][-1] == json.loads((tmp_path / "run" / "results.json").read_text())
     assert all(torch.equal(weights[name], value) for name, value in whole[1].items())
+
+
+def test_features_of_other_weights_clips_or_layers_are_others(long_music, tmp_path):
+    def make(seed=0, weighted=True, rate=24000, **facts):
+        torch.manual_seed(seed)
+        model = MERTForSequenceClassification(MERTConfig(**MODEL, use_weighted_layer_sum=weighted)).eval()
+        clips = EvaluationClips(open_folder(long_music[1], 0.5), np.zeros(12), [3, 4], rate // 2, rate, most=2)
+        collator = Collator(MERTFeatureExtractor(sampling_rate=rate))
+        arguments = TrainingArguments(str(tmp_path), use_cpu=True, per_device_train_batch_size=2, report_to=[])
+        return FeatureMaker(model, collator, tmp_path / "kept", facts, arguments, told.append).make("train", clips)
+
+    told: list[int] = []
+    first = make()
+    again = make()
+    assert told == [0, 2, 2, 4] and len(list((tmp_path / "kept").iterdir())) == 1
+    np.testing.assert_array_equal(first.take(np.arange(4)), again.take(np.arange(4)))
+    for number, other in enumerate(({"seed": 1}, {"weighted": False}, {"rate": 16000}, {"tracks": "others"}), start=2):
+        found = make(**other)
+        assert len(list((tmp_path / "kept").iterdir())) == number
+        assert found.take(np.arange(4)).shape == (4, 1 if other == {"weighted": False} else 3, 32)
+        same = other == {"tracks": "others"}
+        assert np.array_equal(found.take(np.arange(4))[:, -1], first.take(np.arange(4))[:, -1]) == (same or "weighted" in other)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
