@@ -6,42 +6,35 @@
 The folder holds one sub-folder a label, or a metadata.csv or metadata.jsonl with the columns file_name and label (and, if you
 like, split and group); folders train/ and test/ at its top are splits. A task brings its data, from the Hub or from
 data.task_folder, its official splits and its measures. With neither, labelled synthetic music is rendered. The fine-tuned model
-with its card, the test's results and the confusion matrix end up in output_dir. A run that was killed goes on with
---training.resume.
+with its card, the test's results, the answer for every track and pictures end up in output_dir. A run that was killed goes on
+with --training.resume. Of whole songs, --data.clips_per_track says how many clips of each are heard in an epoch.
 """
 
 from pathlib import Path
 
+from transformers.utils.logging import disable_progress_bar
+
 from mert_hf.common.command_line import run_tool
-from mert_hf.common.figures import plot_confusion_matrix
 from mert_hf.common.logs import show_logs
 from mert_hf.common.settings import parse_command_line
+from mert_hf.finetuning.report import summarise
 from mert_hf.finetuning.run import finetune
 from mert_hf.finetuning.run_folder import FinetuneFolder
 from mert_hf.finetuning.settings import FinetuneSettings
 
 RECIPES = Path(__file__).parent / "recipes" / "finetune"
+TEMPLATE = Path(__file__).resolve().parents[1] / "model_cards" / "template.md"
 
 
 def main() -> None:
     """Settings to labelled clips to a measured model."""
     settings = parse_command_line(FinetuneSettings, RECIPES, __doc__)
     show_logs()
+    disable_progress_bar()  # of files that are read and written; the run has one bar
     with FinetuneFolder(settings.output_dir).hold() as run:
-        done = finetune(settings, run)
-        if done is None:
-            return
-        targets, predicted, results = done
-        files = [run.model, run.results]
-        if settings.model.problem_type == "single_label_classification":
-            title = f"{run.folder.name}, test tracks"
-            plot_confusion_matrix(targets, predicted.argmax(1), results["classes"], run.picture, title)
-            files.append(run.picture)
-    print(f"\nTest on {results['tracks']['test']} tracks ({results['split']}):")
-    for name, value in results["test"].items():
-        print(f"  {name} {value:.3f} (without hearing {results['test_without_hearing'][name]:.3f})")
-    for file in files:
-        print(f"  {file}")
+        done = finetune(settings, run, TEMPLATE)
+    if done is not None:
+        print(f"\n{summarise(done[-1], run)}")
 
 
 if __name__ == "__main__":

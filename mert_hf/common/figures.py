@@ -19,8 +19,13 @@ def new_figure(title: str, rows: int, columns: int, size: tuple[float, float], *
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title, parse_math=False)  # names of files may hold dollar signs
+    figure.suptitle(_plain(title))
     return figure, figure.subplots(rows, columns, squeeze=False, **sharing).flat
+
+
+def _plain(text: str) -> str:
+    """A name in which dollars are dollars: matplotlib takes what stands between two of them for a formula."""
+    return text.replace("$", r"\$")
 
 
 def series(reports: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -58,6 +63,38 @@ def plot_numbers(
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 
+def plot_epochs(curve: list[dict[str, Any]], measure: str, picture: PathLike, title: str) -> None:
+    """Draw the losses of training and validation over the epochs, and beside them what chooses the epoch, with its best.
+
+    Args:
+        curve: an entry an epoch, see `mert_hf.finetuning.report.read_curve`; what an entry lacks, or is null, leaves a gap.
+        measure: name of the measure in the entries; larger is better.
+    """
+    epochs = np.array([entry["epoch"] for entry in curve], dtype=float)
+    values = {name: _column(curve, name) for name in ("loss", "validation_loss", measure)}
+    figure, (losses, scores) = new_figure(title, 1, 2, (9.5, 3.6))
+    for name, label in (("loss", "training"), ("validation_loss", "validation")):
+        losses.plot(epochs, values[name], "o-", markersize=3, linewidth=1.3, label=label)
+    losses.set(title="loss", xlabel="epoch")
+    losses.legend(fontsize="small")
+    scores.plot(epochs, values[measure], "o-", markersize=3, linewidth=1.3, color="C1")
+    if np.isfinite(values[measure]).any():
+        best = int(np.nanargmax(values[measure]))
+        losses.axvline(epochs[best], color="grey", linewidth=1, linestyle=":")
+        scores.axvline(epochs[best], color="grey", linewidth=1, linestyle=":")
+        scores.plot(epochs[best], values[measure][best], "o", color="C3", label=f"kept: epoch {epochs[best]:g}")
+        scores.legend(fontsize="small")
+    scores.set(title=f"validation, {measure.replace('_', ' ')}", xlabel="epoch")
+    for panel in (losses, scores):
+        panel.grid(alpha=0.3)
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def _column(entries: list[dict[str, Any]], name: str) -> np.ndarray:
+    return np.array([np.nan if entry.get(name) is None else entry[name] for entry in entries], dtype=float)
+
+
 def plot_confusion_matrix(
     targets: np.ndarray, predicted: np.ndarray, names: list[str], picture: str | os.PathLike, title: str = ""
 ) -> None:
@@ -73,8 +110,9 @@ def plot_confusion_matrix(
     figure, (panel,) = new_figure(title, 1, 1, (size + 1, size))
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     panel.set(xlabel="predicted", ylabel="true")
-    panel.set_xticks(range(len(names)), names, rotation=90)
-    panel.set_yticks(range(len(names)), names)
+    shown = [_plain(name) for name in names]
+    panel.set_xticks(range(len(names)), shown, rotation=90)
+    panel.set_yticks(range(len(names)), shown)
     for row, column in np.argwhere(counts):
         colour = "white" if shares[row, column] > 0.5 else "black"
         panel.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize="small")

@@ -63,7 +63,9 @@ def check_all(
     tracks, found, checked = [], dict(known), 0
     pool = ThreadPoolExecutor(threads or count_cores())
     try:
-        for track in tqdm(pool.map(examine, items), total=len(items), desc="Checking tracks", unit="track"):
+        # the bar goes when it is full: what was found is logged, and the bar of what comes next takes its place
+        bar = {"desc": "Checking tracks", "unit": "track", "leave": False}
+        for track in tqdm(pool.map(examine, items), total=len(items), **bar):
             tracks.append(track)
             if known.get(track.name) is not track:
                 found[track.name] = track

@@ -78,10 +78,12 @@ class RunFolder:
 
     Attributes:
         free_to_change: settings that may differ between a run and its continuation.
+        former: settings that there were not at first, by their keys, and what runs did before.
         prefix: of the names of checkpoints, before the step.
     """
 
     free_to_change = FREE_TO_CHANGE
+    former: dict[str, Any] = {}
     prefix = "step_"
 
     def __init__(self, folder: str | os.PathLike):
@@ -172,7 +174,7 @@ class RunFolder:
         Raises:
             InputError: it was started with others; names them. Or what it was started with cannot be read.
         """
-        before = flatten(read_yaml(self.recipe))
+        before = {**self.former, **flatten(read_yaml(self.recipe))}
         now = flatten(settings)
         changed = [
             f"{key:.60} ({before.get(key)!r:.60} -> {now.get(key)!r:.60})"

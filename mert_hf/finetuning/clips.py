@@ -1,4 +1,4 @@
-"""Clips of labelled tracks: a random one a track and epoch to train on, all of a track to measure on."""
+"""Clips of labelled tracks: random ones of every track and epoch to train on, all or some of a track to measure on."""
 
 from collections.abc import Sequence
 
@@ -30,26 +30,48 @@ class _Clips(Dataset):
         return {"waveform": self.corpus.read(track, self.sampling_rate, start, length), "labels": self.targets[track]}
 
 
-class TrainingClips(_Clips):
-    """One random clip of every track; another one in every epoch, a function of seed, epoch and track."""
+class RandomChoice:
+    """Which clips of a track are heard in an epoch: a function of seed, epoch and track, whatever was drawn before.
 
-    def __init__(self, *clips, seed: int):
+    The places where a clip may lie are cut into as many equal parts as clips are wanted, and one place is drawn in each, so
+    that clips of one epoch lie apart. Where there are fewer places than clips, some are drawn again.
+
+    Args:
+        per_track: clips of a track and epoch.
+    """
+
+    def __init__(self, seed: int, per_track: int):
+        self.seed, self.per_track, self.epoch = seed, per_track, 0
+
+    def place(self, track: int, number: int, places: int) -> int:
+        """One of the `places` 0, 1, 2 ... of a track, for clip `number` of the epoch."""
+        draws = generator(self.seed, "clip", self.epoch, track)
+        for part in range(number + 1):
+            low, high = places * part // self.per_track, places * (part + 1) // self.per_track
+            drawn = int(draws.integers(low, max(high, low + 1)))
+        return drawn
+
+
+class TrainingClips(_Clips):
+    """Random clips of every track, which may begin at any sample; other ones in every epoch, see [`RandomChoice`]."""
+
+    def __init__(self, *clips, seed: int, per_track: int = 1):
         super().__init__(*clips)
-        self.seed, self.epoch = seed, 0
+        self.choice = RandomChoice(seed, per_track)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Trainer before every epoch."""
-        self.epoch = epoch
+        self.choice.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.tracks)
+        return len(self.tracks) * self.choice.per_track
 
-    def __getitem__(self, place: int) -> dict:
+    def __getitem__(self, number: int) -> dict:
+        place, clip = divmod(number, self.choice.per_track)
         track = self.tracks[place]
         available = self.corpus.length(track, self.sampling_rate)
         length = min(self.clip_samples, available)
-        start = int(generator(self.seed, "clip", self.epoch, track).integers(0, available - length + 1))
-        return self._read(track, start, length)
+        return self._read(track, self.choice.place(track, clip, available - length + 1), length)
 
 
 class EvaluationClips(_Clips):
@@ -80,11 +102,27 @@ class EvaluationClips(_Clips):
         place, start, length = self._clips[number]
         return self._read(self.tracks[place], start, length)
 
+    def span(self, number: int) -> tuple[int, int, int]:
+        """The track of a clip, the sample it begins with and how many it has."""
+        place, start, length = self._clips[number]
+        return self.tracks[place], start, length
+
+    def target(self, number: int) -> np.ndarray:
+        """What is right of a clip."""
+        return self.targets[self.tracks[self.track_of_clip[number]]]
+
     @property
     def references(self) -> np.ndarray:
         """What is right, of each track or of each clip; beside what [`EvaluationClips.answers`] gives."""
         targets = self.targets[self.tracks]
         return targets[self.track_of_clip] if self._alone else targets
+
+    @property
+    def answered_for(self) -> list[tuple[int, int]]:
+        """Track and number of clips of each row of [`EvaluationClips.answers`]."""
+        if self._alone:
+            return [(self.tracks[place], 1) for place in self.track_of_clip]
+        return list(zip(self.tracks, np.bincount(self.track_of_clip).tolist(), strict=True))
 
     def answers(self, values: np.ndarray) -> np.ndarray:
         """(clips, classes) -> (tracks, classes), or as they are where every clip is measured by itself."""

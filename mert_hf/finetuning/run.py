@@ -1,7 +1,7 @@
 """A fine-tuning run from its settings to its results: corpus, model, Trainer, evaluation, and what is published."""
 
-import json
 import logging
+from contextlib import closing, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,24 +26,33 @@ from mert_hf.common.redaction import name_only
 from mert_hf.common.seeding import seed_torch
 from mert_hf.encoding.licences import note_licence
 from mert_hf.encoding.loading import load_extractor, load_model, loading
-from mert_hf.finetuning.clips import Collator, EvaluationClips, TrainingClips
 from mert_hf.finetuning.data import FinetuneData, open_data
+from mert_hf.finetuning.features import encoder_taken_out
+from mert_hf.finetuning.progress import Progress
+from mert_hf.finetuning.report import Answers, draw_pictures, read_curve, write_predictions
 from mert_hf.finetuning.run_folder import FinetuneFolder
 from mert_hf.finetuning.scores import chance_scores, probabilities, score_tracks
 from mert_hf.finetuning.settings import FinetuneSettings, FinetuneTrainingSettings
+from mert_hf.finetuning.splits import Clips, Inputs, cut_clips, make_inputs
 from mert_hf.finetuning.trainer import FinetuneTrainer
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
+from mert_hf.publishing.model_card import write_own_card
 
 logger = logging.getLogger(__name__)
 
 HEADS = ["layer_sum", "projector", "classifier"]
 
 
-def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[np.ndarray, np.ndarray, dict[str, Any]] | None:
+def finetune(
+    settings: FinetuneSettings, run: FinetuneFolder, template: Path | None = None
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]] | None:
     """Fine-tune in a folder held by this process, measure, and write down what came of it. All processes call it.
 
     A run that was stopped, or killed at any moment, and resumed ends with the same weights, bit for bit (CPU, float32), as one
     that never was.
+
+    Args:
+        template: of the model's card, `model_cards/template.md`; without it no card is written.
 
     Returns:
         Targets of the test tracks, predictions (tracks, classes), and what `results.json` holds, in the process that wrote it;
@@ -58,18 +67,31 @@ def finetune(settings: FinetuneSettings, run: FinetuneFolder) -> tuple[np.ndarra
     first = arguments.process_index == 0
     # one process checks the corpus, the others read what it wrote
     with arguments.main_process_first(local=False):
+        run.keep_former(settings)
         if first:
             run.claim(settings, settings.training.resume)
         data = open_data(settings, run, rate)
         if first:
             run.require_data({**data.facts(), "number of processes": arguments.world_size})
     model, extractor = build_model(settings, data.labels)
-    set_seed(settings.training.seed)
-    trainer = build_trainer(adapt(model, settings), extractor, data, settings, run, arguments)
-    trainer.resume()
-    targets, predicted, results = measure(trainer, data, settings, rate)
-    save_model(trainer, extractor, run, results)
-    return (targets, predicted, results) if first else None
+    clips = cut_clips(data, settings, rate)
+    work = clips.work(settings.training.epochs, settings.model.method == "frozen")
+    with closing(Progress(work, data.task.monitor, shown=first)) as progress:
+        inputs = make_inputs(clips, model, extractor, data, settings, run, arguments, progress)
+        set_seed(settings.training.seed)
+        trained = adapt(model, settings)
+        with nullcontext() if clips.grid is None else encoder_taken_out(model):
+            trainer = build_trainer(trained, inputs, clips, data, settings, run, arguments)
+            trainer.add_callback(progress)
+            trainer.resume()
+            answers, results = measure(trainer, inputs, clips, data, settings)
+        if first:
+            write_predictions(answers, data, settings.data.label_separator, run.predictions)
+            draw_pictures(answers[-1], data, results, run)
+        save_model(trainer, extractor, run, results, template)
+        progress.finish()
+    test = answers[-1]
+    return (test.clips.references, test.values, results) if first else None
 
 
 def read_sampling_rate(base: str) -> int:
@@ -165,6 +187,7 @@ def make_arguments(settings: FinetuneSettings, run: FinetuneFolder) -> TrainingA
         report_to=[],
         remove_unused_columns=False,
         label_names=["labels"],
+        disable_tqdm=True,  # there is one bar for all of it
     )
     if arguments.n_gpu > 1:
         logger.warning(
@@ -183,66 +206,62 @@ def count_updates(tracks: int, training: FinetuneTrainingSettings, processes: in
 
 def build_trainer(
     model,
-    extractor: MERTFeatureExtractor,
+    inputs: Inputs,
+    clips: Clips,
     data: FinetuneData,
     settings: FinetuneSettings,
     run: FinetuneFolder,
     arguments: TrainingArguments,
 ) -> FinetuneTrainer:
     """Transformers' Trainer, which keeps the best epoch by the validation tracks."""
-    training, problem_type = settings.training, settings.model.problem_type
-    clip_samples, rate = round(settings.data.clip_s * extractor.sampling_rate), extractor.sampling_rate
-    train = TrainingClips(data.tracks, data.targets, data.splits["train"], clip_samples, rate, seed=training.seed)
-    validation = evaluation_clips(data, "validation", clip_samples, rate)
+    training, validation = settings.training, clips.validation
 
     def score(found: EvalPrediction) -> dict[str, float]:
-        answers = validation.answers(probabilities(found.predictions, problem_type))
+        answers = validation.answers(probabilities(found.predictions, settings.model.problem_type))
         return score_tracks(answers, validation.references, data.task, data.labels)
 
-    arguments.warmup_steps = round(training.warmup_share * count_updates(len(train), training, arguments.world_size))
+    arguments.warmup_steps = round(training.warmup_share * count_updates(len(inputs.training), training, arguments.world_size))
     arguments.metric_for_best_model = data.task.monitor
     return FinetuneTrainer(
         run,
         model=model,
         args=arguments,
-        train_dataset=train,
-        eval_dataset=validation,
-        data_collator=Collator(extractor),
+        train_dataset=inputs.training,
+        eval_dataset=inputs.validation,
+        data_collator=inputs.collate,
         compute_metrics=score,
     )
 
 
-def evaluation_clips(data: FinetuneData, split: str, clip_samples: int, sampling_rate: int) -> EvaluationClips:
-    """All clips of a split's tracks that the task has heard."""
-    heard = (data.tracks, data.targets, data.splits[split], clip_samples, sampling_rate)
-    return EvaluationClips(*heard, most=data.task.windows.most, alone=data.task.aggregation == "window")
-
-
 def measure(
-    trainer: Trainer, data: FinetuneData, settings: FinetuneSettings, sampling_rate: int
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Targets and predictions (tracks, classes) of the test tracks, and results that go with them."""
-    problem_type = settings.model.problem_type
-    clips = evaluation_clips(data, "test", round(settings.data.clip_s * sampling_rate), sampling_rate)
-    validation = trainer.evaluate()
+    trainer: Trainer, inputs: Inputs, clips: Clips, data: FinetuneData, settings: FinetuneSettings
+) -> tuple[list[Answers], dict[str, Any]]:
+    """What the model answers for the tracks of validation and test, and results that go with it."""
+    problem_type, monitor = settings.model.problem_type, data.task.monitor
     trainer.compute_metrics = None  # it knows the validation tracks
-    predicted, targets = clips.answers(probabilities(trainer.predict(clips).predictions, problem_type)), clips.references
-    monitor, trained_on = data.task.monitor, data.targets[data.splits["train"]]
+    answers = [
+        Answers(split, heard, heard.answers(probabilities(trainer.predict(given).predictions, problem_type)))
+        for split, heard, given in (("validation", clips.validation, inputs.validation), ("test", clips.test, inputs.test))
+    ]
+    validation, test = (score_tracks(one.values, one.clips.references, data.task, data.labels) for one in answers)
+    trained_on = data.targets[data.splits["train"]]
     results = {
-        "test": score_tracks(predicted, targets, data.task, data.labels),
-        "test_without_hearing": chance_scores(trained_on, targets, data.task, data.labels),
-        "validation": {monitor: validation[f"eval_{monitor}"]},
+        "test": test,
+        "test_without_hearing": chance_scores(trained_on, clips.test.references, data.task, data.labels),
+        "validation": {monitor: validation[monitor]},
         "tracks": {split: len(tracks) for split, tracks in data.splits.items()},
         "tracks_of_each_class": {split: data.counts(split) for split in data.splits},
         "split": data.task_data.split_by,
         "classes": data.labels,
         "problem_type": problem_type,
         "clip_s": settings.data.clip_s,
+        "clips_per_track": settings.data.clips_per_track,
         "base": name_only(settings.model.base),
         "random_weights": settings.model.random_weights,
         "method": settings.model.method,
         "epochs": trainer.state.epoch,
         "updates": trainer.state.global_step,
+        "curve": read_curve(trainer.state.log_history, monitor),
         "trained_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "base_licence": note_licence(settings.model.base),
         "seed": settings.training.seed,
@@ -250,10 +269,16 @@ def measure(
     }
     if settings.task is not None:
         results |= {"task": settings.task, "revisions": dict(data.task_data.revisions), "notes": list(data.notes)}
-    return targets, predicted, results
+    return answers, results
 
 
-def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, run: FinetuneFolder, results: dict[str, Any]) -> None:
+def save_model(
+    trainer: Trainer,
+    extractor: MERTFeatureExtractor,
+    run: FinetuneFolder,
+    results: dict[str, Any],
+    template: Path | None = None,
+) -> None:
     """The model in `model/` (adapters merged, and by themselves in `adapter/`), its card and, last of all, `results.json`.
 
     All processes call it, and one writes.
@@ -273,23 +298,6 @@ def save_model(trainer: Trainer, extractor: MERTFeatureExtractor, run: FinetuneF
     with fill_folder(run.model) as folder:
         model.save_pretrained(folder)
         extractor.save_pretrained(folder)
-        (folder / "README.md").write_text(_card(results, run.model, extractor.sampling_rate), encoding="utf-8")
+        if template is not None:
+            write_own_card(template, folder, run.model, model, results)
     write_atomically(run.results, to_json(results, indent=2) + "\n")
-
-
-def _card(results: dict[str, Any], model: Path, sampling_rate: int) -> str:
-    lines = ["---", "library_name: transformers", "pipeline_tag: audio-classification", "tags: [mert, music]"]
-    lines += [f"base_model: {results['base']}"] if "/" in results["base"] else []  # a folder's name has none
-    lines += [f"license: {results['base_licence']}"] if results["base_licence"] else []
-    lines += ["---", "", "# MERT, fine-tuned", ""]
-    lines += [f"{len(results['classes'])} outputs: {', '.join(results['classes'])}. Method: {results['method']}.", ""]
-    lines += [f"Test on {results['tracks']['test']} tracks, split {results['split']}:", ""]
-    lines += ["| score | this model | without hearing |", "| --- | --- | --- |"]
-    chance = results["test_without_hearing"]
-    lines += [f"| {name} | {value:.4f} | {chance[name]:.4f} |" for name, value in results["test"].items()]
-    lines += ["", f"The scores are of the mean over a track's clips of {results['clip_s']:g} s; below, a song is heard as one."]
-    lines += ["Install mert_hf with `pip install -e .` in a clone of its repository.", ""]
-    lines += ["```python", "import mert_hf", "from mert_hf.audio import read_audio", "from transformers import pipeline", ""]
-    lines += [f'classify = pipeline("audio-classification", model={json.dumps(str(model), ensure_ascii=False)})']
-    lines += [f'classes = classify(read_audio("song.mp3", {sampling_rate}))', "```", ""]
-    return "\n".join(lines)

@@ -1,5 +1,6 @@
 """The folder of a fine-tuning run: what pre-training's is, with the checkpoints of transformers' Trainer."""
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,13 @@ from typing import Any
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import move_flushed, remove_folder, to_json, write_atomically
-from mert_hf.common.reading import read_json
+from mert_hf.common.reading import read_json, read_yaml
+from mert_hf.common.settings import flatten
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.sealed import find_damage, seal
+from mert_hf.finetuning.settings import FinetuneSettings
+
+logger = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
 # Checkpoints that are kept: the two newest, so that there is one before the newest, and the best one of each of them.
@@ -21,12 +26,32 @@ class FinetuneFolder(RunFolder):
 
     free_to_change = ("output_dir", "training.resume", "training.workers", "training.use_cpu")
     prefix = "checkpoint-"  # as Trainer names them
+    former = {"data.clips_per_track": 1, "data.validation_clips": None, "data.cached_clips": 0}
 
     def __init__(self, folder: str | os.PathLike):
         super().__init__(folder)
         self.data = self.folder / "data.json"
         self.adapter = self.folder / "adapter"
+        self.features = self.folder / "features"
+        self.predictions = self.folder / "predictions.csv"
+        self.curves = self.folder / "training_curves.png"
         self.picture = self.folder / "confusion_matrix.png"
+
+    def keep_former(self, settings: FinetuneSettings) -> None:
+        """Let a run go on as it began where it is older than a setting whose default changes what runs do.
+
+        Raises:
+            InputError: its recipe cannot be read.
+        """
+        if self.newest_checkpoint() is None:
+            return
+        begun_with = flatten(read_yaml(self.recipe))
+        for name in ("validation_clips", "cached_clips"):
+            key, now = f"data.{name}", getattr(settings.data, name)
+            if key not in begun_with and now != self.former[key]:
+                told = "The run in %s is older than %s, which is %s for it"
+                logger.warning(told, self.folder, key, to_json(self.former[key]))
+                setattr(settings.data, name, self.former[key])
 
     def require_data(self, facts: dict[str, Any]) -> None:
         """Note what a run is trained on: facts of tracks, labels and splits, which change when these do.

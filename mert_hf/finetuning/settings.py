@@ -1,5 +1,6 @@
 """All settings of a fine-tuning run."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,6 +16,9 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
     "multilabel": "multi_label_classification",
     "regression": "regression",
 }
+# Most clips of a validation track, where nothing else is said (ours): the shares of the splits being what they are, validating
+# then takes fewer passes of the model than training, which goes forward and back.
+VALIDATION_CLIPS = 10
 
 
 @dataclass
@@ -37,6 +41,24 @@ class LabelledDataSettings(LabelReading):
         f" windows, and {CLIP_S:g} s where it has none",
         above=0,
         most=3600,
+    )
+    clips_per_track: int = setting(
+        1, "random clips of every track an epoch, each from another part of it", above=0, most=100_000
+    )
+    validation_clips: int | None = setting(
+        None,
+        f"most clips of a validation track, evenly over it (of a test track all are heard); null is {VALIDATION_CLIPS}, and all"
+        " that are its windows with a task",
+        above=0,
+        most=1_000_000,
+    )
+    cached_clips: int | None = setting(
+        None,
+        "with model.method frozen: so many clips of a training track, evenly over it, go through the encoder once, and epochs"
+        " draw from them; 0 cuts clips anywhere and encodes each anew; null is as many as a run can draw, and 0 with other"
+        " methods",
+        least=0,
+        most=1_000_000,
     )
 
     def __post_init__(self):
@@ -67,7 +89,7 @@ class ModelSettings:
 class FinetuneTrainingSettings:
     """The optimisation, by transformers' Trainer."""
 
-    epochs: float = setting(20.0, "times every track is heard, a random clip each time", above=0, most=1e6)
+    epochs: float = setting(20.0, "times every track is heard, data.clips_per_track random clips of it", above=0, most=1e6)
     batch_size: int = setting(16, "clips a batch", above=0, most=1_000_000)
     gradient_accumulation_steps: int = setting(1, "batches an update", above=0, most=1_000_000)
     learning_rate: float = setting(1e-4, "peak learning rate; falls linearly to 0", above=0, most=100)
@@ -99,10 +121,19 @@ class FinetuneSettings:
     def __post_init__(self):
         check_values(self, "")
         data, model = self.data, self.model
+        frozen = model.method == "frozen"
+        if data.cached_clips is None:
+            data.cached_clips = math.ceil(self.training.epochs) * data.clips_per_track if frozen else 0
+        require(
+            frozen or data.cached_clips == 0,
+            f"data.cached_clips={data.cached_clips}: features change while the encoder is trained; caching them is for"
+            " model.method frozen.",
+        )
         if self.task is None:
             data.require_columns(model.problem_type, "model.problem_type")
             require(data.task_folder is None, "data.task_folder is given without a task; name one with --task.")
             data.clip_s = data.clip_s or CLIP_S
+            data.validation_clips = data.validation_clips or VALIDATION_CLIPS
             return
         task = find_task(self.task)
         for name in ("folder", "dataset"):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 
 from mert_hf.common.errors import InputError
 from mert_hf.engine.sealed import find_damage
@@ -24,6 +25,7 @@ class FinetuneTrainer(Trainer):
         super().__init__(**given)
         self.run = run
         self.add_callback(_FindBestCheckpoint(run))
+        self.remove_callback(PrinterCallback)  # which prints a line an epoch where there are no bars
 
     def resume(self) -> None:
         """Train from the newest whole checkpoint on, or from the beginning where there is none.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 import os
 import typing
 from dataclasses import dataclass, field
@@ -10,21 +11,43 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import TemplateError
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.reading import checker, parse_yaml, read_json, read_text, shown
 from mert_hf.common.redaction import name_only
 from mert_hf.encoding.licences import weights_licence
+from mert_hf.models.configuration_mert import MERTConfig
+from mert_hf.models.configuration_mert2 import MERT2Config
 
 # Pictures that a card shows where they lie beside the results, and what is written below them.
 PICTURES = {
-    "training_curves.png": "Losses and what else was watched over the updates",
+    "training_curves.png": "Losses and what else was watched in training",
+    "confusion_matrix.png": "Which class of the test tracks was taken for which",
     "code_accuracy.png": "Masked accuracy of each codebook on held-out tracks, beside guessing",
     "constant_q.png": "The constant-Q spectrum of a held-out clip, and what the model predicts of its hidden frames",
     "code_usage.png": "How often each code occurs, and is predicted",
     "layer_heat_map.png": "How well each layer serves each task",
 }
+
+# What a page asks to be cited, by arXiv number; authors and title as arXiv lists them.
+MERT_PAPER = "2306.00107"
+CITATIONS = {
+    MERT_PAPER: """@misc{li2023mert,
+  title = {MERT: Acoustic Music Understanding Model with Large-Scale Self-supervised Training},
+  author = {Yizhi Li and Ruibin Yuan and Ge Zhang and Yinghao Ma and Xingran Chen and Hanzhi Yin and Chenghao Xiao and
+    Chenghua Lin and Anton Ragni and Emmanouil Benetos and Norbert Gyenge and Roger Dannenberg and Ruibo Liu and Wenhu Chen and
+    Gus Xia and Yemin Shi and Wenhao Huang and Zili Wang and Yike Guo and Jie Fu},
+  year = {2023},
+  eprint = {2306.00107},
+  archivePrefix = {arXiv},
+  primaryClass = {cs.SD},
+}""",
+}
+# Names of the encoders, as a page's first sentence calls them where nobody has written it.
+ENCODERS = {MERTConfig.model_type: "MERT", MERT2Config.model_type: "MERT-v2"}
+# Stands where nobody has said where mert_hf is cloned from.
+CLONE_ADDRESS = "ADDRESS-OF-MERT_HF"
 
 
 @dataclass
@@ -41,6 +64,7 @@ class CardFacts:
     recipe: str | None = None  # recipe of `training/recipes` that makes the model
     objective: str = ""  # what was predicted, in a sentence
     papers: list[str] = field(default_factory=list)  # arXiv numbers
+    clone_address: str = CLONE_ADDRESS  # of the repository of mert_hf, as git takes it
     tags: list[str] = field(default_factory=list)  # further tags of the page
     limits: list[str] = field(default_factory=list)  # what the model cannot do, one item a line
     ethics: list[str] = field(default_factory=list)  # bias of the data, copyright
@@ -119,6 +143,30 @@ def write_card(
         InputError: no licence, or one that the licence of the original does not allow.
     """
     check_license(facts)
+    return _fill(template, facts, config, parameters, repo_id, results, evaluation, pictures)
+
+
+def write_own_card(
+    template: str | os.PathLike, folder: Path, place: Path, model: PreTrainedModel, results: dict[str, Any]
+) -> None:
+    """Put the page of a model that was trained from another into its folder, before anybody publishes it.
+
+    Its licence is that of the base, where that is known; nothing else is stated by a person yet.
+
+    Args:
+        folder: of the model, as it is being written.
+        place: where it will lie, as the page's examples name it.
+        results: `results.json` of the run.
+    """
+    licence = results["base_licence"]
+    facts = inherit_base(CardFacts(title=place.parent.name, license=licence), results["base"], licence)
+    parameters = sum(parameter.numel() for parameter in model.base_model.parameters())
+    named = json.dumps(str(place), ensure_ascii=False)[1:-1]  # as it is written between quotes
+    config = type(model.config).from_pretrained(folder)  # which names the code that lies beside it
+    _fill(template, facts, config, parameters, named, results).save(folder / "README.md")
+
+
+def _fill(template, facts, config, parameters, repo_id, results=None, evaluation=None, pictures=()) -> ModelCard:
     rows = (evaluation or {}).get("results", [])
     try:
         return _render(template, facts, config, parameters, repo_id, results or {}, rows, pictures)
@@ -133,14 +181,16 @@ def write_card(
 
 
 def _render(template, facts, config, parameters, repo_id, results, rows, pictures) -> ModelCard:
-    name = repo_id.rpartition("/")[2]
+    name, base = repo_id.rpartition("/")[2], str(results.get("base") or "")
     classifies = (config.architectures or [""])[0].endswith("ForSequenceClassification")
+    # of a model that nobody has stated anything of, the paper is that of its encoder
+    papers = facts.papers or ([MERT_PAPER] if config.model_type == MERTConfig.model_type else [])
     task = "audio-classification" if classifies else "feature-extraction"
     data = ModelCardData(
         license=facts.license,
         library_name="transformers",
         pipeline_tag=task,
-        tags=sorted({"music", "audio", config.model_type, *facts.tags, *(f"arxiv:{paper}" for paper in facts.papers)}),
+        tags=sorted({"music", "audio", config.model_type, *facts.tags, *(f"arxiv:{paper}" for paper in papers)}),
         datasets=facts.datasets or None,
         base_model=facts.base_model,
         model_name=name if rows else None,
@@ -151,6 +201,10 @@ def _render(template, facts, config, parameters, repo_id, results, rows, picture
         data,
         template_path=os.fspath(template),
         facts=facts,
+        papers=papers,
+        base="" if "/" in base else base,  # a folder's name has no slash; a repository is among the facts
+        encoder=ENCODERS.get(config.model_type, config.model_type),
+        citations=[CITATIONS[paper] for paper in papers if paper in CITATIONS],
         title=facts.title or name,
         task=task,
         config=config,

@@ -52,7 +52,7 @@ def write_labelled_corpus(
         return
     heard: Counter[str] = Counter()
     rows = []
-    for index in tqdm(range(num_pieces), desc="Making music", unit="piece"):
+    for index in tqdm(range(num_pieces), desc="Making music", unit="piece", leave=False):
         labels = compose([seed, index], duration_s)
         label = labels.key
         if task == "instrument":

@@ -5,8 +5,9 @@ import pytest
 import soundfile
 from support.sounds import make_tones
 
+from mert_hf.common.seeding import generator
 from mert_hf.data.corpus import open_folder
-from mert_hf.finetuning.clips import EvaluationClips, TrainingClips
+from mert_hf.finetuning.clips import EvaluationClips, RandomChoice, TrainingClips
 from mert_hf.finetuning.scores import chance_scores, probabilities, score_tracks
 from mert_hf.tasks.labelled import LabelledFolder, labelled_task
 
@@ -40,6 +41,47 @@ def test_clips_are_drawn_anew_in_every_epoch_and_cover_the_track_in_evaluation(f
     assert [len(every[number]["waveform"]) for number in range(len(every))] == [12000, 12000, 12000, 8000]
     assert every.track_of_clip.tolist() == [0, 1, 1, 1]
     np.testing.assert_array_equal(every.mean_by_track(np.array([[1.0], [3], [4], [8]])), [[1], [5]])
+
+
+def test_one_clip_a_track_is_the_one_it_was_before_there_could_be_several(folder):
+    clips = TrainingClips(open_folder(folder, 0.5), np.array([0, 0, 1]), [0, 1, 2], 8000, 8000, seed=7)
+    for epoch in range(3):
+        clips.set_epoch(epoch)
+        for place, available in enumerate((16000, 24000, 32000)):
+            start = int(generator(7, "clip", epoch, place).integers(0, available - 8000 + 1))
+            np.testing.assert_array_equal(clips[place]["waveform"], clips.corpus.read(place, 8000, start, 8000))
+
+
+def test_several_clips_lie_one_in_each_part_of_a_track_whenever_they_are_asked_for():
+    choice, again = RandomChoice(3, 4), RandomChoice(3, 4)
+    epochs = []
+    for choice.epoch in range(20):
+        again.epoch = choice.epoch
+        drawn = [choice.place(5, number, 1000) for number in range(4)]
+        assert [place // 250 for place in drawn] == [0, 1, 2, 3]
+        assert [again.place(5, number, 1000) for number in (3, 0, 2, 1)] == [drawn[number] for number in (3, 0, 2, 1)]
+        assert drawn != [choice.place(6, number, 1000) for number in range(4)]
+        epochs.append(tuple(drawn))
+    assert len(set(epochs)) == 20
+    assert {choice.place(5, number, 1) for number in range(4)} == {0}  # a track that is one clip
+    assert [choice.place(5, number, 2) for number in range(4)] == [0, 0, 1, 1]
+
+
+def test_a_track_is_as_many_clips_of_an_epoch_as_are_asked_for_and_as_many_of_a_validation_as_are_allowed(folder):
+    corpus, targets = open_folder(folder, 0.5), np.array([0, 0, 1])
+    clips = TrainingClips(corpus, targets, [1, 2], 4000, 8000, seed=3, per_track=3)
+    assert [clips[number]["labels"] for number in range(len(clips))] == [0, 0, 0, 1, 1, 1]
+    assert len({clips[number]["waveform"].tobytes() for number in range(len(clips))}) == 6
+    every = EvaluationClips(corpus, targets, [0, 2], 4000, 8000)  # of 2 s and 4 s, in clips of half a second
+    assert [every.span(number)[:2] for number in range(len(every))] == [
+        *((0, 4000 * number) for number in range(4)),
+        *((2, 4000 * number) for number in range(8)),
+    ]
+    some = EvaluationClips(corpus, targets, [0, 2], 4000, 8000, most=4)
+    assert [some.span(number)[1] // 4000 for number in range(len(some))] == [0, 1, 2, 3, 0, 2, 4, 6]
+    assert some.answered_for == [(0, 4), (2, 4)] and [some.target(number) for number in (0, 7)] == [0, 1]
+    alone = EvaluationClips(corpus, targets, [0, 2], 4000, 8000, most=4, alone=True)
+    assert alone.answered_for == [(0, 1)] * 4 + [(2, 1)] * 4
 
 
 def test_scores():

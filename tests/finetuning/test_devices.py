@@ -18,8 +18,9 @@ def given(tmp_path_factory):
     return make_base_and_music(tmp_path_factory.mktemp("given"), 10, 0.6)
 
 
-def test_the_warm_up_is_a_share_of_the_updates_of_all_processes_and_one_of_them_writes(given, tmp_path):
-    started = start(finetune_and_tell, *given, tmp_path / "run", tmp_path, processes=2)
+@pytest.mark.parametrize("method", ["full", "frozen"])
+def test_the_warm_up_is_a_share_of_the_updates_of_all_processes_and_one_of_them_writes(given, tmp_path, method):
+    started = start(finetune_and_tell, *given, tmp_path / "run", tmp_path, method, processes=2)
     assert finish(started) == [0, 0], [path.read_text() for path in (tmp_path / "run").glob("said")]
     said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     # ten tracks are trained on in five epochs, two at a time

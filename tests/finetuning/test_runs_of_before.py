@@ -5,6 +5,7 @@ import pytest
 import soundfile
 import yaml
 
+from mert_hf.common.errors import InputError
 from mert_hf.common.settings import write_settings
 from mert_hf.finetuning.data import open_data
 from mert_hf.finetuning.run_folder import FinetuneFolder
@@ -44,11 +45,35 @@ def test_tracks_labels_and_splits_are_those_that_were_written_down(music, tmp_pa
     assert {name: digest[:16] for name, digest in facts.items()} == {"tracks": TRACKS, **written}
 
 
-def test_their_settings_are_those_of_now(tmp_path):
+def test_their_settings_are_those_of_now(tmp_path, caplog):
     run, settings = FinetuneFolder(tmp_path), FinetuneSettings()
     write_settings(settings, run.recipe)
     before = yaml.safe_load(run.recipe.read_text())
     assert (before.pop("task"), before["data"].pop("task_folder")) == (None, None)  # there were none
     assert (before["data"]["clip_s"], before["model"]["problem_type"]) == (5.0, "single_label_classification")
+    # what there was not at first is what runs did then: one clip a track, all clips of the validation tracks, nothing kept
+    assert [before["data"].pop(name) for name in ("clips_per_track", "validation_clips", "cached_clips")] == [1, 10, 0]
     run.recipe.write_text(yaml.safe_dump(before))
+    run.keep_former(settings)  # nothing is kept of a run in which no update was done
+    assert settings.data.validation_clips == 10
+    run.checkpoint(3).mkdir(parents=True)
+    run.keep_former(settings)
+    assert "is older than data.validation_clips, which is null for it" in caplog.text
+    run.require_settings(settings)
+    other = FinetuneSettings(data=LabelledDataSettings(clips_per_track=2, validation_clips=4))
+    run.keep_former(other)
+    with pytest.raises(InputError, match=r"other settings: data.clips_per_track \(1 -> 2\)\."):
+        run.require_settings(other)
+
+
+def test_a_frozen_encoder_hears_on_as_it_did_before_features_were_kept(tmp_path):
+    run, settings = FinetuneFolder(tmp_path), FinetuneSettings(model=ModelSettings(method="frozen"))
+    assert settings.data.cached_clips == 20  # as many as twenty epochs can draw
+    write_settings(settings, run.recipe)
+    before = yaml.safe_load(run.recipe.read_text())
+    del before["data"]["cached_clips"]
+    run.recipe.write_text(yaml.safe_dump(before))
+    run.checkpoint(3).mkdir(parents=True)
+    run.keep_former(settings)
+    assert (settings.data.cached_clips, settings.data.validation_clips) == (0, 10)
     run.require_settings(settings)

@@ -9,10 +9,10 @@ from support.task_layouts import BUILDERS
 from mert_hf.common.errors import InputError
 from mert_hf.finetuning import data as module
 from mert_hf.finetuning.data import arrange
-from mert_hf.finetuning.run import evaluation_clips
 from mert_hf.finetuning.run_folder import FinetuneFolder
 from mert_hf.finetuning.scores import chance_scores
 from mert_hf.finetuning.settings import PROBLEM_TYPES, FinetuneSettings, LabelledDataSettings, ModelSettings
+from mert_hf.finetuning.splits import evaluation_clips
 from mert_hf.probing.metrics import METRICS
 from mert_hf.tasks import TASKS, tasks_of
 from mert_hf.tasks.base import SPLITS

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from support.small_runs import MODEL
 from transformers import Data2VecAudioConfig
 
-from mert_hf import MERT2Config, MERTConfig, MultiViewConfig
+from mert_hf import MERT2Config, MERTConfig, MERTForSequenceClassification, MultiViewConfig
 from mert_hf.common.errors import InputError
 from mert_hf.encoding.licences import weights_licence
-from mert_hf.publishing.model_card import CardFacts, check_license, inherit_base, read_facts, write_card
+from mert_hf.publishing.model_card import CardFacts, check_license, inherit_base, read_facts, write_card, write_own_card
 
 CARDS = Path(__file__).parents[2] / "model_cards"
 TEMPLATE = CARDS / "template.md"
@@ -22,6 +23,7 @@ RESULTS = {
     "masked_accuracy_end": [0.12345, 0.0678],
     "training_s": 36000.0,
 }
+TESTED = {"test": {"accuracy": 1.0}, "test_without_hearing": {"accuracy": 0.5}, "classes": ["a", "b"], "tracks": {"test": 2}}
 ROWS = [
     {
         "task": "gtzan_genre",
@@ -152,11 +154,57 @@ def test_a_fine_tuned_run_shows_what_it_was_trained_on_and_its_test():
     assert "| macro_f1 | 0.8333 | 0.3333 |\n\nFrozen features, probed" in probed and "| GTZAN genre |" in probed
 
 
+def test_the_own_page_of_a_fine_tuned_model_is_that_of_the_template(tmp_path):
+    model = MERTForSequenceClassification(MERTConfig(**MODEL, num_labels=2))
+    model.save_pretrained(tmp_path / "partial")
+    results = {
+        **{
+            "base": "m-a-p/MERT-v1-95M",
+            "base_licence": "cc-by-nc-4.0",
+            "method": "full",
+            "trained_parameters": 1,
+            "updates": 1,
+        },
+        **{"epochs": 1.0, "tracks": {"train": 5, "validation": 2, "test": 3}, "split": "drawn", "classes": ["calm", "wild"]},
+        **{"problem_type": "single_label_classification", "clip_s": 5.0, "test": {}, "test_without_hearing": {}},
+    }
+    write_own_card(TEMPLATE, tmp_path / "partial", Path('my "runs"/genres/model'), model, results)
+    card = ModelCard((tmp_path / "partial" / "README.md").read_text())
+    assert (card.data.license, card.data.base_model) == ("cc-by-nc-4.0", "m-a-p/MERT-v1-95M")
+    assert card.data.pipeline_tag == "audio-classification" and "arxiv:2306.00107" in card.data.tags
+    assert card.text.strip().startswith("# genres\n\nMERT, fine-tuned on labelled music to tell calm, wild.")
+    for block in re.findall(r"```python\n(.*?)```", card.text, re.DOTALL):
+        compile(block, "block", "exec")
+    assert 'model="my \\"runs\\"/genres/model"' in card.text
+    published = render(
+        facts=inherit_base(CardFacts(license="cc-by-nc-4.0"), results["base"], results["base_licence"]),
+        config=type(model.config).from_pretrained(tmp_path / "partial"),
+        parameters=sum(parameter.numel() for parameter in model.mert.parameters()),
+        repo_id="my/genres",
+        results=results,
+    )
+    address = 'my \\"runs\\"/genres/model'
+    assert card.content.replace(address, "my/genres") == published.content  # one template, of which both are made
+
+
+def test_the_paper_is_cited_by_what_is_of_it_and_the_clone_address_is_that_of_the_facts():
+    assert "@misc{li2023mert," in render().text and "ADDRESS-OF-MERT_HF" not in render().text  # without code, no clone
+    assert "bibtex" not in render(config=MERT2Config()).text
+    assert "li2023mert" not in render(facts=CardFacts(license="mit", papers=["2307.05161"])).text
+    config = MERTConfig()
+    config.auto_map = {"AutoModel": "modeling_mert.MERTModel"}
+    assert "git clone ADDRESS-OF-MERT_HF mert_hf\n" in render(config=config).text
+    facts = CardFacts(license="mit", clone_address="https://example.org/mert_hf.git")
+    assert "git clone https://example.org/mert_hf.git mert_hf\n" in render(config=config, facts=facts).text
+
+
 def test_pictures_are_shown_only_where_they_are():
     assert "![" not in render(results=RESULTS).text
     card = render(results=RESULTS, evaluation={"results": ROWS}, pictures=["training_curves.png", "layer_heat_map.png"])
     assert "](training_curves.png)" in card.text
     assert "![How well each layer serves each task](layer_heat_map.png)" in card.text
+    drawn = render(results={**RESULTS, **TESTED}, pictures=["training_curves.png", "confusion_matrix.png"]).text
+    assert drawn.index("](training_curves.png)") < drawn.index("## Results") < drawn.index("](confusion_matrix.png)")
 
 
 def test_both_ways_of_use_are_shown_where_there_is_code_and_one_where_there_is_none():

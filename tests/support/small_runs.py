@@ -249,20 +249,27 @@ def pretrain_on_own_copies(copies: list[Path], folder: Path, told: Path) -> None
     PartialState().destroy_process_group()
 
 
-def finetune_small(base: Path, music: Path, folder: Path, **training) -> None:
-    """Fine-tune all weights on a folder of labelled music, from the newest whole checkpoint on."""
-    from mert_hf.common.errors import InputError
-    from mert_hf.finetuning.run import finetune
-    from mert_hf.finetuning.run_folder import FinetuneFolder
+def small_finetuning(base: Path, music: Path, folder: Path, method: str = "full", data: dict | None = None, **training):
+    """Settings of a fine-tuning on a folder of labelled music, from the newest whole checkpoint on."""
     from mert_hf.finetuning.settings import FinetuneSettings, FinetuneTrainingSettings, LabelledDataSettings, ModelSettings
 
     defaults = {"epochs": 5.0, "batch_size": 3, "learning_rate": 1e-3, "resume": True, "use_cpu": True}
-    settings = FinetuneSettings(
+    given = {"clip_s": 0.5, "validation_share": 0.25, "test_share": 0.25, **(data or {})}
+    return FinetuneSettings(
         output_dir=str(folder),
-        model=ModelSettings(base=str(base)),
-        data=LabelledDataSettings(folder=str(music), clip_s=0.5, validation_share=0.25, test_share=0.25),
+        model=ModelSettings(base=str(base), method=method),
+        data=LabelledDataSettings(folder=str(music), **given),
         training=FinetuneTrainingSettings(**{**defaults, **training}),
     )
+
+
+def finetune_small(base: Path, music: Path, folder: Path, **given) -> None:
+    """Fine-tune by settings as [`small_finetuning`] makes them, all weights where nothing else is said."""
+    from mert_hf.common.errors import InputError
+    from mert_hf.finetuning.run import finetune
+    from mert_hf.finetuning.run_folder import FinetuneFolder
+
+    settings = small_finetuning(base, music, folder, **given)
     try:
         with FinetuneFolder(folder).hold() as run:
             finetune(settings, run)
@@ -271,8 +278,9 @@ def finetune_small(base: Path, music: Path, folder: Path, **training) -> None:
         raise SystemExit(1) from None
 
 
-def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path) -> None:
+def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path, method: str) -> None:
     """Fine-tune, have this process save the model once more, and write down what it trained by and whether it wrote."""
+    from mert_hf.encoding.loading import load_extractor
     from mert_hf.finetuning import run as module
     from mert_hf.finetuning.run_folder import FinetuneFolder
 
@@ -284,9 +292,9 @@ def finetune_and_tell(base: Path, music: Path, folder: Path, told: Path) -> None
         return measured
 
     module.measure = measure
-    finetune_small(base, music, folder, batch_size=1, warmup_share=0.5)
+    finetune_small(base, music, folder, method=method, batch_size=1, warmup_share=0.5)
     trainer, results = seen
     again = FinetuneFolder(told / f"by_{rank}")
-    module.save_model(trainer, trainer.data_collator.feature_extractor, again, results)
+    module.save_model(trainer, load_extractor(base), again, results)
     said = {"updates": trainer.state.max_steps, "warmup": trainer.args.warmup_steps, "wrote": again.folder.exists()}
     (told / f"{rank}.json").write_text(json.dumps(said))

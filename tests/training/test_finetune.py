@@ -83,8 +83,11 @@ def test_from_a_folder_of_labels_to_a_measured_model(monkeypatch, capsys, base, 
     assert results["split"] == "drawn by tracks; equal files stay together"
     assert (out / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
     card = (out / "model" / "README.md").read_text()
-    assert f"| accuracy | {results['test']['accuracy']:.4f} | 0.5000 |" in card
+    assert f"| accuracy | {results['test']['accuracy']:.4g} | 0.5 |" in card
     assert "mean over a track's clips of 0.5 s" in card
+    assert "| Base model | base |" in card and "No licence of the weights is stated yet" in card
+    assert "git clone ADDRESS-OF-MERT_HF mert_hf" in card and "eprint = {2306.00107}" in card
+    assert said.count("\n") < 12 and all(str(out / name) in said for name in ("predictions.csv", "training_curves.png"))
     monkeypatch.chdir(tmp_path)
     soundfile.write("song.mp3", make_tones(1.0, 44100), 44100)
     names = {}
