@@ -242,7 +242,7 @@ class MusicEncoder:
                 raise InputError(f"output_dir={reprlib.repr(output_dir)} cannot be written: {error}.") from None
 
     def open_clip(self, item, number: int = 0, sampling_rate: int | None = None) -> Clip:
-        """One input of [`MusicEncoder.encode`], at the rate of the model; a file is read later. Errors name it `inputs[number]`."""
+        """One input of [`MusicEncoder.encode`] at the model's rate; a file is read later. Errors name it `inputs[number]`."""
         rate, name = self.sampling_rate, f"inputs[{number}]"
         try:
             audio = read_item(item)

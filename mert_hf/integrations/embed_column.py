@@ -1,13 +1,16 @@
 """Vectors for a dataset of `datasets`, by its `map`."""
 
 import os
-import reprlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
+
+import numpy as np
 
 from mert_hf.common.errors import InputError, NoUsableInputError
 from mert_hf.encoding.chosen_layers import Layers
 from mert_hf.integrations.lazy_encoder import LazyEncoder
+from mert_hf.integrations.vectors import require_vector_pool, vector_shape
+from mert_hf.models.audio_inputs_mert import items_of
 
 
 class EmbedColumn:
@@ -21,21 +24,21 @@ class EmbedColumn:
         model: a folder or a repository of the Hub.
         column: that holds the audio: paths, bytes, or `Audio`. `Audio(decode=False)` spares `datasets` its decoder, which
             needs FFmpeg's libraries.
-        to: name of the column that is added: float32 vectors; with `pool` "second" or None a list of them. With several layers
-            each of these is a list of `layers`.
-        on_error: of a row that cannot be used: "raise", or "skip", which leaves None there and says why in the log.
+        to: name of the column that is added: vectors in float32; with several layers a list of them.
+        pool: "mean" or "mean_std".
+        on_error: of a row that cannot be used: "raise", or "skip", whose vector is NaN; the log says why.
         device, dtype: as in [`MusicEncoder`].
-        options: of [`MusicEncoder.encode`]: layers, pool, batch_size, normalize, sampling_rate, window_s, overlap_s.
+        options: of [`MusicEncoder.encode`]: layers, batch_size, normalize, sampling_rate, window_s, overlap_s.
 
     Raises:
-        InputError: an option that there is not, or a loaded model.
+        InputError: an option that there is not, a pooling that makes several vectors of a row, or a loaded model.
 
     Example:
         ```python
         dataset = load_dataset("audiofolder", data_dir="music", split="train").cast_column("audio", Audio(decode=False))
         embed = EmbedColumn("m-a-p/MERT-v1-95M", on_error="skip")
-        dataset = dataset.map(embed, batched=True, batch_size=8).filter(lambda row: row["vector"] is not None)
-        dataset = dataset.with_format("numpy", columns=["vector"])
+        dataset = dataset.map(embed, batched=True, batch_size=8)
+        dataset = dataset.filter(lambda row: np.isfinite(row["vector"]).all())  # without what was skipped
         ```
     """
 
@@ -45,20 +48,22 @@ class EmbedColumn:
         column: str = "audio",
         to: str = "vector",
         *,
+        pool: str = "mean",
         on_error: Literal["raise", "skip"] = "raise",
         device: str | None = None,
         dtype: str = "float32",
         **options: Layers | str | int | float | bool | None,
     ):
-        known = ("layers", "pool", "batch_size", "normalize", "sampling_rate", "window_s", "overlap_s")
+        require_vector_pool(pool)
+        known = ("layers", "batch_size", "normalize", "sampling_rate", "window_s", "overlap_s")
         for name in options:
             if name not in known:
                 raise InputError(f"EmbedColumn has no option {name!r}; there are {', '.join(known)}.")
         self.column, self.to = column, to
         self._encoder = LazyEncoder(model, device, dtype)
-        self._options = {**options, "on_error": on_error, "progress": False}
+        self._options = {**options, "pool": pool, "on_error": on_error, "progress": False}
 
-    def __call__(self, rows: Mapping[str, list]) -> dict[str, list[Any]]:
+    def __call__(self, rows: Mapping[str, list]) -> dict[str, list[np.ndarray]]:
         """Rows as `map(batched=True)` gives them, to a column of vectors.
 
         Raises:
@@ -67,16 +72,12 @@ class EmbedColumn:
         if self.column not in rows:
             raise InputError(f"there is no column {self.column!r} to embed; there are {', '.join(map(repr, rows))}.")
         audio = rows[self.column]
-        if not isinstance(audio, list):
-            raise InputError(
-                f"{reprlib.repr(self.column)} holds one {type(audio).__name__}; give dataset.map(..., batched=True)."
-            )
+        if items_of(audio) is None:
+            raise InputError(f"{self.column!r} holds one {type(audio).__name__}; give dataset.map(..., batched=True).")
+        encoder = self._encoder.load()
         try:
-            vectors = self._encoder.load().encode(audio, **self._options)
+            vectors = encoder.encode(audio, **self._options)
         except NoUsableInputError:  # all of a batch are bad, and of a dataset they need not be
-            return {self.to: [None] * len(audio)}
-        return {self.to: [None if _is_skipped(vector) else vector for vector in vectors]}
-
-
-def _is_skipped(vector: Any) -> bool:
-    return vector is None or bool((vector != vector).all())  # NaN alone differs from itself
+            shape = vector_shape(encoder, self._options.get("layers"), self._options["pool"])
+            vectors = np.full((len(audio), *shape), np.nan, np.float32)
+        return {self.to: list(vectors)}

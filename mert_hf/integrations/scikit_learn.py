@@ -1,7 +1,6 @@
 """Music in scikit-learn: paths and waveforms to a matrix of features, as the first step of a pipeline."""
 
 import os
-import reprlib
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,13 @@ from mert_hf.common.errors import InputError
 from mert_hf.common.packages import require_packages
 from mert_hf.encoding.chosen_layers import ChosenLayers, Layers
 from mert_hf.integrations.lazy_encoder import LazyEncoder
+from mert_hf.integrations.vectors import STATISTICS, require_vector_pool
 from mert_hf.models.audio_inputs_mert import items_of
 from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S
 
 require_packages("train", "sklearn")
 
 from sklearn.base import BaseEstimator, TransformerMixin  # noqa: E402 (after it is asked for)
-
-_STATISTICS = {"mean": ("mean",), "mean_std": ("mean", "std")}
 
 
 class MusicFeatures(TransformerMixin, BaseEstimator):
@@ -93,16 +91,20 @@ class MusicFeatures(TransformerMixin, BaseEstimator):
             X = list(X)  # noqa: N806
         if items_of(X) is None:
             raise InputError("MusicFeatures transforms several pieces of music to rows; give a list, also of one.")
-        vectors = self._prepare().load().encode(
-            X,
-            self.layers,
-            self.pool,
-            self.batch_size,
-            self.normalize,
-            sampling_rate=self.sampling_rate,
-            window_s=self.window_s,
-            overlap_s=self.overlap_s,
-            progress=self.progress,
+        vectors = (
+            self._prepare()
+            .load()
+            .encode(
+                X,
+                self.layers,
+                self.pool,
+                self.batch_size,
+                self.normalize,
+                sampling_rate=self.sampling_rate,
+                window_s=self.window_s,
+                overlap_s=self.overlap_s,
+                progress=self.progress,
+            )
         )
         return vectors.reshape(len(vectors), -1)
 
@@ -113,15 +115,12 @@ class MusicFeatures(TransformerMixin, BaseEstimator):
         chosen = ChosenLayers(layers, encoder.num_layers, self.normalize)
         parts = ["weighted"] if chosen.weights is not None else [f"layer{layer}" for layer in chosen.layers]
         hidden = range(encoder.model.config.hidden_size)
-        names = [f"{part}_{of}_{i}" for part in parts for of in _STATISTICS[self.pool] for i in hidden]
+        names = [f"{part}_{of}_{i}" for part in parts for of in STATISTICS[self.pool] for i in hidden]
         return np.array(names, dtype=object)
 
     def _prepare(self) -> LazyEncoder:
         """What loads the model that the parameters name now; they may have changed."""
-        if self.pool not in _STATISTICS:
-            raise InputError(
-                f"pool={reprlib.repr(self.pool)} makes no row of a clip; MusicFeatures takes {' and '.join(map(repr, _STATISTICS))}."
-            )
+        require_vector_pool(self.pool)
         wanted = LazyEncoder(self.model, self.device, self.dtype)
         if getattr(self, "_encoder", None) != wanted:
             self._encoder = wanted

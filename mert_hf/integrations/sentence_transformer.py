@@ -15,6 +15,7 @@ from mert_hf.encoding.chosen_layers import ChosenLayers
 from mert_hf.encoding.clips import Clip, Reader
 from mert_hf.encoding.encoder import MusicEncoder
 from mert_hf.encoding.licences import weights_licence
+from mert_hf.integrations.vectors import STATISTICS, require_vector_pool
 from mert_hf.models.views_mert import input_dtype_of, layers_of
 from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S, Window
 
@@ -89,6 +90,11 @@ class MERTModule(InputModule):
         dtype: torch.dtype | str = torch.float32,
     ):
         super().__init__()
+        if not isinstance(model, (str, os.PathLike, PreTrainedModel)):
+            raise InputError(
+                f"model={type(model).__name__} is neither a name nor a model of transformers; of one that is wrapped, by PEFT"
+                " or torch.compile, give what it wraps, and wrap the SentenceTransformer."
+            )
         encoder = MusicEncoder(model, feature_extractor, device="cpu", dtype=dtype)
         self.model, self.feature_extractor = encoder.model, encoder.feature_extractor
         for name, off in OFF_IN_TRAINING.items():
@@ -101,14 +107,15 @@ class MERTModule(InputModule):
                 " weights."
             )
         self._chosen = ChosenLayers(self.layers, encoder.num_layers, normalize)
-        if pool not in ("mean", "mean_std"):
-            raise InputError(f"pool={reprlib.repr(pool)} makes no vector a song; there are 'mean' and 'mean_std'.")
+        require_vector_pool(pool)
         self.pool, self.normalize = pool, normalize
         self.window_s, self.overlap_s, self.windows = window_s, overlap_s, windows
         self.sampling_rate, self.grid = encoder.sampling_rate, encoder.grid
         if not isinstance(train_s, (int, float)) or not train_s * self.sampling_rate >= self.grid.shortest_samples:
             shortest_s = self.grid.shortest_samples / self.sampling_rate
-            raise InputError(f"train_s={reprlib.repr(train_s)} must be a number of seconds, at least {shortest_s:.4f} (one frame).")
+            raise InputError(
+                f"train_s={reprlib.repr(train_s)} must be a number of seconds, at least {shortest_s:.4f} (one frame)."
+            )
         self.train_s = train_s
         self._licence = weights_licence(model) if isinstance(model, (str, os.PathLike)) else None
 
@@ -123,7 +130,7 @@ class MERTModule(InputModule):
 
     def get_embedding_dimension(self) -> int:
         """Length of a vector."""
-        return self.model.config.hidden_size * (2 if self.pool == "mean_std" else 1)
+        return self.model.config.hidden_size * len(STATISTICS[self.pool])
 
     def on_model_ready(self, model: Any) -> None:
         """Tell the card what sentence-transformers cannot know: the licence, which trained weights inherit, and that it is music."""
