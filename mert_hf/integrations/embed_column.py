@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+import torch
 
 from mert_hf.common.errors import InputError, NoUsableInputError
 from mert_hf.encoding.chosen_layers import Layers
@@ -12,13 +13,25 @@ from mert_hf.integrations.lazy_encoder import LazyEncoder
 from mert_hf.integrations.vectors import require_vector_pool, vector_shape
 from mert_hf.models.audio_inputs_mert import items_of
 
+_forked = False
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_note_fork)
+
 
 class EmbedColumn:
     """A function for `dataset.map`, of rows with audio to the vectors of [`MusicEncoder.encode`].
 
     It is pickled without weights, so `datasets` finds what it has once computed in its cache, in other processes as well: by
     the settings. What lies in the model's folder or repository is not looked at: after it has changed, give
-    `load_from_cache_file=False`. Every process of `num_proc` loads a model of its own.
+    `load_from_cache_file=False`. Every process of `num_proc` loads a model of its own, and computes with
+    one thread.
 
     Args:
         model: a folder or a repository of the Hub.
@@ -74,6 +87,8 @@ class EmbedColumn:
         audio = rows[self.column]
         if items_of(audio) is None:
             raise InputError(f"{self.column!r} holds one {type(audio).__name__}; give dataset.map(..., batched=True).")
+        if _forked:  # as `num_proc` does it: the threads that torch had are not there any more, and it would wait for them
+            torch.set_num_threads(1)
         encoder = self._encoder.load()
         try:
             vectors = encoder.encode(audio, **self._options)

@@ -91,20 +91,17 @@ class MusicFeatures(TransformerMixin, BaseEstimator):
             X = list(X)  # noqa: N806
         if items_of(X) is None:
             raise InputError("MusicFeatures transforms several pieces of music to rows; give a list, also of one.")
-        vectors = (
-            self._prepare()
-            .load()
-            .encode(
-                X,
-                self.layers,
-                self.pool,
-                self.batch_size,
-                self.normalize,
-                sampling_rate=self.sampling_rate,
-                window_s=self.window_s,
-                overlap_s=self.overlap_s,
-                progress=self.progress,
-            )
+        encoder = self._prepare().load()
+        vectors = encoder.encode(
+            X,
+            self.layers,
+            self.pool,
+            self.batch_size,
+            self.normalize,
+            sampling_rate=self.sampling_rate,
+            window_s=self.window_s,
+            overlap_s=self.overlap_s,
+            progress=self.progress,
         )
         return vectors.reshape(len(vectors), -1)
 

@@ -27,7 +27,7 @@ from sentence_transformers.base.modules import InputModule  # noqa: E402 (after 
 VARIANCE_FLOOR = 1e-12
 # LayerDrop leaves out layers, and one of them is read here; SpecAugment draws from numpy, which the losses that compute a batch
 # twice (GradCache) do not bring back.
-OFF_IN_TRAINING = {"layerdrop": 0.0, "apply_spec_augment": False}
+OFF_IN_TRAINING = {"layerdrop": 0.0, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 
 
 class MERTModule(InputModule):
@@ -133,7 +133,7 @@ class MERTModule(InputModule):
         return self.model.config.hidden_size * len(STATISTICS[self.pool])
 
     def on_model_ready(self, model: Any) -> None:
-        """Tell the card what sentence-transformers cannot know: the licence, which trained weights inherit, and that it is music."""
+        """Tell the card that it is music, and the licence of the weights, which those trained from them inherit."""
         card = model.model_card_data
         if self._licence is not None and card.license is None:
             card.license = self._licence
