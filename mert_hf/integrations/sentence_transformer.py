@@ -68,6 +68,8 @@ class MERTModule(InputModule):
         ```python
         model = SentenceTransformer(modules=[MERTModule("m-a-p/MERT-v1-95M")])
         vectors = model.encode(["a.mp3", "b.flac"])  # (2, 768)
+        pairs = Dataset.from_dict({"anchor": paths, "positive": paths})  # two stretches of a song, beside those of others
+        SentenceTransformerTrainer(model, train_dataset=pairs, loss=MultipleNegativesRankingLoss(model)).train()
         ```
     """
 

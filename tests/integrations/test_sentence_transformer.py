@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from support.encoders import MODELS, SIZES
-from support.small_runs import MODEL
+from support.small_runs import MERT2_MODEL, MODEL
 from support.sounds import encode_by_ffmpeg, make_tones
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
@@ -26,7 +26,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 
-from mert_hf import MERTConfig, MERTFeatureExtractor, MERTModel, MusicEncoder
+from mert_hf import MERT2Config, MERT2Model, MERTConfig, MERTFeatureExtractor, MERTModel, MusicEncoder
 from mert_hf.common.errors import InputError
 from mert_hf.integrations.sentence_transformer import MERTModule
 
@@ -72,6 +72,19 @@ def test_every_kind_of_model_is_heard_alike_with_gradients_and_without(kind):
     for name, weights in model[0].model.named_parameters():
         if "layers." in name and "k_proj.bias" not in name:  # to which a softmax is blind
             assert weights.grad.abs().max() > 0, name
+
+
+def test_mert_v2_is_heard_with_gradients_as_without():
+    torch.manual_seed(0)
+    base, extractor = MERT2Model(MERT2Config(**MERT2_MODEL)), MERTFeatureExtractor(min_samples=1025)
+    model = wrap(base, extractor, layers=1)
+    clips = [{"array": make_tones(seconds, 24_000), "sampling_rate": 24_000} for seconds in (0.5, 0.8)]
+    expected = model.encode(clips)
+    np.testing.assert_allclose(expected, MusicEncoder(base, extractor).encode(clips, layers=1, progress=False), atol=2e-5)
+    heard = model(model.preprocess(clips))["sentence_embedding"]  # in eval(), where gradients are wanted
+    np.testing.assert_allclose(heard.detach(), expected, atol=2e-5)
+    heard[:, 0].sum().backward()
+    assert any(weights.grad is not None and weights.grad.abs().max() > 0 for weights in base.parameters())
 
 
 def test_whatever_music_encoder_takes_is_taken_here(model_folder, tmp_path):
