@@ -1,5 +1,6 @@
 """Music in sentence-transformers: the first module of a SentenceTransformer, which hears as MusicEncoder does."""
 
+import math
 import os
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ class MERTModule(InputModule):
         normalize: scale vectors to length 1.
         window_s, overlap_s: as in [`MusicEncoder.encode`].
         windows: that pass through the model at once, out of training.
-        train_s: the longest stretch, in seconds, that is heard in training; MERT was pre-trained on 5 s (MERT, section 4.2).
+        train_s: the longest stretch, in seconds, that is heard in training; MERT was pre-trained on clips of 5 s.
         dtype: of the weights of a model that is loaded here.
 
     Raises:
@@ -113,7 +114,8 @@ class MERTModule(InputModule):
         self.pool, self.normalize = pool, normalize
         self.window_s, self.overlap_s, self.windows = window_s, overlap_s, windows
         self.sampling_rate, self.grid = encoder.sampling_rate, encoder.grid
-        if not isinstance(train_s, (int, float)) or not train_s * self.sampling_rate >= self.grid.shortest_samples:
+        is_number = isinstance(train_s, (int, float)) and math.isfinite(train_s)
+        if not is_number or train_s * self.sampling_rate < self.grid.shortest_samples:
             shortest_s = self.grid.shortest_samples / self.sampling_rate
             raise InputError(
                 f"train_s={reprlib.repr(train_s)} must be a number of seconds, at least {shortest_s:.4f} (one frame)."

@@ -133,6 +133,7 @@ def test_what_cannot_be_heard_is_told_in_a_line(model_folder, given, options, me
         ({"pool": "second"}, "pool='second' makes no vector of a clip; take 'mean' or 'mean_std'"),
         ({"train_s": 0.001}, "train_s=0.001 must be a number of seconds, at least 0.0167"),
         ({"train_s": "5"}, "train_s='5' must be a number"),
+        ({"train_s": float("inf")}, "train_s=inf must be a number"),
     ],
 )
 def test_settings_that_make_no_module(model_folder, options, message):
