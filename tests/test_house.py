@@ -17,7 +17,9 @@ SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 # where a heavy or optional package may be imported; everywhere else it may not
 HOMES = {
     "nnAudio": ("teachers/cqt.py",),
-    "sklearn": ("teachers/kmeans.py", "probing/", "finetuning/"),
+    "sklearn": ("teachers/kmeans.py", "probing/", "finetuning/", "integrations/scikit_learn.py"),
+    "sentence_transformers": ("integrations/sentence_transformer.py",),
+    "mteb": ("integrations/mteb_encoder.py",),
     "matplotlib": ("common/figures.py", "objectives/pictures.py", "probing/report/plots.py", "comparison/plots.py"),
     "accelerate": ("engine/", "pretraining/", "comparison/run.py"),
     "datasets": (
@@ -52,6 +54,8 @@ NEVER_EAGER = (
     "torchaudio",
     "onnxscript",
     "torchcodec",
+    "sentence_transformers",
+    "mteb",
 )
 
 
@@ -124,7 +128,7 @@ FLOORS = (
     ("encoding", "data", "synthetic"),
     ("architectures", "teachers", "publishing"),
     ("objectives", "tasks"),
-    ("engine", "probing"),
+    ("engine", "probing", "integrations"),
     ("pretraining", "finetuning", "conversion", "catalogue"),
     ("comparison",),
     ("commands",),

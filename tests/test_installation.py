@@ -26,8 +26,15 @@ from mert_hf.probing.report.results import PACKAGES
 DISTRIBUTIONS = importlib.metadata.packages_distributions()
 # rooms that say, when they are imported, which extra they need
 ROOMS_OF_EXTRAS = {"engine", "pretraining", "finetuning", "comparison", "probing"}
+# and single files that do
+FILES_OF_EXTRAS = {
+    "mert_hf.integrations.sentence_transformer": "sentence-transformers",
+    "mert_hf.integrations.mteb_encoder": "mteb",
+    "mert_hf.integrations.scikit_learn": "train",
+}
 # packages of extras, which must not be found where there are none
 NOT_IN_THE_BASE = ("accelerate", "datasets", "evaluate", "nnAudio", "sklearn", "torchaudio", "torchcodec", "matplotlib", "peft")
+NOT_IN_THE_BASE += ("sentence_transformers", "mteb")
 
 IMPORT_ALL = """
 import importlib, json, sys
@@ -67,7 +74,8 @@ def required(*extras: str) -> set[str]:
 
 def is_brought(package: str, *extras: str) -> bool:
     """Whether Python has a package, or an installation with these extras brings it."""
-    owners = {canonicalize_name(owner) for owner in DISTRIBUTIONS.get(package, ())}
+    # a package that is not installed is called as its distribution
+    owners = {canonicalize_name(owner) for owner in DISTRIBUTIONS.get(package, (package,))}
     return package in sys.stdlib_module_names or bool(owners & required(*extras))
 
 
@@ -89,7 +97,10 @@ def asked_for(file: Path) -> dict[str, str]:
 
 def test_the_extras_bring_what_the_commands_need():
     # of `train`, what is looked for where it is needed
-    for extras, others in ((["train"], {"peft"}), (["finetune", "onnx"], set())):
+    for extras, others in (
+        (["train"], {"peft", "sentence_transformers", "mteb"}),
+        (["finetune", "onnx", "sentence-transformers", "mteb"], set()),
+    ):
         for file in MODULES + SCRIPTS:
             for name in outside_names(file) - others:
                 assert is_brought(name, *extras), f"{file.name} imports {name}"
@@ -189,11 +200,12 @@ def test_without_extras_every_module_imports_or_names_the_extra(base_python):
     ran = run_in(base_python, IMPORT_ALL, *names)
     assert ran.returncode == 0, ran.stderr
     report = json.loads(ran.stdout)
-    refused = {name for name in names if name.split(".")[1:2] and name.split(".")[1] in ROOMS_OF_EXTRAS}
+    refused = {name: "train" for name in names if name.split(".")[1:2] and name.split(".")[1] in ROOMS_OF_EXTRAS}
+    refused |= FILES_OF_EXTRAS
     assert {name: told for name, told in report.items() if name not in refused} == {}
-    for name in refused:
+    for name, extra in refused.items():
         kind, message = report[name]
-        assert kind == "MissingPackageError" and 'pip install "mert_hf[train]"' in message, (name, message)
+        assert kind == "MissingPackageError" and f'pip install "mert_hf[{extra}]"' in message, (name, message)
 
 
 def test_a_command_that_needs_an_extra_says_so_in_a_line(base_python):

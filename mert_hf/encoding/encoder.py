@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import AutoModel, PreTrainedModel
 
 from mert_hf.audio import read_info
-from mert_hf.common.errors import InputError
+from mert_hf.common.errors import InputError, NoUsableInputError
 from mert_hf.encoding.chosen_layers import ChosenLayers, Layers
 from mert_hf.encoding.clips import Clip, Reader, Skipped
 from mert_hf.encoding.frozen import FrozenEncoder
@@ -188,7 +188,7 @@ class MusicEncoder:
         clips: dict[int, Clip] = {}
         for number, item in enumerate([inputs] if items is None else items):
             with skipped.unless_used(number):
-                clips[number] = self._open(item, number, sampling_rate)
+                clips[number] = self.open_clip(item, number, sampling_rate)
         count = len(clips) + len(skipped.numbers)
         if not count:
             raise InputError("got an empty list; give one path or waveform, or several.")
@@ -220,7 +220,7 @@ class MusicEncoder:
 
     def _collect(self, results: list[Any], pool: str | None, single: bool):
         if all(result is None for result in results):
-            raise InputError(f"none of {len(results)} inputs could be used; the log says why.")
+            raise NoUsableInputError(f"none of {len(results)} inputs could be used; the log says why.")
         if single:
             return results[0]
         if pool not in ("mean", "mean_std"):
@@ -261,7 +261,8 @@ class MusicEncoder:
             except (OSError, TypeError, ValueError) as error:  # ValueError of a name that no file can have
                 raise InputError(f"output_dir={reprlib.repr(output_dir)} cannot be written: {error}.") from None
 
-    def _open(self, item, number: int, sampling_rate: int | None) -> Clip:
+    def open_clip(self, item, number: int = 0, sampling_rate: int | None = None) -> Clip:
+        """One input of [`MusicEncoder.encode`] at the model's rate; a file is read later. Errors name it `inputs[number]`."""
         rate, name = self.sampling_rate, f"inputs[{number}]"
         try:
             audio = read_item(item)
