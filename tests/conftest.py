@@ -21,7 +21,7 @@ import torch
 from support.small_runs import MODEL
 from support.sounds import make_tones
 
-from mert_hf import MERTConfig
+from mert_hf import MERTConfig, MERTFeatureExtractor, MERTModel
 
 torch.set_num_threads(2)
 
@@ -66,3 +66,24 @@ def music_folder(tmp_path):
         tones = make_tones(4 + number, rate, seed=number)
         soundfile.write(folder / name, np.stack([tones, 0.5 * tones], axis=1) if number % 2 else tones, rate)
     return folder
+
+
+@pytest.fixture
+def model_folder(tmp_path, tiny_config):
+    torch.manual_seed(0)
+    folder = tmp_path / "model"
+    MERTModel(tiny_config).save_pretrained(folder)
+    MERTFeatureExtractor().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def songs(tmp_path):
+    """Six of 0.3 to 1.3 s, in four formats and at three rates."""
+    (tmp_path / "songs").mkdir()
+    paths = []
+    kinds, rates = ["wav", "flac", "ogg", "mp3", "wav", "flac"], [24_000, 44_100, 48_000] * 2
+    for number, (kind, rate) in enumerate(zip(kinds, rates, strict=True)):
+        paths.append(str(tmp_path / "songs" / f"{number}.{kind}"))
+        soundfile.write(paths[-1], make_tones(0.3 + 0.2 * number, rate, number), rate)
+    return paths

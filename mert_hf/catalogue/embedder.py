@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from mert_hf import __version__
 from mert_hf.audio import AudioSource, read_audio, read_info
@@ -21,12 +22,24 @@ from mert_hf.common.threads import map_ahead
 from mert_hf.encoding.chosen_layers import Layers
 from mert_hf.encoding.encoder import MusicEncoder
 from mert_hf.encoding.fingerprint import weights_fingerprint
+from mert_hf.models.audio_inputs_mert import items_of
 from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S, resolve_window_s
 
 # Longer tracks are read window by window, which the model waits for; half an hour at 24 kHz is 173 MB.
 LONGEST_WHOLE_S = 30 * 60
 # Tracks that are read while one is computed.
 READERS = 2
+
+_forked = False
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,8 @@ class Embedder:
     """The vectors of a catalogue, track by track: a track's do not depend on which others pass before or beside it.
 
     It pickles without the model, which is loaded where and when it is first needed: `map_batches` of Ray Data takes the class,
-    `mapInPandas` and `mapInArrow` of Spark its methods, and `map` of datasets, with `batched=True`, the object.
+    `mapInPandas` and `mapInArrow` of Spark its methods, and `map` of datasets, with `batched=True`, the object, whose rows it
+    finds again in its cache, by the settings: what lies in the model's folder is not looked at.
 
     Args:
         model: folder or repository.
@@ -119,7 +133,8 @@ class Embedder:
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_encoder": None}
+        # what is found out by loading is left out too: one that was used is the same function to the cache of datasets
+        return {**vars(self), "_encoder": None, "_settings": None}
 
     @property
     def encoder(self) -> MusicEncoder:
@@ -190,7 +205,8 @@ class Embedder:
 
         Returns:
             As it came. A table has all columns of a catalogue (`store.py`), lists those of the vectors, `sha256`, `duration_s`
-            and `sampling_rate`. What cannot be embedded has none of them, and `failure`, its reason, which is null elsewhere.
+            and `sampling_rate`. What cannot be embedded has nulls there, and in `failure` its reason, which is null elsewhere;
+            in lists, whose types `datasets` takes from the first batch, NaN, 0 and "" stand for null.
 
         Raises:
             InputError: it holds neither column, or all frames are asked for, which belong into files.
@@ -202,11 +218,17 @@ class Embedder:
         if given is None:
             raise InputError(f'a batch needs the column "path" or "audio"; this one has: {", ".join(names)}.')
         values = batch[given].to_pylist() if isinstance(batch, pa.Table) else batch[given]
+        if items_of(values) is None:
+            raise InputError(f"{given!r} holds one {type(values).__name__}; give several rows: dataset.map(..., batched=True).")
+        if _forked:  # the threads that torch had are not there any more, and it would wait for them
+            torch.set_num_threads(1)
         rows = [self._row(found) for found in map_ahead(self._hear_or_tell, map(_source_of, values), READERS)]
         if isinstance(batch, pa.Table):
             return self._join(batch, rows)
-        made = ("sha256", "duration_s", "sampling_rate", *self.settings.columns, "failure")
-        return {**batch, **{name: [row.get(name) for row in rows] for name in made}}
+        nothing = np.full(self.settings.dimensions, np.nan, np.float32)
+        absent = dict(sha256="", duration_s=np.nan, sampling_rate=0, failure="")
+        absent |= {name: [nothing] if self.pool == "second" else nothing for name in self.settings.columns}
+        return {**batch, **{name: [row.get(name, value) for row in rows] for name, value in absent.items()}}
 
     def in_arrow(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Record batches in and out, as `mapInArrow` of Spark asks for; see [`Embedder.__call__`]."""

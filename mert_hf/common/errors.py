@@ -16,8 +16,4 @@ class MissingPackageError(InputError, ImportError):
     """A package of an extra is not installed; the message says how to install it."""
 
 
-class NoUsableInputError(InputError):
-    """What cannot be used was to be skipped, and nothing is left."""
-
-
-__all__ = ["FULL_DISK", "AudioError", "InputError", "MissingPackageError", "NoUsableInputError", "TrainingFailedError"]
+__all__ = ["FULL_DISK", "AudioError", "InputError", "MissingPackageError", "TrainingFailedError"]

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import AutoModel, PreTrainedModel
 
 from mert_hf.audio import read_info
-from mert_hf.common.errors import InputError, NoUsableInputError
+from mert_hf.common.errors import InputError
 from mert_hf.encoding.chosen_layers import ChosenLayers, Layers
 from mert_hf.encoding.clips import Clip, Reader, Skipped
 from mert_hf.encoding.frozen import FrozenEncoder
@@ -220,7 +220,7 @@ class MusicEncoder:
 
     def _collect(self, results: list[Any], pool: str | None, single: bool):
         if all(result is None for result in results):
-            raise NoUsableInputError(f"none of {len(results)} inputs could be used; the log says why.")
+            raise InputError(f"none of {len(results)} inputs could be used; the log says why.")
         if single:
             return results[0]
         if pool not in ("mean", "mean_std"):

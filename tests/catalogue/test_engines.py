@@ -77,20 +77,11 @@ def test_lists_encoded_audio_and_pickling(filled):
     for made in (first, second):
         np.testing.assert_allclose(made["vector"][1], rows[str(songs[1])]["vector"], atol=1e-5)
         np.testing.assert_array_equal(made["vector"][0], first["vector"][0])
-    assert second["failure"][2] and second["vector"][2] is None
+    assert second["failure"][2] and np.isnan(second["vector"][2]).all() and second["failure"][:2] == ["", ""]
     with pytest.raises(InputError, match='needs the column "path" or "audio"'):
         embedder({"song": []})
     with pytest.raises(InputError, match="all frames"):
         Embedder(folder / "model", pool=None)({"path": []})
-
-
-def test_datasets_map(filled):
-    from datasets import Dataset
-
-    folder, songs = filled
-    dataset = Dataset.from_dict({"path": list(map(str, songs))}).map(embedder_of(folder), batched=True, batch_size=3)
-    rows = read_rows(folder / "alone")
-    np.testing.assert_allclose(dataset["vector"][:], [rows[str(song)]["vector"] for song in songs], atol=1e-5)
 
 
 def test_frames_of_pandas(filled):
