@@ -79,7 +79,7 @@ class Embedder:
     """The vectors of a catalogue, track by track: a track's do not depend on which others pass before or beside it.
 
     It pickles without the model, which is loaded where and when it is first needed: `map_batches` of Ray Data takes the class,
-    `mapInPandas` and `mapInArrow` of Spark its methods, and `map` of datasets, with `batched=True`, the object, whose rows it
+    `mapInPandas` of Spark its `in_pandas`, and `map` of datasets, with `batched=True`, the object, whose rows it
     finds again in its cache, by the settings: what lies in the model's folder is not looked at.
 
     Args:
@@ -229,11 +229,6 @@ class Embedder:
         absent = dict(sha256="", duration_s=np.nan, sampling_rate=0, failure="")
         absent |= {name: [nothing] if self.pool == "second" else nothing for name in self.settings.columns}
         return {**batch, **{name: [row.get(name, value) for row in rows] for name, value in absent.items()}}
-
-    def in_arrow(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Record batches in and out, as `mapInArrow` of Spark asks for; see [`Embedder.__call__`]."""
-        for batch in batches:
-            yield from self(pa.Table.from_batches([batch])).combine_chunks().to_batches()
 
     def in_pandas(self, frames: Iterable) -> Iterator:
         """Data frames in and out, as `mapInPandas` of Spark asks for; see [`Embedder.__call__`]."""
