@@ -11,7 +11,6 @@ and so is a token or a password, which would end up in `recipe.yaml` and in what
 import argparse
 import copy
 import dataclasses
-import difflib
 import math
 import os
 import types
@@ -25,6 +24,7 @@ import yaml
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import write_atomically
 from mert_hf.common.reading import checker, parse_yaml, read_yaml, shown
+from mert_hf.common.suggestions import suggest
 from mert_hf.models.redaction_mert import hide_secrets
 
 T = TypeVar("T")
@@ -174,12 +174,6 @@ def flatten(settings: Any) -> dict[str, Any]:
 
     content = settings if isinstance(settings, dict) else dataclasses.asdict(settings)
     return dict(walk("", content))
-
-
-def suggest(name: str, known: Sequence[str]) -> str:
-    """'; did you mean X?' where a known name is near, or the known names."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known)}."
 
 
 def recipe_names(recipes: str | os.PathLike) -> list[str]:
