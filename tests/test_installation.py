@@ -111,7 +111,8 @@ def test_what_the_base_does_not_bring_is_asked_for(file):
 def wheel(tmp_path_factory) -> Path:
     """Built from a copy: setuptools also packs what an older build left in build/, and would leave its own there."""
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(PACKAGE, folder / "copy" / "mert_hf", ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("mert_hf", "model_cards", "training"):
+        shutil.copytree(ROOT / part, folder / "copy" / part, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "copy")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", str(folder / "copy")]
@@ -127,6 +128,17 @@ def test_the_wheel_holds_the_package_alone(wheel):
     assert "mert_hf/py.typed" in names
     expected = {file.relative_to(ROOT).as_posix() for file in MODULES}
     assert {name for name in names if name.endswith(".py")} == expected
+    # and what the commands read, from beside the package
+    beside = {
+        "recipes": ROOT / "training" / "recipes",
+        "cells": ROOT / "training" / "cells",
+        "model_cards": ROOT / "model_cards",
+    }
+    wanted = {
+        f"mert_hf/{inside}/{file.relative_to(folder)}" for inside, folder in beside.items() for file in folder.rglob("*.yaml")
+    }
+    wanted = {name.replace(os.sep, "/") for name in wanted} | {"mert_hf/model_cards/template.md", "mert_hf/py.typed"}
+    assert {name for name in names if not name.endswith(".py") and ".dist-info/" not in name} == wanted
 
 
 def closure(requirements: list[Requirement]) -> dict[str, importlib.metadata.Distribution]:

@@ -4,11 +4,13 @@ from mert_hf.commands.base import Command
 from mert_hf.commands.conversion import CODE_OFFSET, CONVERT, CONVERT_DEEZER, IMPORT_LABELS
 from mert_hf.commands.export import EXPORT_CHECKPOINT, EXPORT_ONNX
 from mert_hf.commands.features import CHECK_FEATURES, WINDOW_DIFFERENCE
+from mert_hf.commands.listing import LIST
 
 # in the order of `mert-hf --help`
 COMMANDS: dict[str, tuple[Command, ...]] = {
     "features of your music": (WINDOW_DIFFERENCE, CHECK_FEATURES),
     "models in other forms": (CONVERT, CONVERT_DEEZER, CODE_OFFSET, IMPORT_LABELS, EXPORT_ONNX, EXPORT_CHECKPOINT),
+    "what there is": (LIST,),
 }
 
 __all__ = ["COMMANDS", "Command"]
