@@ -19,7 +19,7 @@ HOMES = {
     "nnAudio": ("teachers/cqt.py",),
     "sklearn": ("teachers/kmeans.py", "probing/", "finetuning/"),
     "matplotlib": ("common/figures.py", "objectives/pictures.py", "probing/report/plots.py", "comparison/plots.py"),
-    "accelerate": ("engine/", "pretraining/", "comparison/run.py"),
+    "accelerate": ("engine/", "pretraining/", "comparison/run.py", "commands/probe.py"),
     "datasets": (
         "data/corpus.py",
         "data/streaming.py",

@@ -1,48 +1,7 @@
-"""Fine-tune MERT on labelled music.
+"""Fine-tune MERT on labelled music: `mert-hf finetune`, where a launcher wants a script."""
 
-    python training/finetune.py --model.base m-a-p/MERT-v1-95M --data.folder ~/genres --output_dir runs/genres
-    python training/finetune.py --model.base m-a-p/MERT-v1-95M --task gtzan_genre --output_dir runs/gtzan
-
-The folder holds one sub-folder a label, or a metadata.csv or metadata.jsonl with the columns file_name and label (and, if you
-like, split and group); folders train/ and test/ at its top are splits. A task brings its data, from the Hub or from
-data.task_folder, its official splits and its measures. With neither, labelled synthetic music is rendered. The fine-tuned model
-with its card, the test's results and the confusion matrix end up in output_dir. A run that was killed goes on with
---training.resume.
-"""
-
-from pathlib import Path
-
+from mert_hf.commands.finetune import main
 from mert_hf.common.command_line import run_tool
-from mert_hf.common.figures import plot_confusion_matrix
-from mert_hf.common.logs import show_logs
-from mert_hf.common.settings import parse_command_line
-from mert_hf.finetuning.run import finetune
-from mert_hf.finetuning.run_folder import FinetuneFolder
-from mert_hf.finetuning.settings import FinetuneSettings
-
-RECIPES = Path(__file__).parent / "recipes" / "finetune"
-
-
-def main() -> None:
-    """Settings to labelled clips to a measured model."""
-    settings = parse_command_line(FinetuneSettings, RECIPES, __doc__)
-    show_logs()
-    with FinetuneFolder(settings.output_dir).hold() as run:
-        done = finetune(settings, run)
-        if done is None:
-            return
-        targets, predicted, results = done
-        files = [run.model, run.results]
-        if settings.model.problem_type == "single_label_classification":
-            title = f"{run.folder.name}, test tracks"
-            plot_confusion_matrix(targets, predicted.argmax(1), results["classes"], run.picture, title)
-            files.append(run.picture)
-    print(f"\nTest on {results['tracks']['test']} tracks ({results['split']}):")
-    for name, value in results["test"].items():
-        print(f"  {name} {value:.3f} (without hearing {results['test_without_hearing'][name]:.3f})")
-    for file in files:
-        print(f"  {file}")
-
 
 if __name__ == "__main__":
     run_tool(main)

@@ -1,14 +1,20 @@
 """The commands of `mert-hf`: one file for each, or for a few that belong together, and its line here."""
 
 from mert_hf.commands.base import Command
+from mert_hf.commands.classify import CLASSIFY
 from mert_hf.commands.conversion import CODE_OFFSET, CONVERT, CONVERT_DEEZER, IMPORT_LABELS
 from mert_hf.commands.export import EXPORT_CHECKPOINT, EXPORT_ONNX
 from mert_hf.commands.features import CHECK_FEATURES, WINDOW_DIFFERENCE
+from mert_hf.commands.finetune import FINETUNE
 from mert_hf.commands.listing import LIST
+from mert_hf.commands.pretrain import PRETRAIN
+from mert_hf.commands.probe import PROBE
+from mert_hf.commands.publish import PUBLISH
 
 # in the order of `mert-hf --help`
 COMMANDS: dict[str, tuple[Command, ...]] = {
-    "features of your music": (WINDOW_DIFFERENCE, CHECK_FEATURES),
+    "features of your music": (CLASSIFY, WINDOW_DIFFERENCE, CHECK_FEATURES),
+    "training and judging": (PRETRAIN, FINETUNE, PROBE, PUBLISH),
     "models in other forms": (CONVERT, CONVERT_DEEZER, CODE_OFFSET, IMPORT_LABELS, EXPORT_ONNX, EXPORT_CHECKPOINT),
     "what there is": (LIST,),
 }

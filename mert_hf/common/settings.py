@@ -96,7 +96,13 @@ def require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
-def parse_command_line(schema: type[T], recipes: str | os.PathLike, description: str, argv: Sequence[str] | None = None) -> T:
+def parse_command_line(
+    schema: type[T],
+    recipes: str | os.PathLike,
+    description: str,
+    argv: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> T:
     """Read `--recipe NAME_OR_FILE --section.key value ...` into an instance of `schema`.
 
     Args:
@@ -104,11 +110,13 @@ def parse_command_line(schema: type[T], recipes: str | os.PathLike, description:
         recipes: folder of the recipes that can be given by name.
         description: first lines of `--help`.
         argv: arguments; those of the process by default.
+        prog: what the command is called in `--help`; the name of the script by default.
 
     Raises:
         InputError: an unknown recipe or key, or a value of the wrong type.
     """
     parser = argparse.ArgumentParser(
+        prog=prog,
         usage="%(prog)s [--recipe NAME] [--section.key value ...]",
         description=description,
         allow_abbrev=False,

@@ -2,8 +2,6 @@
 
 import os
 
-import torch
-
 
 def count_cores() -> int:
     """The cores this process may use."""
@@ -12,4 +10,6 @@ def count_cores() -> int:
 
 def share_cores() -> None:
     """Let torch use this process's share of the cores; a launcher leaves one thread a process where it was told nothing."""
+    import torch
+
     torch.set_num_threads(max(1, count_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
