@@ -16,6 +16,13 @@ from mert_hf.commands.base import Command
 from mert_hf.common.logs import show_logs
 from mert_hf.common.places import FINETUNE_RECIPES
 
+# what `--help` shows of all settings
+COMMON = (
+    *("output_dir", "task", "model.base", "model.problem_type", "model.method", "data.folder", "data.clip_s"),
+    *("training.epochs", "training.batch_size", "training.learning_rate", "training.mixed_precision", "training.seed"),
+    *("training.resume", "training.use_cpu"),
+)
+
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Settings to labelled clips to a measured model."""
@@ -25,7 +32,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     from mert_hf.finetuning.run_folder import FinetuneFolder
     from mert_hf.finetuning.settings import FinetuneSettings
 
-    settings = parse_command_line(FinetuneSettings, FINETUNE_RECIPES, __doc__, argv, prog)
+    settings = parse_command_line(FinetuneSettings, FINETUNE_RECIPES, __doc__, argv, prog, COMMON)
     show_logs()
     with FinetuneFolder(settings.output_dir).hold() as run:
         done = finetune(settings, run)

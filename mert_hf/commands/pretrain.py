@@ -17,6 +17,13 @@ from mert_hf.common.places import CARDS, RECIPES
 if TYPE_CHECKING:
     from mert_hf.engine.run_folder import RunFolder
 
+# what `--help` shows of all settings
+COMMON = (
+    *("output_dir", "objective", "model", "init.model", "data.folder", "data.dataset", "data.crop_s", "data.labels"),
+    *("teacher.kind", "validation.share", "training.learning_rate", "training.max_steps", "training.batch_size"),
+    *("training.gradient_accumulation_steps", "training.mixed_precision", "training.seed", "training.resume", "push_to_hub"),
+)
+
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Settings to objects to a trained model."""
@@ -27,7 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     from mert_hf.pretraining.settings import pretrain_settings
     from mert_hf.pretraining.setup import Setup
 
-    settings = parse_command_line(pretrain_settings(), RECIPES, __doc__, argv, prog)
+    settings = parse_command_line(pretrain_settings(), RECIPES, __doc__, argv, prog, COMMON)
     setup = Setup(settings)
     publication = plan_publication(settings, CARDS)
     with RunFolder(settings.output_dir).hold() as run:

@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import math
 import os
+import sys
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ import yaml
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import write_atomically
 from mert_hf.common.reading import checker, parse_yaml, read_yaml, shown
-from mert_hf.common.suggestions import suggest
+from mert_hf.common.suggestions import asked_for_help, list_sections, suggest, suggest_key
 from mert_hf.models.redaction_mert import hide_secrets
 
 T = TypeVar("T")
@@ -102,6 +103,7 @@ def parse_command_line(
     description: str,
     argv: Sequence[str] | None = None,
     prog: str | None = None,
+    common: Sequence[str] = (),
 ) -> T:
     """Read `--recipe NAME_OR_FILE --section.key value ...` into an instance of `schema`.
 
@@ -111,34 +113,45 @@ def parse_command_line(
         description: first lines of `--help`.
         argv: arguments; those of the process by default.
         prog: what the command is called in `--help`; the name of the script by default.
+        common: keys that `--help` shows; the others are shown by `--help SECTION` and `--help all`. () shows all.
 
     Raises:
-        InputError: an unknown recipe or key, or a value of the wrong type.
+        InputError: an unknown recipe, key or section, or a value of the wrong type.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    leaves = list(_leaves(schema))
+    chosen = asked_for_help(arguments, [key for key, _, _ in leaves], common)
     parser = argparse.ArgumentParser(
         prog=prog,
         usage="%(prog)s [--recipe NAME] [--section.key value ...]",
         description=description,
         allow_abbrev=False,
+        add_help=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=list_sections([key for key, _, _ in leaves]) if common else None,
     )
+    parser.add_argument("-h", "--help", metavar="SECTION", help="these lines, or what a section holds; --help all: everything")
     names = ", ".join(recipe_names(recipes))
     parser.add_argument("--recipe", metavar="NAME", help=f"a recipe by name ({names}) or a YAML file")
     groups = {"": parser}
-    for key, field, annotation in _leaves(schema):
+    for key, field, annotation in leaves:
         title = key.rpartition(".")[0]
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
+        told = f"{field.metadata['help']} (default: {_default(field)})".replace("%", "%%")
         groups[title].add_argument(
             f"--{key}",
             metavar=_type_name(annotation).replace("%", "%%"),
             default=argparse.SUPPRESS,
             # a switch may stand alone: --training.resume
             **({"nargs": "?", "const": "true"} if annotation is bool else {}),
-            help=f"{field.metadata['help']} (default: {_default(field)})".replace("%", "%%"),
+            help=told if chosen is None or key in chosen else argparse.SUPPRESS,
         )
-    given, unknown = parser.parse_known_args(argv)
-    overrides = {key: value for key, value in vars(given).items() if key != "recipe"}
+    if chosen is not None:
+        parser.print_help()
+        parser.exit()
+    given, unknown = parser.parse_known_args(arguments)
+    overrides = {key: value for key, value in vars(given).items() if key not in ("recipe", "help")}
     overrides |= _open_overrides(schema, unknown)
     return read_settings(schema, given.recipe, recipes, overrides)
 
@@ -210,7 +223,7 @@ def _open_overrides(schema: type, arguments: list[str]) -> dict[str, str]:
             raise InputError(f"unexpected argument {key!r}; give settings as --section.key value.")
         key = key[2:]
         if not any(key.startswith(name + ".") for name in free):
-            raise InputError(f"unknown setting --{key}" + suggest(key, known))
+            raise InputError(f"unknown setting --{key}" + suggest_key(key, known, "--"))
         if not separator:
             if not waiting:
                 raise InputError(f"--{key} needs a value.")
@@ -253,7 +266,7 @@ def _merge(schema: type, values: dict[str, Any], content: dict, source: str, pre
     for name, value in content.items():
         key = f"{prefix}{name}"
         if name not in fields:
-            near = suggest(str(name), list(fields))
+            near = suggest_key(str(name), list(fields))
             raise InputError(f"{source}: Key {shown(name)} not in {schema.__name__!r}{near} ({shown(key, quoted=False)})")
         annotation = annotations[name]
         if dataclasses.is_dataclass(annotation):

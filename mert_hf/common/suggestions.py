@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
+from mert_hf.common.errors import InputError
+
 # What other programs call it -> what it may be called here, by its last part; see [`suggest_key`].
 SYNONYMS = {
     "lr": ("learning_rate",),
@@ -38,6 +40,8 @@ SYNONYMS = {
     "segment": ("crop_s", "clip_s"),
     "duration": ("crop_s", "clip_s"),
 }
+# Longer lists of what is known are not told in a line.
+MOST_LISTED = 30
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
@@ -46,11 +50,20 @@ def suggest(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known)}."
 
 
-def suggest_key(name: str, known: Sequence[str]) -> str:
-    """The same of a dotted setting: what other programs call so, and what bears the name in another section, goes first."""
-    last = name.rpartition(".")[2].replace("-", "_")
-    meant = [key for wanted in (*SYNONYMS.get(last.lower(), ()), last) for key in known if _ends(key, wanted)]
-    return suggest_any(meant) or suggest(name, known)
+def suggest_key(name: str, known: Sequence[str], before: str = "") -> str:
+    """The same of a dotted setting: what other programs call so, and what bears the name in another section, goes first.
+
+    Args:
+        before: what stands before a key where it is given, such as `--`.
+    """
+    last = name.rpartition(".")[2].replace("-", "_").lower()
+    meant = [key for wanted in (last, *SYNONYMS.get(last, ())) for key in known if key == wanted or key.endswith(f".{wanted}")]
+    ends = {key.rpartition(".")[2]: key for key in reversed(known)}
+    near = meant or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    near = near or [ends[end] for end in difflib.get_close_matches(last, list(ends), n=3, cutoff=0.75)]
+    if near or len(known) > MOST_LISTED:
+        return suggest_any([before + key for key in near]) or "; --help all tells what there is."
+    return suggest(name, known)
 
 
 def suggest_option(given: str, options: Iterable[str]) -> str:
@@ -66,5 +79,30 @@ def suggest_any(meant: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(dict.fromkeys(meant))}?" if meant else ""
 
 
-def _ends(key: str, wanted: str) -> bool:
-    return key == wanted or key.endswith(f".{wanted}")
+def asked_for_help(arguments: Sequence[str], keys: Sequence[str], common: Sequence[str]) -> set[str] | None:
+    """Keys whose help is wanted by `--help`, `--help SECTION` or `--help all`; None where none is asked for.
+
+    Raises:
+        InputError: there is no such section.
+    """
+    place = next((number for number, argument in enumerate(arguments) if argument in ("-h", "--help")), None)
+    if place is None:
+        return None
+    section = arguments[place + 1] if place + 1 < len(arguments) and not arguments[place + 1].startswith("-") else None
+    if section == "all" or (section is None and not common):
+        return set(keys)
+    if section is None:
+        return set(common)
+    found = {key for key in keys if key == section or key.startswith(f"{section}.")}
+    if not found:
+        raise InputError(f"there is no section {section!r} of settings" + suggest(section, _sections(keys)))
+    return found
+
+
+def list_sections(keys: Sequence[str]) -> str:
+    """The last lines of a help that does not show everything."""
+    return f"more settings: --help all, or --help SECTION, of {', '.join(_sections(keys))}"
+
+
+def _sections(keys: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(key.rpartition(".")[0].partition(".")[0] for key in keys if "." in key))
