@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from support.sounds import make_tones
 from test_house import MODULES, PACKAGE, ROOT, SCRIPTS, imports
 
-from mert_hf import MERTFeatureExtractor, MERTModel, MusicEncoder
+from mert_hf import MERTFeatureExtractor, MERTModel, MusicEncoder, cli
 from mert_hf.probing.report.results import PACKAGES
 
 DISTRIBUTIONS = importlib.metadata.packages_distributions()
@@ -213,3 +213,11 @@ def test_a_command_that_needs_an_extra_says_so_in_a_line(base_python):
     ran = run_in(base_python, code, "export-checkpoint", "run", "model")
     expected = 'error: accelerate, psutil, matplotlib are needed here and not installed: pip install "mert_hf[train]"\n'
     assert (ran.returncode, ran.stderr) == (1, expected)
+
+
+@pytest.mark.parametrize("kind", ["models", "objectives", "teachers", "tasks", "recipes"])
+def test_an_installed_wheel_lists_what_a_clone_lists(base_python, capsys, kind):
+    """Recipes and facts of model cards lie beside the package in a clone, and inside it in the wheel."""
+    ran = run_in(base_python, "import sys; from mert_hf.cli import main; main(sys.argv[1:])", "list", kind)
+    cli.main(["list", kind])
+    assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", capsys.readouterr().out)
