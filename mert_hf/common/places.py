@@ -14,7 +14,6 @@ def _place(in_clone: str, in_wheel: str) -> Path:
 # as pyproject.toml maps them
 RECIPES = _place("training/recipes", "recipes")
 FINETUNE_RECIPES = RECIPES / "finetune"
-CELLS = _place("training/cells", "cells")
 CARDS = _place("model_cards", "model_cards")
 
-__all__ = ["CARDS", "CELLS", "FINETUNE_RECIPES", "RECIPES"]
+__all__ = ["CARDS", "FINETUNE_RECIPES", "RECIPES"]

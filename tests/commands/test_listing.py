@@ -3,7 +3,7 @@
 import pytest
 
 from mert_hf import cli
-from mert_hf.common.places import CARDS, CELLS, FINETUNE_RECIPES, RECIPES
+from mert_hf.common.places import CARDS, FINETUNE_RECIPES, RECIPES
 from mert_hf.encoding.layer_guide import LAYER_GUIDES
 from mert_hf.objectives import OBJECTIVES
 from mert_hf.tasks import TASKS
@@ -40,6 +40,6 @@ def test_models_are_listed_with_what_is_known_of_them(capsys):
 
 
 def test_what_lies_beside_the_package_is_found():
-    assert {file.name for file in (RECIPES, CELLS, CARDS)} == {"recipes", "cells", "model_cards"}
-    assert (RECIPES / "quickstart.yaml").is_file() and (CELLS / "mert.yaml").is_file()
+    assert {file.name for file in (RECIPES, CARDS)} == {"recipes", "model_cards"}
+    assert (RECIPES / "quickstart.yaml").is_file()
     assert (CARDS / "template.md").is_file() and (FINETUNE_RECIPES / "quickstart.yaml").is_file()
