@@ -129,15 +129,10 @@ def test_the_wheel_holds_the_package_alone(wheel):
     expected = {file.relative_to(ROOT).as_posix() for file in MODULES}
     assert {name for name in names if name.endswith(".py")} == expected
     # and what the commands read, from beside the package
-    beside = {
-        "recipes": ROOT / "training" / "recipes",
-        "cells": ROOT / "training" / "cells",
-        "model_cards": ROOT / "model_cards",
-    }
-    wanted = {
-        f"mert_hf/{inside}/{file.relative_to(folder)}" for inside, folder in beside.items() for file in folder.rglob("*.yaml")
-    }
-    wanted = {name.replace(os.sep, "/") for name in wanted} | {"mert_hf/model_cards/template.md", "mert_hf/py.typed"}
+    beside = {"training/recipes": "recipes", "model_cards": "model_cards"}
+    files = {folder: [file.relative_to(ROOT / folder) for file in (ROOT / folder).rglob("*.yaml")] for folder in beside}
+    wanted = {f"mert_hf/{beside[folder]}/{file.as_posix()}" for folder, found in files.items() for file in found}
+    wanted |= {"mert_hf/model_cards/template.md", "mert_hf/py.typed"}
     assert {name for name in names if not name.endswith(".py") and ".dist-info/" not in name} == wanted
 
 
