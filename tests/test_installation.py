@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from support.sounds import make_tones
 from test_house import MODULES, PACKAGE, ROOT, SCRIPTS, imports
 
-from mert_hf import MERTFeatureExtractor, MERTModel, MusicEncoder
+from mert_hf import MERTFeatureExtractor, MERTModel, MusicEncoder, cli
 from mert_hf.probing.report.results import PACKAGES
 
 DISTRIBUTIONS = importlib.metadata.packages_distributions()
@@ -122,7 +122,8 @@ def test_what_the_base_does_not_bring_is_asked_for(file):
 def wheel(tmp_path_factory) -> Path:
     """Built from a copy: setuptools also packs what an older build left in build/, and would leave its own there."""
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(PACKAGE, folder / "copy" / "mert_hf", ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("mert_hf", "model_cards", "training"):
+        shutil.copytree(ROOT / part, folder / "copy" / part, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "copy")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", str(folder / "copy")]
@@ -138,6 +139,12 @@ def test_the_wheel_holds_the_package_alone(wheel):
     assert "mert_hf/py.typed" in names
     expected = {file.relative_to(ROOT).as_posix() for file in MODULES}
     assert {name for name in names if name.endswith(".py")} == expected
+    # and what the commands read, from beside the package
+    beside = {"training/recipes": "recipes", "model_cards": "model_cards"}
+    files = {folder: [file.relative_to(ROOT / folder) for file in (ROOT / folder).rglob("*.yaml")] for folder in beside}
+    wanted = {f"mert_hf/{beside[folder]}/{file.as_posix()}" for folder, found in files.items() for file in found}
+    wanted |= {"mert_hf/model_cards/template.md", "mert_hf/py.typed"}
+    assert {name for name in names if not name.endswith(".py") and ".dist-info/" not in name} == wanted
 
 
 def closure(requirements: list[Requirement]) -> dict[str, importlib.metadata.Distribution]:
@@ -213,3 +220,11 @@ def test_a_command_that_needs_an_extra_says_so_in_a_line(base_python):
     ran = run_in(base_python, code, "export-checkpoint", "run", "model")
     expected = 'error: accelerate, matplotlib are needed here and not installed: pip install "mert_hf[train]"\n'
     assert (ran.returncode, ran.stderr) == (1, expected)
+
+
+@pytest.mark.parametrize("kind", ["models", "objectives", "teachers", "tasks", "recipes"])
+def test_an_installed_wheel_lists_what_a_clone_lists(base_python, capsys, kind):
+    """Recipes and facts of model cards lie beside the package in a clone, and inside it in the wheel."""
+    ran = run_in(base_python, "import sys; from mert_hf.cli import main; main(sys.argv[1:])", "list", kind)
+    cli.main(["list", kind])
+    assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", capsys.readouterr().out)

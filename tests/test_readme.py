@@ -116,8 +116,8 @@ def test_paths_and_settings_exist():
     known = set(flatten(PretrainSettings())) | set(flatten(FinetuneSettings()))
     probe = {
         name
-        for script in ("probe.py", "compare.py", "plan.py")
-        for name in re.findall(r'"--(\w+)"', (ROOT / "training" / script).read_text())
+        for script in ("mert_hf/commands/probe.py", "training/compare.py", "training/plan.py")
+        for name in re.findall(r'"--(\w+)"', (ROOT / script).read_text())
     }
     used = set(re.findall(r"--([a-z]+[._][\w.]+)", EVERYTHING))
     used -= {"config_file", "section.key", "all_layers", *probe}

@@ -1,64 +1,7 @@
-"""Publish a trained model on the Hub: checked first, then uploaded in one commit.
+"""Publish a trained model on the Hub: `mert-hf publish`, where one has a clone."""
 
-    python training/publish.py runs/quickstart user/my-mert --card quickstart --private
-
-Log in before with `hf auth login`. With --dry-run everything is checked and shown, and nothing leaves this machine.
-"""
-
-import argparse
-import tempfile
-from pathlib import Path
-
-from transformers.utils.logging import disable_progress_bar
-
-import mert_hf  # noqa: F401, makes transformers know MERT
+from mert_hf.commands.publish import main
 from mert_hf.common.command_line import run_tool
-from mert_hf.publishing.hub import require_repo_id, require_write_access, upload
-from mert_hf.publishing.model_card import find_facts
-from mert_hf.publishing.staging import stage
-
-CARDS = Path(__file__).resolve().parents[1] / "model_cards"
-
-
-def main() -> None:
-    """Arguments to a checked folder to a commit."""
-    arguments = parse_arguments()
-    require_repo_id(arguments.repo_id)
-    facts = find_facts(CARDS, arguments.card, arguments.license)
-    if not arguments.dry_run:
-        require_write_access(arguments.repo_id)
-    disable_progress_bar()
-    with tempfile.TemporaryDirectory() as staging:
-        print(f"Checking {arguments.folder}", flush=True)
-        staged = stage(arguments.folder, staging, arguments.repo_id, facts, CARDS / "template.md")
-        for check in staged.checks:
-            print(f"  {check}")
-        print("To upload:")
-        for name, size in staged.files:
-            print(f"  {name:28} {size / 1e6:10.3f} MB")
-        if arguments.dry_run:
-            print("Dry run: nothing was uploaded, and the Hub was not asked whether it accepts the card.")
-            return
-        published = upload(staging, arguments.repo_id, arguments.message, arguments.tag, arguments.private)
-    print(f"Published: {published.url}\n  commit {published.commit}, tag {published.tag}")
-    if published.remaining_pickles:
-        print(f"  Still there, and run when they are read: {', '.join(published.remaining_pickles)}; delete them.")
-
-
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="folder of a run, such as runs/quickstart, or of a model")
-    parser.add_argument("repo_id", help="where to publish: user/name")
-    names = ", ".join(sorted(file.parent.name for file in CARDS.glob("*/facts.yaml")))
-    parser.add_argument("--card", help=f"facts of the model card: {names}, or a YAML file like them")
-    parser.add_argument("--license", help="licence of the weights, such as cc-by-nc-4.0; goes before that of the card")
-    parser.add_argument("--tag", help="tag of the revision (default: v1, v2, ...)")
-    parser.add_argument("--message", default="Publish a model", help="message of the commit")
-    parser.add_argument("--private", action="store_true", help="only you can see the repository, if it is made now")
-    parser.add_argument("--dry-run", action="store_true", help="check and show everything, upload nothing")
-    return parser.parse_args()
-
 
 if __name__ == "__main__":
     run_tool(main)

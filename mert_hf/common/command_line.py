@@ -1,7 +1,9 @@
-"""How a command-line tool ends, and what it never tells."""
+"""How a command-line tool reads its arguments and how it ends, and what it never tells."""
 
+import argparse
 import errno
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from mert_hf.common.errors import FULL_DISK, InputError
 from mert_hf.common.redaction import HidingStream
+from mert_hf.common.suggestions import suggest_option
 from mert_hf.models.redaction_mert import hide_secrets
 
 # What the operating system says of a place that cannot be used as it was given.
@@ -19,35 +22,77 @@ WRONG_PLACE = (
 )
 
 
+DEBUG = "--debug"
+# What shells say of a program that Ctrl-C ended: 128 + SIGINT.
+INTERRUPTED = 130
+
+
+class ToolParser(argparse.ArgumentParser):
+    """A parser that names the options that may be meant where one is unknown, and knows `--debug`; see [`run_tool`]."""
+
+    def __init__(self, **options):
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+        # taken out by `run_tool` where it begins with the arguments of the process; here for `--help`
+        self.add_argument(DEBUG, action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Nothing is left over: what is unknown is an error of the command that it was given to."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = [option for action in self._actions for option in action.option_strings]
+            what = "option" if unknown[0].startswith("-") else "argument"
+            self.error(f"unknown {what} {unknown[0]}{suggest_option(unknown[0], known)}")
+        return namespace, unknown
+
+
 def run_tool(
     main: Callable[[], None], after_full_disk: str = "give the same command again", argv: Sequence[str] | None = None
 ) -> None:
     """Run a tool. What its user can mend is told in one line, with exit code 1; everything else is a traceback.
 
+    With `--debug` among the arguments there is a traceback of every error. Ctrl-C ends the tool with a line, and exit code 130.
     From then on the process shows no token and no password, in whatever it prints, logs or ends with.
 
     Args:
         after_full_disk: what to do when there is room on the disk again.
-        argv: its arguments; those of the process by default.
+        argv: its arguments; those of the process by default, of which `--debug` is then taken out.
     """
     hide_secrets_in_output()
     # what packages mean to change concerns those who develop with them
     warnings.filterwarnings("ignore", category=FutureWarning)
+    given = sys.argv[1:] if argv is None else argv
+    debug = DEBUG in given
+    if argv is None:
+        sys.argv[1:] = [argument for argument in given if argument != DEBUG]
     try:
-        for argument in sys.argv[1:] if argv is None else argv:
+        for argument in given:
             if "\0" in argument:
                 raise InputError(f"{argument!r} holds a NUL, which no name can hold.")
         main()
         leave_process_group()
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno in FULL_DISK:
-            where = f" ({error.filename})" if error.filename else ""
-            sys.exit(f"error: the disk is full{where}; make room and {after_full_disk}.")
-        if error.errno not in WRONG_PLACE or not _is_of_the_user(error.filename):
+    except KeyboardInterrupt:
+        if debug:
             raise
-        sys.exit(f"error: {InputError(f'{error.filename} cannot be used: {error.strerror}; give another place, or mend it.')}")
+        if int(os.environ.get("RANK", 0)) == 0:  # of several processes, one speaks
+            sys.stderr.write(f"\ninterrupted; {after_full_disk}.\n")
+        sys.exit(INTERRUPTED)
+    except (InputError, OSError) as error:
+        line = _in_a_line(error, after_full_disk)
+        if debug or line is None:
+            raise
+        sys.exit(f"error: {line}")
+
+
+def _in_a_line(error: InputError | OSError, after_full_disk: str) -> str | None:
+    """What is said of an error that the user can mend; None of a defect."""
+    if isinstance(error, InputError):
+        return str(error)
+    if error.errno in FULL_DISK:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"the disk is full{where}; make room and {after_full_disk}."
+    if error.errno not in WRONG_PLACE or not _is_of_the_user(error.filename):
+        return None
+    return str(InputError(f"{error.filename} cannot be used: {error.strerror}; give another place, or mend it."))
 
 
 def leave_process_group() -> None:

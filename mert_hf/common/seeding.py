@@ -8,7 +8,6 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 
 def generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
@@ -24,6 +23,8 @@ def generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
 
 def seed_torch(seed: int, purpose: str, *counters: int) -> None:
     """Set torch's global state, which dropout and LayerDrop read, to that of one purpose (all devices)."""
+    import torch
+
     state = np.random.SeedSequence(_entropy(seed, purpose, counters)).generate_state(1, np.uint64)[0]
     torch.manual_seed(int(state))
 

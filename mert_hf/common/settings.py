@@ -11,9 +11,9 @@ and so is a token or a password, which would end up in `recipe.yaml` and in what
 import argparse
 import copy
 import dataclasses
-import difflib
 import math
 import os
+import sys
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -25,6 +25,7 @@ import yaml
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import write_atomically
 from mert_hf.common.reading import checker, parse_yaml, read_yaml, shown
+from mert_hf.common.suggestions import asked_for_help, list_sections, suggest, suggest_key
 from mert_hf.models.redaction_mert import hide_secrets
 
 T = TypeVar("T")
@@ -96,7 +97,14 @@ def require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
-def parse_command_line(schema: type[T], recipes: str | os.PathLike, description: str, argv: Sequence[str] | None = None) -> T:
+def parse_command_line(
+    schema: type[T],
+    recipes: str | os.PathLike,
+    description: str,
+    argv: Sequence[str] | None = None,
+    prog: str | None = None,
+    common: Sequence[str] = (),
+) -> T:
     """Read `--recipe NAME_OR_FILE --section.key value ...` into an instance of `schema`.
 
     Args:
@@ -104,33 +112,46 @@ def parse_command_line(schema: type[T], recipes: str | os.PathLike, description:
         recipes: folder of the recipes that can be given by name.
         description: first lines of `--help`.
         argv: arguments; those of the process by default.
+        prog: what the command is called in `--help`; the name of the script by default.
+        common: keys that `--help` shows; the others are shown by `--help SECTION` and `--help all`. () shows all.
 
     Raises:
-        InputError: an unknown recipe or key, or a value of the wrong type.
+        InputError: an unknown recipe, key or section, or a value of the wrong type.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    leaves = list(_leaves(schema))
+    chosen = asked_for_help(arguments, [key for key, _, _ in leaves], common)
     parser = argparse.ArgumentParser(
+        prog=prog,
         usage="%(prog)s [--recipe NAME] [--section.key value ...]",
         description=description,
         allow_abbrev=False,
+        add_help=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=list_sections([key for key, _, _ in leaves]) if common else None,
     )
+    parser.add_argument("-h", "--help", metavar="SECTION", help="these lines, or what a section holds; --help all: everything")
     names = ", ".join(recipe_names(recipes))
     parser.add_argument("--recipe", metavar="NAME", help=f"a recipe by name ({names}) or a YAML file")
     groups = {"": parser}
-    for key, field, annotation in _leaves(schema):
+    for key, field, annotation in leaves:
         title = key.rpartition(".")[0]
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
+        told = f"{field.metadata['help']} (default: {_default(field)})".replace("%", "%%")
         groups[title].add_argument(
             f"--{key}",
             metavar=_type_name(annotation).replace("%", "%%"),
             default=argparse.SUPPRESS,
             # a switch may stand alone: --training.resume
             **({"nargs": "?", "const": "true"} if annotation is bool else {}),
-            help=f"{field.metadata['help']} (default: {_default(field)})".replace("%", "%%"),
+            help=told if chosen is None or key in chosen else argparse.SUPPRESS,
         )
-    given, unknown = parser.parse_known_args(argv)
-    overrides = {key: value for key, value in vars(given).items() if key != "recipe"}
+    if chosen is not None:
+        parser.print_help()
+        parser.exit()
+    given, unknown = parser.parse_known_args(arguments)
+    overrides = {key: value for key, value in vars(given).items() if key not in ("recipe", "help")}
     overrides |= _open_overrides(schema, unknown)
     return read_settings(schema, given.recipe, recipes, overrides)
 
@@ -176,12 +197,6 @@ def flatten(settings: Any) -> dict[str, Any]:
     return dict(walk("", content))
 
 
-def suggest(name: str, known: Sequence[str]) -> str:
-    """'; did you mean X?' where a known name is near, or the known names."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known)}."
-
-
 def recipe_names(recipes: str | os.PathLike) -> list[str]:
     """Names of the recipes in a folder."""
     return sorted(file.stem for file in Path(recipes).glob("*.yaml"))
@@ -208,7 +223,7 @@ def _open_overrides(schema: type, arguments: list[str]) -> dict[str, str]:
             raise InputError(f"unexpected argument {key!r}; give settings as --section.key value.")
         key = key[2:]
         if not any(key.startswith(name + ".") for name in free):
-            raise InputError(f"unknown setting --{key}" + suggest(key, known))
+            raise InputError(f"unknown setting --{key}" + suggest_key(key, known, "--"))
         if not separator:
             if not waiting:
                 raise InputError(f"--{key} needs a value.")
@@ -251,7 +266,7 @@ def _merge(schema: type, values: dict[str, Any], content: dict, source: str, pre
     for name, value in content.items():
         key = f"{prefix}{name}"
         if name not in fields:
-            near = suggest(str(name), list(fields))
+            near = suggest_key(str(name), list(fields))
             raise InputError(f"{source}: Key {shown(name)} not in {schema.__name__!r}{near} ({shown(key, quoted=False)})")
         annotation = annotations[name]
         if dataclasses.is_dataclass(annotation):

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-import torch
-
 T, R = TypeVar("T"), TypeVar("R")
 
 
@@ -19,6 +17,8 @@ def count_cores() -> int:
 
 def share_cores() -> None:
     """Let torch use this process's share of the cores; a launcher leaves one thread a process where it was told nothing."""
+    import torch
+
     torch.set_num_threads(max(1, count_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 

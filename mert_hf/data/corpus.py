@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import Subset
 
 from mert_hf.audio import AUDIO_EXTENSIONS, AudioSource, read_audio
 from mert_hf.common.errors import FULL_DISK, InputError
@@ -37,6 +36,8 @@ class Corpus:
     """
 
     def __init__(self, title: str, tracks: Sequence[Track], sources: Sequence[AudioSource]):
+        from torch.utils.data import Subset
+
         self.title = title
         usable = [index for index, track in enumerate(tracks) if track.skipped_because is None]
         self.tracks = [tracks[index] for index in usable]
@@ -92,6 +93,8 @@ class Corpus:
         return self._part(kept, self.skipped + skipped)
 
     def _part(self, kept: Sequence[int], skipped: list[Track]) -> "Corpus":
+        from torch.utils.data import Subset
+
         part = Corpus(self.title, [self.tracks[index] for index in kept], Subset(self._sources, kept))
         part.skipped = skipped
         return part

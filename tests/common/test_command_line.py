@@ -1,6 +1,7 @@
 """How tools end."""
 
 import errno
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,32 @@ def test_what_can_be_mended_is_told_in_a_line(error, line):
     assert stopped.value.code == line
 
 
-@pytest.mark.parametrize("error", [ValueError("a defect"), PermissionError(errno.EACCES, "closed"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [ValueError("a defect"), PermissionError(errno.EACCES, "closed")])
 def test_the_rest_is_not_swallowed(error):
     with pytest.raises(type(error)) as raised:
         run_tool(fail_with(error))
     assert raised.value is error
+
+
+def test_ctrl_c_ends_in_a_line_with_the_exit_code_of_shells(capsys, monkeypatch):
+    with pytest.raises(SystemExit) as stopped:
+        run_tool(fail_with(KeyboardInterrupt()), "begin anew", argv=[])
+    assert (stopped.value.code, capsys.readouterr().err) == (130, "\ninterrupted; begin anew.\n")
+    monkeypatch.setenv("RANK", "1")  # of several processes, one speaks
+    with pytest.raises(SystemExit):
+        run_tool(fail_with(KeyboardInterrupt()), argv=[])
+    assert capsys.readouterr().err == ""
+
+
+def test_debug_shows_where_an_error_comes_from(monkeypatch):
+    for error in (InputError("give a folder."), OSError(errno.ENOSPC, "full"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as raised:
+            run_tool(fail_with(error), argv=["--debug"])
+        assert raised.value is error
+    seen = []
+    monkeypatch.setattr("sys.argv", ["tool", "a", "--debug", "b"])
+    run_tool(lambda: seen.extend(sys.argv))
+    assert seen == ["tool", "a", "b"]
 
 
 @pytest.mark.parametrize("kind", [errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.EROFS])

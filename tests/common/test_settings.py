@@ -80,7 +80,7 @@ def test_a_recipe_can_be_a_file(parse, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--inner.step", "3"], "unknown setting --inner.step; did you mean inner.steps"),
+        (["--inner.step", "3"], "unknown setting --inner.step; did you mean --inner.steps"),
         (["--inner.steps", "many"], r"--inner.steps many: .*Integer"),
         (["--inner.kind", "c"], r"--inner.kind c: .*\['a', 'b', 'no'\]"),
         (["--inner.steps", "-1"], "inner.steps=-1 must be positive"),

@@ -210,7 +210,7 @@ def Stop():  # noqa: N802 (a class that is made where transformers is imported)
         (["--data.label_columns", "[genre]"], "there is no label column 'genre'"),
         (["--data.label_columns", "[a, b]"], "several columns are for model.problem_type regression"),
         (["--data.validation_share", "0"], "data.validation_share=0.0 must lie within"),
-        (["--training.epoch", "1"], "did you mean training.epochs"),
+        (["--training.epoch", "1"], "did you mean --training.epochs"),
         (["--data.dataset", "/nowhere/data", "--data.folder", "null"], "data.dataset='/nowhere/data' cannot be loaded"),
     ],
 )

@@ -75,7 +75,7 @@ def test_an_objective(call, tmp_path):
     assert (tmp_path / "exported" / "model.safetensors").read_bytes() == (run / "model" / "model.safetensors").read_bytes()
     with pytest.raises(SystemExit, match=r"loudness.weight \(2.0 -> 3.0\)"):
         call("pretrain.py", "--output_dir", run, "--loudness.weight", 3, "--training.resume")
-    with pytest.raises(SystemExit, match="--loudness.wait; did you mean loudness.weight"):
+    with pytest.raises(SystemExit, match="--loudness.wait; did you mean --loudness.weight"):
         call("pretrain.py", "--output_dir", tmp_path / "none", "--loudness.wait", 3)
 
 

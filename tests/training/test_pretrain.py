@@ -208,7 +208,7 @@ def run_here(monkeypatch, *arguments) -> str:
     [
         (["--data.folder", "/nowhere"], "error: data.folder: /nowhere does not exist"),
         (["--recipe", "quikstart"], "did you mean quickstart"),
-        (["--training.max_step", "3"], "unknown setting --training.max_step; did you mean training.max_steps"),
+        (["--training.max_step", "3"], "unknown setting --training.max_step; did you mean --training.max_steps"),
         (["--model.hidden_sise", "3"], "model.hidden_sise is no field of MERTConfig; did you mean hidden_size"),
         (["--model.sample_rate", "-24000"], "sample_rate must be a whole number of samples per second"),
         (["--training.batch_size", "1"], "noise mixture needs 2 or more clips in a batch"),

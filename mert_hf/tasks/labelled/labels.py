@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mert_hf.common.errors import InputError
-from mert_hf.common.settings import suggest
+from mert_hf.common.suggestions import suggest
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.names import Names
 from mert_hf.tasks.labelled.layout import label_of_track, read_split_folders
