@@ -35,6 +35,8 @@ HOMES = {
     "peft": ("finetuning/",),
     "torchaudio": ("teachers/features.py",),
     "psutil": ("engine/run_lock.py", "engine/devices.py"),
+    "onnxruntime": ("encoding/onnx_engine.py", "conversion/onnx_files.py", "conversion/onnx_loss.py"),
+    "onnx": ("conversion/onnx_files.py",),
     # named in texts alone: torch's exporter and datasets import them
     "onnxscript": (),
     "torchcodec": (),
@@ -50,6 +52,8 @@ NEVER_EAGER = (
     "mir_eval",
     "peft",
     "torchaudio",
+    "onnx",
+    "onnxruntime",
     "onnxscript",
     "torchcodec",
 )
