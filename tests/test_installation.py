@@ -89,7 +89,7 @@ def asked_for(file: Path) -> dict[str, str]:
 
 def test_the_extras_bring_what_the_commands_need():
     # of `train`, what is looked for where it is needed
-    for extras, others in ((["train"], {"peft"}), (["finetune", "onnx"], set())):
+    for extras, others in ((["train"], {"peft", "onnx", "onnxruntime"}), (["finetune", "onnx"], set())):
         for file in MODULES + SCRIPTS:
             for name in outside_names(file) - others:
                 assert is_brought(name, *extras), f"{file.name} imports {name}"

@@ -11,12 +11,12 @@ from mert_hf.architectures import architecture_of
 from mert_hf.common.errors import InputError
 from mert_hf.common.packages import require_packages
 from mert_hf.conversion.onnx_files import LARGEST_INLINE_BYTES, data_beside, describe, quantise, write_in_place
-from mert_hf.encoding.engines import ignores_padding
 from mert_hf.encoding.licences import weights_licence
 from mert_hf.encoding.loading import UNUSED_WEIGHTS, as_folder, load_extractor, load_model, loading
 from mert_hf.encoding.normalisation import normalise_clips, normalise_padded_clips
 from mert_hf.encoding.onnx_engine import DTYPES
 from mert_hf.encoding.onnx_facts import OnnxFacts
+from mert_hf.encoding.torch_engine import ignores_padding
 from mert_hf.models.classification_heads_mert import ClipClassification, FrameClassification
 from mert_hf.models.views_mert import input_dtype_of, layers_of, view_of
 from mert_hf.models.windows_mert import FrameGrid

@@ -17,7 +17,8 @@ from mert_hf.audio import read_info
 from mert_hf.common.errors import InputError
 from mert_hf.encoding.chosen_layers import ChosenLayers, Layers
 from mert_hf.encoding.clips import Clip, Reader, Skipped
-from mert_hf.encoding.engines import LayersUpTo, open_engine
+from mert_hf.encoding.engines import LayersUpTo
+from mert_hf.encoding.opening import open_engine
 from mert_hf.encoding.pooling import POOLS, AllFrames
 from mert_hf.models.audio_inputs_mert import EncodedAudio, items_of, read_item
 from mert_hf.models.sampling_rates_mert import require_sampling_rate

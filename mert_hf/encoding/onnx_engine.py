@@ -9,6 +9,7 @@ import torch
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import digest_file, digest_json, is_there
 from mert_hf.common.packages import require_packages
+from mert_hf.encoding.engines import Engine
 from mert_hf.encoding.licences import warn_of_licence
 from mert_hf.encoding.onnx_facts import OnnxFacts
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
@@ -19,7 +20,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """The encoder in an ONNX file; see [`mert_hf.encoding.engines.Engine`].
 
     All its layers are computed, whichever are asked for. Clips of several lengths share a batch where the file takes a mask.
