@@ -43,7 +43,7 @@ def _export_onnx(arguments: argparse.Namespace) -> None:
     elif arguments.dtype != "float32":
         music = make_music(rate)
     facts = export_onnx(model, extractor, file, arguments.all_layers, arguments.mask, arguments.dtype)
-    scaled = "; the file scales each clip to zero mean and unit variance" if extractor.do_normalize else ""
+    scaled = "; the file scales each clip to zero mean and unit variance" if facts.normalises else ""
     print(f"{arguments.file}: input_values (batch, samples) float32, mono, at {model.config.sample_rate} Hz{scaled}")
     if arguments.mask:
         print(f"{arguments.file}: attention_mask (batch, samples) int64, 1 for audio and 0 for padding on the right")

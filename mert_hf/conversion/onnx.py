@@ -11,6 +11,7 @@ from mert_hf.architectures import architecture_of
 from mert_hf.common.errors import InputError
 from mert_hf.common.packages import require_packages
 from mert_hf.conversion.onnx_files import LARGEST_INLINE_BYTES, data_beside, describe, quantise, write_in_place
+from mert_hf.encoding.frozen import FrozenEncoder
 from mert_hf.encoding.licences import weights_licence
 from mert_hf.encoding.loading import UNUSED_WEIGHTS, as_folder, load_extractor, load_model, loading
 from mert_hf.encoding.normalisation import normalise_clips, normalise_padded_clips
@@ -18,8 +19,7 @@ from mert_hf.encoding.onnx_engine import DTYPES
 from mert_hf.encoding.onnx_facts import OnnxFacts
 from mert_hf.encoding.torch_engine import ignores_padding
 from mert_hf.models.classification_heads_mert import ClipClassification, FrameClassification
-from mert_hf.models.views_mert import input_dtype_of, layers_of, view_of
-from mert_hf.models.windows_mert import FrameGrid
+from mert_hf.models.views_mert import base_of, input_dtype_of, layers_of, view_of
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ def export_onnx(
         What the file tells of itself.
 
     Raises:
-        InputError: another ending or type, a mask for a model whose features change with padding, or the packages of the
-            extra `onnx` are missing.
+        InputError: another ending or type, rates of model and extractor that differ, a mask for a model whose features change
+            with padding, or the packages of the extra `onnx` are missing.
     """
     file = Path(file)
     if file.suffix != ".onnx":
@@ -124,11 +124,11 @@ def export_onnx(
         raise InputError("padding changes the features of this model (padding_invariant is false): export it without a mask.")
     require_packages("onnx", "onnx", "onnxscript")  # torch's exporter needs them, and says so less clearly
     file.parent.mkdir(parents=True, exist_ok=True)
+    facts = _facts_of(model, feature_extractor, all_layers, dtype)
     outputs = _outputs_of(model, all_layers, mask)
     view = view_of(model, "cpu", torch.float16 if dtype == "float16" else torch.float32)
-    program = _trace(_Exported(view, feature_extractor.do_normalize, outputs).eval(), mask, model.config.sample_rate)
+    program = _trace(_Exported(view, facts.normalises, outputs).eval(), mask, model.config.sample_rate)
     size = sum(weights.numel() * weights.element_size() for weights in view.state_dict().values())
-    facts = _facts_of(model, feature_extractor, all_layers, dtype)
     with write_in_place(file) as written:
         exported = written.with_name(f"float32_{written.name}") if dtype == "int8" else written
         program.save(exported, external_data=size > LARGEST_INLINE_BYTES)
@@ -171,9 +171,10 @@ def _trace(exported: _Exported, mask: bool, sampling_rate: int):
 def _facts_of(model: PreTrainedModel, extractor: Wav2Vec2FeatureExtractor, all_layers: bool, dtype: str) -> OnnxFacts:
     config, source = model.config, model.name_or_path
     folder = as_folder(source) if source else None
+    frozen = FrozenEncoder(base_of(model), extractor, source or type(model).__name__)  # refuses rates that differ
     return OnnxFacts(
-        grid=FrameGrid.of(config, extractor.sampling_rate),
-        normalises=extractor.do_normalize,
+        grid=frozen.grid,
+        normalises=frozen.normalises,
         layers=tuple(map(str, range(config.num_hidden_layers + 1))) if all_layers else (),
         dtype=dtype,
         context_seconds=getattr(config, "context_seconds", None),

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 def make_model(kind: str):
     torch.manual_seed(0)
     if kind == "v2":
-        return MERT2Model(MERT2Config(**MERT2_MODEL)).eval(), MERTFeatureExtractor(min_samples=1025)
+        return MERT2Model(MERT2Config(**MERT2_MODEL, context_seconds=1.0)).eval(), MERTFeatureExtractor(min_samples=1025)
     if kind == "classifier":
         return MERTForSequenceClassification(MERTConfig(**MODEL)).eval(), MERTFeatureExtractor()
     return MERTModel(MERTConfig(**MODEL)).eval(), MERTFeatureExtractor(do_normalize=True)
@@ -69,7 +69,7 @@ def pad(lengths: list[int]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
 def test_padded_clips_give_what_they_give_alone(kind, tmp_path):
     model, extractor = make_model(kind)
     file = tmp_path / "model.onnx"
-    export_onnx(model, extractor, file, all_layers=True, mask=True)
+    facts = export_onnx(model, extractor, file, all_layers=True, mask=True)
     for lengths in ([16000, 24001, 3000], [24000], [2000, 2000], [40_000, 1025]):
         clips, batch, mask = pad(lengths)
         found = run(file, input_values=batch, attention_mask=mask)
@@ -79,6 +79,7 @@ def test_padded_clips_give_what_they_give_alone(kind, tmp_path):
             layers = right.hidden_states
             if kind == "v2":
                 layers = (right.extract_features, *layers)
+            assert len(layers) == len(facts.layers) == found["hidden_states"].shape[1]
             frames = layers[0].shape[1]
             assert np.flatnonzero(found["frame_mask"][row]).tolist() == list(range(frames))
             np.testing.assert_allclose(found["hidden_states"][row, :, :frames], torch.cat(layers), atol=1e-4)
@@ -86,6 +87,12 @@ def test_padded_clips_give_what_they_give_alone(kind, tmp_path):
                 np.testing.assert_allclose(found["logits"][row], right.logits[0], atol=1e-4)
             else:
                 np.testing.assert_allclose(found["last_hidden_state"][row, :frames], right.last_hidden_state[0], atol=1e-4)
+    # in windows as long as the model's own, where it tells: the file says so too
+    long = {"array": make_tones(2.5, RATE), "sampling_rate": RATE}
+    options = {"layers": "all", "overlap_s": 0.2, "progress": False}
+    one, other = (encoder.encode(long, **options) for encoder in (MusicEncoder(file), MusicEncoder(model, extractor)))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    assert (kind == "v2") == (np.abs(MusicEncoder(file).encode(long, window_s=None, **options) - other).max() > 1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +107,19 @@ def whole(tmp_path_factory) -> Path:
         patch.setattr(conversion, "LARGEST_INLINE_BYTES", 1000)
         main(["export-onnx", str(folder / "my model"), str(folder / "model.onnx"), "--all_layers"])
     return folder / "model.onnx"
+
+
+def test_mert2_in_a_file_is_heard_in_windows_as_long_as_its_own(tmp_path):
+    torch.manual_seed(0)
+    model, extractor = MERT2Model(MERT2Config(**MERT2_MODEL, context_seconds=1.0)), MERTFeatureExtractor(min_samples=1025)
+    export_onnx(model, extractor, tmp_path / "model.onnx", all_layers=True, dtype="int8")
+    found, right = MusicEncoder(tmp_path / "model.onnx"), MusicEncoder(model, extractor, device="cpu")
+    assert (found.num_layers, found.grid, found.dtype) == (right.num_layers, right.grid, torch.int8)
+    clip = {"array": make_tones(2.5, RATE), "sampling_rate": RATE}
+    vectors = [encoder.encode(clip, layers="all", overlap_s=0.2, progress=False) for encoder in (found, right)]
+    assert (vectors[0] * vectors[1]).sum(-1).min() > 0.99
+    whole = right.encode(clip, layers="all", window_s=None, progress=False)
+    assert np.abs(vectors[1] - whole).max() > 5 * np.abs(vectors[1] - vectors[0]).max()
 
 
 def test_a_file_tells_what_it_is_and_nothing_of_the_machine(whole):
@@ -267,6 +287,8 @@ def test_mistakes(tmp_path):
         main(["export-onnx", str(tmp_path / "model"), str(file), "--check", "nowhere.mp3"])
     with pytest.raises(InputError, match="dtype='int4' is unknown; there are float32, float16, int8"):
         export_onnx(model, extractor, file, dtype="int4")
+    with pytest.raises(InputError, match="made for 24000 Hz, its feature extractor says 16000 Hz; mend"):
+        export_onnx(model, MERTFeatureExtractor(sampling_rate=16000), file)
     model.config.padding_invariant = False
     with pytest.raises(InputError, match="padding changes the features of this model"):
         export_onnx(model, extractor, file, mask=True)
