@@ -54,15 +54,33 @@ def data_beside(file: Path) -> Path:
 def quantise(source: Path, target: Path) -> None:
     """Write a file whose matrices, (in, out), are int8 with a scale for each column; what they meet is quantised as it comes.
 
-    Only matrices of weights: convolutions in 8 bits are slower on CPUs, and lose more.
+    Only matrices of weights: convolutions in 8 bits are slower on CPUs, and lose more. Those of a front end, such as the bank
+    of a mel spectrum, stay as they are: 8 bits do not hold the range of powers, and the decibels would be others.
+
+    Args:
+        source: as the exporter wrote it, with its notes on every node; it is changed.
+        target: is written.
     """
     require_packages("onnx", "onnx", "onnxruntime")
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     # its pre-processing fuses what torch's exporter has fused already; without the mark it warns of it, by the root logger
-    _rewrite(source, add_pre_process_metadata)
-    quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+    front_end: list[str] = []
+
+    def edit(model: Any) -> None:
+        add_pre_process_metadata(model)
+        front_end.extend(node.name for node in model.graph.node if _is_of_front_end(node))
+
+    _rewrite(source, edit)
+    options = {"op_types_to_quantize": ["MatMul"], "per_channel": True, "weight_type": QuantType.QInt8}
+    quantize_dynamic(source, target, nodes_to_exclude=front_end, **options)
+
+
+def _is_of_front_end(node: Any) -> bool:
+    """Whether a node computes a part of the model that is called `feature_extractor`, or `feature_extractor_cqt`."""
+    scopes = [note.value for note in node.metadata_props if note.key == "pkg.torch.onnx.name_scopes"]
+    return any("feature_extractor" in scope for scope in scopes)
 
 
 def describe(file: Path, metadata: Mapping[str, str], axes: Mapping[str, Sequence[str]]) -> None:

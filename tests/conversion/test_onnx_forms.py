@@ -215,6 +215,18 @@ class caplog_of_root(logging.Handler):  # noqa: N801
         self.records.append(record)
 
 
+def test_the_front_end_stays_in_float32(tmp_path):
+    """The bank of the mel spectrum is a matrix too; in 8 bits, quiet bands would be others."""
+    model, extractor = make_model("v2")
+    export_onnx(model, extractor, tmp_path / "model.onnx", all_layers=True, dtype="int8")
+    kept = [onnx.numpy_helper.to_array(one) for one in onnx.load(tmp_path / "model.onnx").graph.initializer]
+    bank = model.feature_extractor.mel_scale.fb.numpy()
+    assert any(one.shape == bank.shape and np.array_equal(one, bank) for one in kept)
+    assert any(one.dtype == np.int8 and one.shape == (32, 48) for one in kept)
+    loss = measure_loss(tmp_path / "model.onnx", model, extractor, make_music(RATE)[: 2 * RATE])
+    assert max(row.frames for row in loss.layers) < 0.1, loss
+
+
 def test_what_is_far_from_the_model_is_said_in_words(whole):
     model, extractor = make_model("v1")
     music = make_music(RATE)[: 2 * RATE]
