@@ -12,6 +12,7 @@ from mert_hf.common.errors import InputError
 from mert_hf.common.packages import require_packages
 from mert_hf.encoding.frozen import FrozenEncoder
 from mert_hf.encoding.layer_differences import LayerDifference, compare_layers
+from mert_hf.encoding.onnx_engine import ERRORS_ALONE
 from mert_hf.models.sampling_rates_mert import resample
 from mert_hf.models.views_mert import base_of, view_of
 from mert_hf.synthetic import generate_piece
@@ -77,7 +78,9 @@ def measure_loss(
     least = frozen.grid.shortest_samples
     if len(waveform) < least:
         raise InputError(f"{len(waveform)} samples are too short to be compared; one frame needs {least}.")
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ALONE
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     given = {"input_values": waveform[None].astype(np.float32)}
     if "attention_mask" in [put.name for put in session.get_inputs()]:

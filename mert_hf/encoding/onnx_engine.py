@@ -17,6 +17,8 @@ from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
 # Weights beyond ONNX's limit lie in a file beside it, of its name and this.
 DATA_SUFFIX = ".data"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
+# Of onnxruntime's log: it warns of every operation in float16 that a CPU computes in float32.
+ERRORS_ALONE = 3
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 
 
@@ -94,6 +96,7 @@ def _open_session(file: Path, device: torch.device | None):
         raise InputError(f"device={str(device)!r}: the installed onnxruntime computes on {' and '.join(there)} alone.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = ERRORS_ALONE
     # threads that wait sleep, and leave the cores to those that decode audio or run another session
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     failures = (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf, errors.NoSuchFile)
