@@ -21,9 +21,8 @@ from mert_hf.common.files import digest_bytes, digest_file
 from mert_hf.common.threads import map_ahead
 from mert_hf.encoding.chosen_layers import Layers
 from mert_hf.encoding.encoder import MusicEncoder
-from mert_hf.encoding.fingerprint import weights_fingerprint
 from mert_hf.models.audio_inputs_mert import items_of
-from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S, resolve_window_s
+from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S
 
 # Longer tracks are read window by window, which the model waits for; half an hour at 24 kHz is 173 MB.
 LONGEST_WHOLE_S = 30 * 60
@@ -150,19 +149,19 @@ class Embedder:
             encoder = self.encoder
             layers = encoder.default_layer if self.layers is None else self.layers
             # checked as the first track will be
-            window_s = resolve_window_s(self.window_s, encoder.model.config)
+            window_s = encoder.resolve_window_s(self.window_s)
             encoder.check(layers, self.pool, self.batch_size, window_s, self.overlap_s)
             self._settings = CatalogueSettings(
                 model=self.model,
                 revision=encoder.commit,
-                weights=weights_fingerprint(encoder.model),
+                weights=encoder.fingerprint(),
                 layers=write_layers(layers, encoder.num_layers),
                 pool=self.pool,
                 window_s=None if window_s is None else float(window_s),
                 overlap_s=float(self.overlap_s),
                 dtype=str(encoder.dtype).removeprefix("torch."),
                 sampling_rate=encoder.sampling_rate,
-                dimensions=encoder.model.config.hidden_size * (2 if self.pool == "mean_std" else 1),
+                dimensions=encoder.hidden_size * (2 if self.pool == "mean_std" else 1),
                 version=__version__,
             )
         return self._settings

@@ -32,7 +32,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from mert_hf.catalogue.retrieval.report import write_report
     from mert_hf.catalogue.retrieval.systems import load_systems
     from mert_hf.common.redaction import name_only
-    from mert_hf.encoding.encoder import find_device
+    from mert_hf.encoding.opening import find_device
     from mert_hf.probing.report.results import versions
 
     settings = RetrievalSettings(arguments.pieces, arguments.music, arguments.clip_s, arguments.seed)

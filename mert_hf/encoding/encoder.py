@@ -12,26 +12,19 @@ import numpy as np
 import torch
 import torch.nn as nn
 from tqdm import tqdm
-from transformers import AutoModel, PreTrainedModel
 
 from mert_hf.audio import read_info
 from mert_hf.common.errors import InputError
 from mert_hf.encoding.chosen_layers import ChosenLayers, Layers
 from mert_hf.encoding.clips import Clip, Reader, Skipped
-from mert_hf.encoding.frozen import FrozenEncoder
-from mert_hf.encoding.licences import note_licence
-from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model
+from mert_hf.encoding.engines import LayersUpTo
+from mert_hf.encoding.opening import open_engine
 from mert_hf.encoding.pooling import POOLS, AllFrames, PoolMaker
 from mert_hf.models.audio_inputs_mert import EncodedAudio, items_of, read_item
-from mert_hf.models.configuration_mert import MERTConfig
-from mert_hf.models.configuration_mert2 import MERT2Config
-from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
 from mert_hf.models.sampling_rates_mert import require_sampling_rate
-from mert_hf.models.views_mert import base_of, blocks_of
 from mert_hf.models.windows_mert import (
     DEFAULT_OVERLAP_S,
     DEFAULT_WINDOW_S,
-    FrameGrid,
     Window,
     check_window,
     plan_windows,
@@ -45,14 +38,16 @@ DEFAULT_DEPTH = 7 / 12
 class MusicEncoder:
     """Turns music into vectors, with MERT or any HuBERT-like model of transformers (wav2vec2, data2vec-audio, WavLM).
 
+    A path that ends in `.onnx` is a file that `mert-hf export-onnx --all_layers` wrote; onnxruntime computes it (extra `onnx`).
+
     Many threads may use one encoder at once.
 
     Args:
-        model: a folder, a repository of the Hub, or a loaded model: also one with a head, with adapters of PEFT, or compiled by
-            torch (uncompiled here). A loaded model is left as it is, wherever it lies, whatever its type, and in `train()` as
-            well. Every call of `encode` computes with the weights that it has then: who trains it between two calls hears it,
-            and may not do so during one. Where `device` or `dtype` differ from the model's, every call copies the layers it
-            needs.
+        model: a folder, a repository of the Hub, an ONNX file, or a loaded model: also one with a head, with adapters of
+            PEFT, or compiled by torch (uncompiled here). A loaded model is left as it is, wherever it lies, whatever its type,
+            and in `train()` as well. Every call of `encode` computes with the weights that it has then: who trains it between
+            two calls hears it, and may not do so during one. Where `device` or `dtype` differ from the model's, every call
+            copies the layers it needs.
         feature_extractor: of a loaded model; read from the same place otherwise.
         device: such as "cpu", "cuda", "mps"; the fastest there is by default.
         dtype: of the computation, such as torch.bfloat16 or "bfloat16"; results are float32 whatever it is.
@@ -82,30 +77,20 @@ class MusicEncoder:
         dtype: torch.dtype | str = torch.float32,
         revision: str | None = None,
     ):
-        self.dtype = _dtype(dtype)
-        self.device = find_device(device)
-        if isinstance(model, nn.Module):
-            if feature_extractor is None:
-                raise InputError("a loaded model needs its feature extractor: MusicEncoder(model, feature_extractor).")
-            self._title = type(model).__name__
-            self.model = base_of(model, self._title)
-            _require_frames(self.model, self._title)
-        else:
-            self._title = str(model)
-            self.model, feature_extractor = _load(model, feature_extractor, self.dtype, revision)
-            self.model.to(self.device).eval()
-        self.feature_extractor = feature_extractor
-        self.commit = getattr(self.model.config, "_commit_hash", None)
-        frozen, config = self._freeze(), self.model.config
-        self.sampling_rate, self.grid = frozen.sampling_rate, frozen.grid
-        # what a clip's padding does to its features: nothing in MERT; where the first convolution is normalised over time,
-        # as in HuBERT base and wav2vec2 base, it changes all of them
-        self._may_pad = getattr(config, "padding_invariant", False) or getattr(config, "feat_extract_norm", None) == "layer"
+        self._engine = open_engine(model, feature_extractor, device, dtype, revision)
+        self.model, self.feature_extractor = self._engine.model, self._engine.feature_extractor
+        self.device, self.dtype, self.commit = self._engine.device, self._engine.dtype, self._engine.commit
+        self.sampling_rate, self.grid = self._engine.sampling_rate, self._engine.grid
 
     @property
     def num_layers(self) -> int:
         """The deepest layer that can be asked for."""
-        return len(blocks_of(self.model))
+        return self._engine.num_layers
+
+    @property
+    def hidden_size(self) -> int:
+        """Numbers of a frame."""
+        return self._engine.hidden_size
 
     @property
     def default_layer(self) -> int:
@@ -122,7 +107,15 @@ class MusicEncoder:
     ) -> None:
         """Refuse options that [`MusicEncoder.encode`] would refuse, with the same InputError, before there is music."""
         ChosenLayers(self.default_layer if layers is None else layers, self.num_layers, False)
-        self._check_options(pool, batch_size, None, resolve_window_s(window_s, self.model.config), overlap_s, None, "raise")
+        self._check_options(pool, batch_size, None, self.resolve_window_s(window_s), overlap_s, None, "raise")
+
+    def resolve_window_s(self, window_s: float | str | None) -> float | None:
+        """Length of a window in seconds, that of the model for "context"."""
+        return resolve_window_s(window_s, self._engine)
+
+    def fingerprint(self) -> str:
+        """What tells its features from those of any other model: SHA-256 of all weights, or of an ONNX file."""
+        return self._engine.fingerprint()
 
     def encode(
         self,
@@ -179,7 +172,7 @@ class MusicEncoder:
                 audio that cannot be read or is too short for a frame, a waveform without a rate, features that are not finite;
                 or nothing could be used.
         """
-        window_s = resolve_window_s(window_s, self.model.config)
+        window_s = self.resolve_window_s(window_s)
         self._check_options(pool, batch_size, sampling_rate, window_s, overlap_s, output_dir, on_error)
         layers = self.default_layer if layers is None else layers
         chosen = ChosenLayers(layers, self.num_layers, normalize)
@@ -237,8 +230,8 @@ class MusicEncoder:
                     heard.append((number, window, reader.read(clips[number], window)))
         return heard
 
-    def _freeze(self, deepest: int | None = None) -> FrozenEncoder:
-        return FrozenEncoder(self.model, self.feature_extractor, self._title, self.device, self.dtype, deepest)
+    def _freeze(self, deepest: int | None = None) -> LayersUpTo:
+        return self._engine.up_to(deepest)
 
     def _check_options(self, pool, batch_size, sampling_rate, window_s, overlap_s, output_dir, on_error) -> None:
         if on_error not in ("raise", "skip"):
@@ -294,7 +287,7 @@ class MusicEncoder:
             for window in plans[number]:
                 length = window.stop - window.start
                 fits = len(batch) < batch_size and (len(batch) + 1) * max(longest, length) <= most
-                if batch and not (fits and (self._may_pad or length == longest)):
+                if batch and not (fits and (self._engine.may_pad or length == longest)):
                     yield batch
                     batch, longest = [], 0
                 batch.append((number, window))
@@ -302,7 +295,7 @@ class MusicEncoder:
         yield batch
 
     @torch.inference_mode()
-    def _run(self, frozen: FrozenEncoder, heard, clips: dict[int, Clip], chosen: ChosenLayers, skipped: Skipped):
+    def _run(self, frozen: LayersUpTo, heard, clips: dict[int, Clip], chosen: ChosenLayers, skipped: Skipped):
         """The chosen layers of each window that is heard, (layers, frames, hidden); frames of padding included."""
         extracted = self.feature_extractor(
             [waveform for *_, waveform in heard],
@@ -323,8 +316,7 @@ class MusicEncoder:
             with skipped.unless_used(number):
                 if not np.isfinite(frames).all():
                     raise InputError(
-                        f"{clips[number].name}: the model's features are not finite in {self.dtype}; give MusicEncoder(...,"
-                        " dtype=torch.float32), and see that the weights are finite."
+                        f"{clips[number].name}: the model's features are not finite in {self.dtype}; {self._engine.remedy}."
                     )
         return [chosen.weigh(frames) for frames in states]
 
@@ -337,40 +329,3 @@ class MusicEncoder:
             stem = "" if isinstance(clip.source, (np.ndarray, bytes)) else f"_{Path(clip.name).stem}"
             file = Path(output_dir) / f"{number:05d}{stem}.npy"
         return AllFrames(self.grid, num_frames, file, finish=chosen.finish)
-
-
-def _dtype(dtype: torch.dtype | str) -> torch.dtype:
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if found not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
-        raise InputError(f"dtype={reprlib.repr(dtype)} is no floating-point type of torch; give float32, bfloat16 or float16.")
-    return found
-
-
-def find_device(device: str | torch.device | None) -> torch.device:
-    """The one that is named, or the fastest there is; InputError where torch knows none of that name."""
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.device(device)
-    except (RuntimeError, TypeError):
-        raise InputError(f'device={reprlib.repr(device)} is none that torch knows; give "cpu", "cuda" or "mps".') from None
-
-
-def _require_frames(model: PreTrainedModel, name: str) -> None:
-    config = model.config
-    if blocks_of(model) is None or FrameGrid.of(config, 1) is None:
-        raise InputError(
-            f"{name} is a {config.model_type!r} model; MusicEncoder takes those that hear raw audio through convolutions, such"
-            " as MERT, HuBERT, wav2vec2, data2vec-audio and WavLM, and MERT-v2."
-        )
-
-
-def _load(name, feature_extractor, dtype: torch.dtype, revision: str | None):
-    model = load_model(AutoModel, name, may_lack=UNUSED_WEIGHTS, dtype=dtype, revision=revision)
-    _require_frames(model, name)
-    if feature_extractor is None:
-        feature_extractor = load_extractor(name, revision=revision)
-    if isinstance(model.config, (MERTConfig, MERT2Config)):
-        feature_extractor = MERTFeatureExtractor.for_model(feature_extractor, model.config)
-    note_licence(name)
-    return model, feature_extractor

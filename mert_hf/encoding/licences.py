@@ -54,7 +54,12 @@ def weights_licence(name: str | os.PathLike) -> str | None:
 def note_licence(name: str | os.PathLike) -> str | None:
     """Say once a process that a model's weights may not be used commercially; return their licence if it is known."""
     licence = weights_licence(name)
+    warn_of_licence(name, licence)
+    return licence
+
+
+def warn_of_licence(name: str | os.PathLike, licence: str | None) -> None:
+    """Say once a process that weights may not be used commercially, where their licence says so."""
     if licence is not None and "-nc" in licence.lower() and os.fspath(name) not in _said:
         _said.add(os.fspath(name))
         logger.warning("Weights of %s are licensed %s: no commercial use, and none of what is trained from them", name, licence)
-    return licence

@@ -12,3 +12,12 @@ def normalise_clips(waveforms: torch.Tensor) -> torch.Tensor:
     # of this, up to 1e-6 apart: those of its published trainings, which a last digit would lead elsewhere.
     variance = waveforms.var(dim=-1, unbiased=False, keepdim=True)
     return (waveforms - waveforms.mean(dim=-1, keepdim=True)) / (variance + VARIANCE_FLOOR).sqrt()
+
+
+def normalise_padded_clips(waveforms: torch.Tensor, audible: torch.Tensor) -> torch.Tensor:
+    """[`normalise_clips`] of what is audible, (batch, samples) bool, in each clip; padding becomes 0 whatever it holds."""
+    counts = audible.sum(-1, keepdim=True)
+    means = waveforms.where(audible, 0.0).sum(-1, keepdim=True) / counts
+    centred = (waveforms - means).where(audible, 0.0)
+    variance = centred.square().sum(-1, keepdim=True) / counts
+    return centred / (variance + VARIANCE_FLOOR).sqrt()

@@ -111,7 +111,7 @@ class MusicFeatures(TransformerMixin, BaseEstimator):
         layers = encoder.default_layer if self.layers is None else self.layers
         chosen = ChosenLayers(layers, encoder.num_layers, self.normalize)
         parts = ["weighted"] if chosen.weights is not None else [f"layer{layer}" for layer in chosen.layers]
-        hidden = range(encoder.model.config.hidden_size)
+        hidden = range(encoder.hidden_size)
         names = [f"{part}_{of}_{i}" for part in parts for of in STATISTICS[self.pool] for i in hidden]
         return np.array(names, dtype=object)
 

@@ -30,5 +30,5 @@ def vector_shape(encoder: MusicEncoder, layers: Layers | None, pool: str) -> tup
         InputError: a layer that does not exist.
     """
     chosen = ChosenLayers(encoder.default_layer if layers is None else layers, encoder.num_layers, normalize=False)
-    width = encoder.model.config.hidden_size * len(STATISTICS[pool])
+    width = encoder.hidden_size * len(STATISTICS[pool])
     return (width,) if chosen.one else (len(chosen.layers), width)

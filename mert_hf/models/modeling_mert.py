@@ -271,7 +271,7 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
     def _require_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
         require_waveforms(input_values, attention_mask)
         shortest = input_values.shape[1]
-        if attention_mask is not None:
+        if attention_mask is not None and not torch.compiler.is_exporting():  # an exported graph looks at no values
             shortest = require_right_padding(attention_mask)
         if self.count_frames(shortest) == 0:
             raise ValueError(f"clips of {shortest} samples are too short for one frame of this model.")
@@ -339,13 +339,24 @@ def _group_norm_over_valid(norm: nn.GroupNorm, hidden_states: torch.Tensor, num_
     """Normalise every channel over its first num_frames (batch,) frames; what lies behind them is padding."""
     with torch.autocast(hidden_states.device.type, enabled=False):
         values = hidden_states.float()
-        # clip by clip: one pass over what is valid, where a mask over the batch would take several over everything
-        clips = zip(values, num_frames.tolist(), strict=True)
-        moments = [torch.var_mean(clip[:, :frames], -1, correction=0) for clip, frames in clips]
-        variance, mean = (torch.stack(moment).unsqueeze(-1) for moment in zip(*moments, strict=True))
+        if torch.compiler.is_exporting():  # one graph for batches of any size
+            variance, mean = _moments_over_valid(values, num_frames)
+        else:
+            # clip by clip: one pass over what is valid, where a mask over the batch would take several over everything
+            clips = zip(values, num_frames.tolist(), strict=True)
+            moments = [torch.var_mean(clip[:, :frames], -1, correction=0) for clip, frames in clips]
+            variance, mean = (torch.stack(moment).unsqueeze(-1) for moment in zip(*moments, strict=True))
         scale = norm.weight.float().unsqueeze(-1) * torch.rsqrt(variance + norm.eps)
         shift = norm.bias.float().unsqueeze(-1) - mean * scale
         return torch.addcmul(shift, values, scale).to(hidden_states.dtype)
+
+
+def _moments_over_valid(values: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Variance and mean, (batch, channels, 1) each, over the first num_frames (batch,) of (batch, channels, frames)."""
+    counts = num_frames.view(-1, 1, 1)
+    valid = torch.arange(values.shape[-1], device=values.device) < counts
+    mean = values.where(valid, 0.0).sum(-1, keepdim=True) / counts
+    return (values - mean).where(valid, 0.0).square().sum(-1, keepdim=True) / counts, mean
 
 
 def _init_linear_like_torch(linear: nn.Linear) -> None:
