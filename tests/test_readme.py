@@ -5,10 +5,12 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks import benchmark_catalogue
 from support.multiview_runs import MULTIVIEW
 from support.task_table import tasks_table
 
 import mert_hf
+from mert_hf import cli
 from mert_hf.common.settings import flatten, read_settings
 from mert_hf.comparison.table import markdown_table as comparison_table
 from mert_hf.encoding.layer_guide import LAYER_GUIDES
@@ -17,11 +19,18 @@ from mert_hf.pretraining.plan import keep_global_batch, plan_run
 from mert_hf.pretraining.settings import PretrainSettings
 from mert_hf.pretraining.setup import build_config
 from mert_hf.probing.report.results import markdown_table
+from mert_hf.publishing.model_card import CITATIONS
 from mert_hf.tasks import tasks_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = {name: (ROOT / name / "README.md").read_text() for name in (".", "training", "training/cells", "mert_hf/tasks")}
+FOLDERS = (
+    ".",
+    "training",
+    "training/cells",
+    *(f"mert_hf/{room}" for room in ("catalogue", "encoding", "integrations", "tasks")),
+)
+PAGES = {name: (ROOT / name / "README.md").read_text() for name in FOLDERS}
 EVERYTHING = "\n".join(PAGES.values())
 
 
@@ -64,7 +73,7 @@ def test_the_plan_is_what_the_formulas_give():
 
 def test_the_table_of_the_synthetic_suite_is_that_of_the_results():
     results = evaluation()
-    assert markdown_table(results) in README
+    assert markdown_table(results) in PAGES["mert_hf/tasks"]
     rows = {row["task"].removeprefix("synthetic_"): row for row in reversed(results["results"])}  # of two measures, the first
     untrained = {task: row["baselines"]["random weights"] for task, row in rows.items()}
     better = {task for task, row in rows.items() if row["low"] > untrained[task]["high"]}
@@ -99,8 +108,8 @@ def test_the_table_of_cells_is_that_of_the_results():
 def test_the_two_commands_are_one_line_each():
     lines = [line for block in blocks("bash", README) for line in block.splitlines() if line.startswith("pip install")]
     extras = [line for line in lines if "&&" not in line]
-    assert extras == [f'pip install -e ".[{extra}]"' for extra in ("finetune", "onnx")]
-    assert README.index("`pip install -e .`") < README.index("```python")  # said before it is needed
+    assert extras == ['pip install -e ".[finetune]"']
+    assert README.index("`pip install -e .`") < README.index("```bash")  # said before it is needed
     lines = [line for line in lines if line not in extras]
     assert len(lines) == 2
     assert '".[train]" && accelerate launch' in lines[0]
@@ -114,13 +123,13 @@ def test_paths_and_settings_exist():
         for link in re.findall(r"\]\(([^)#]+)\)", re.sub(r"```.*?```", "", page, flags=re.DOTALL)):
             assert link.startswith("https://") or (ROOT / folder / link).exists(), f"{folder}: {link}"
     known = set(flatten(PretrainSettings())) | set(flatten(FinetuneSettings()))
-    probe = {
+    given = {
         name
-        for script in ("mert_hf/commands/probe.py", "training/compare.py", "training/plan.py")
-        for name in re.findall(r'"--(\w+)"', (ROOT / script).read_text())
+        for script in (*(ROOT / "mert_hf" / "commands").glob("*.py"), *(ROOT / "training").glob("*.py"))
+        for name in re.findall(r'"--(\w+)"', script.read_text())
     }
     used = set(re.findall(r"--([a-z]+[._][\w.]+)", EVERYTHING))
-    used -= {"config_file", "section.key", "all_layers", *probe}
+    used -= {"config_file", "section.key", *given}
     assert used
     for name in used:
         assert name in known or name.split(".")[0] == "model", name
@@ -140,7 +149,57 @@ def test_the_layer_guide_is_the_data():
     for task, dataset in keys:
         layers = [guide.get((task, dataset), "–") for guide in guides]
         cells = (f'"{layer}"' if layer == "all" else str(layer) for layer in layers)
-        assert f"| {task} | {dataset} | {' | '.join(cells)} |" in README
+        assert f"| {task} | {dataset} | {' | '.join(cells)} |" in PAGES["mert_hf/encoding"]
+
+
+def test_the_checkpoints_are_those_that_are_listed(capsys):
+    cli.main(["list", "models"])
+    _, *rows = (re.split(r"\s{2,}", line) for line in capsys.readouterr().out.splitlines())
+    assert len(rows) == 4
+    for name, licence, *numbers, sizes, _ in rows:
+        assert f"| {' | '.join((name, licence, *numbers, f'`{sizes}`'))} |" in README
+
+
+def test_what_is_to_be_cited_is_what_cards_ask_for():
+    (block,) = blocks("bibtex", README)
+    assert block.strip() == "\n".join(CITATIONS.values())
+
+
+def test_the_output_of_the_commands_is_what_they_printed():
+    assert f"```text\n{(ROOT / 'model_cards' / 'quickstart' / 'search.txt').read_text().rstrip()}\n```" in README
+
+
+def test_speed_and_memory_are_those_that_were_measured():
+    measured = json.loads(benchmark_catalogue.RESULTS.read_text())
+    assert benchmark_catalogue.embedding_table(measured) in README
+    for page in (README, PAGES["mert_hf/catalogue"]):
+        assert benchmark_catalogue.search_table(measured) in page
+    assert benchmark_catalogue.plan_table(measured) in PAGES["mert_hf/catalogue"]
+    start = {name: f"{seconds:.2f}" for name, seconds in measured["start"].items()}
+    told = f"`mert-hf --help` answers in {start['mert-hf --help']} s, `import mert_hf` takes {start['import mert_hf']} s and"
+    told += f" `from mert_hf import MERTModel` {start['from mert_hf import MERTModel']} s, of which torch and transformers are"
+    assert f"{told} {start['import torch, transformers.models.auto']} s" in README.replace("\n", " ")
+
+
+def test_the_neighbours_are_those_of_the_results():
+    results = json.loads((ROOT / "model_cards" / "quickstart" / "retrieval.json").read_text())
+    assert results["pieces"] == 100
+
+    def found(system: str, projection: str = "none", of: str = "all") -> str:
+        layer = next(one["fixed_layer"] for one in results["systems"] if one["title"] == system)
+        pooling = next(one["fixed_pooling"] for one in results["systems"] if one["title"] == system)
+        for row in results["rows"]:
+            if (row["system"], row["layer"], row["pooling"], row["projection"]) == (system, layer, pooling, projection):
+                return f"{row['recall_at_1'][of]['value']:.0f} %"
+        raise AssertionError(system)
+
+    told = (
+        f"The quickstart, a toy, finds {found('quickstart')} (whitened {found('quickstart', 'whiten')}), random weights"
+        f" {found('random weights')}, a whitened log-mel spectrum {found('log-mel', 'whiten')}: it knows a piece a semitone off"
+        f" ({found('quickstart', of='pitch_up')}), and hardly one with other instruments"
+        f" ({found('quickstart', of='instruments')}; chroma {found('chroma', of='instruments')})."
+    )
+    assert told in README.replace("\n", " ")
 
 
 def test_python_is_valid_and_its_imports_exist():

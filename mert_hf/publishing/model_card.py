@@ -43,6 +43,22 @@ CITATIONS = {
   archivePrefix = {arXiv},
   primaryClass = {cs.SD},
 }""",
+    "2307.05161": """@misc{ma2023effectiveness,
+  title = {On the Effectiveness of Speech Self-supervised Learning for Music},
+  author = {Yinghao Ma and Ruibin Yuan and Yizhi Li and Ge Zhang and Xingran Chen and Hanzhi Yin and Chenghua Lin and
+    Emmanouil Benetos and Anton Ragni and Norbert Gyenge and Ruibo Liu and Gus Xia and Roger Dannenberg and Yike Guo and
+    Jie Fu},
+  year = {2023},
+  eprint = {2307.05161},
+  archivePrefix = {arXiv},
+}""",
+    "2404.09177": """@misc{meseguerbrocal2024multiview,
+  title = {An Experimental Comparison of Multi-view Self-supervised Methods for Music Tagging},
+  author = {Gabriel Meseguer-Brocal and Dorian Desblancs and Romain Hennequin},
+  year = {2024},
+  eprint = {2404.09177},
+  archivePrefix = {arXiv},
+}""",
 }
 # Names of the encoders, as a page's first sentence calls them where nobody has written it.
 ENCODERS = {MERTConfig.model_type: "MERT", MERT2Config.model_type: "MERT-v2"}
