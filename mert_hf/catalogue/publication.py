@@ -16,8 +16,8 @@ from mert_hf.catalogue.matrices import Matrices
 from mert_hf.catalogue.settings import NOTE, CatalogueSettings, read_settings
 from mert_hf.catalogue.store import find_kept, read_tables
 from mert_hf.common.files import to_json, write_atomically
+from mert_hf.common.redaction import name_only
 from mert_hf.encoding.licences import weights_licence
-from mert_hf.encoding.loading import as_folder
 from mert_hf.publishing.hub import Published, require_write_access, upload
 
 # Rows of a shard that is uploaded: 300 MB with one vector of 768.
@@ -88,8 +88,7 @@ def stage(folder: str | os.PathLike, staging: str | os.PathLike, repo_id: str, l
     """Write what is to be uploaded into an empty folder; the number of tracks."""
     folder, staging = Path(folder), Path(staging)
     settings = read_settings(folder)
-    local = as_folder(settings.model)
-    public = replace(settings, model=settings.model if local is None else local.resolve().name)
+    public = replace(settings, model=name_only(settings.model))
     (staging / "data").mkdir()
     count, hours = _write_shards(folder, settings, public, staging / "data")
     write_atomically(staging / NOTE, to_json(asdict(public), indent=2) + "\n")

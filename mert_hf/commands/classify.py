@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mert_hf.commands.base import Command
 from mert_hf.common.errors import InputError
+from mert_hf.common.logs import show_logs
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,7 @@ def _classify(arguments: argparse.Namespace) -> None:
         raise InputError(f"--batch_size {arguments.batch_size}: at least one clip is needed.")
     if arguments.output is not None and not arguments.output.parent.is_dir():
         raise InputError(f"--output {arguments.output}: there is no folder {arguments.output.parent}; make it first.")
+    show_logs()
     classifier = SongClassifier(arguments.model, arguments.clip_s, arguments.batch_size, arguments.device)
     songs = list(tqdm(classifier.classify(arguments.sources), desc="Songs", unit="song"))
     unreadable = [song for song in songs if song.values is None]

@@ -27,8 +27,6 @@ COMMON = (
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Settings to labelled clips to a measured model."""
-    from transformers.utils.logging import disable_progress_bar
-
     from mert_hf.common.settings import parse_command_line
     from mert_hf.finetuning.report import summarise
     from mert_hf.finetuning.run import finetune
@@ -37,7 +35,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
 
     settings = parse_command_line(FinetuneSettings, FINETUNE_RECIPES, __doc__, argv, prog, COMMON)
     show_logs()
-    disable_progress_bar()  # of files that are read and written; the run has one bar
     with FinetuneFolder(settings.output_dir).hold() as run:
         done = finetune(settings, run, CARDS / "template.md")
     if done is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mert_hf.commands.base import Command
 from mert_hf.common.errors import InputError
+from mert_hf.common.logs import show_logs
 from mert_hf.common.packages import require_packages
 
 ENDINGS = (".png", ".html", ".json")
@@ -38,6 +39,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
     from mert_hf.catalogue.inspection.analysis import inspect_track, read_track_info
     from mert_hf.catalogue.inspection.playable import choose_bit_rate
+    from mert_hf.common.redaction import name_only
     from mert_hf.encoding.encoder import MusicEncoder
 
     # what may stand in the way is looked at before anything is computed
@@ -47,13 +49,14 @@ def _inspect(arguments: argparse.Namespace) -> None:
     duration_s = read_track_info(arguments.track).duration_s
     if ".html" in endings:
         choose_bit_rate(duration_s)
+    show_logs()
     encoder = MusicEncoder(arguments.model, device=arguments.device)
     window_s = "context" if arguments.window_s is None else arguments.window_s
     found = inspect_track(
         encoder,
         arguments.track,
         arguments.layer,
-        model_name=arguments.model,
+        model_name=name_only(arguments.model),
         beats=arguments.beats,
         window_s=window_s,
         overlap_s=arguments.overlap_s,

@@ -9,12 +9,11 @@ import argparse
 import tempfile
 
 from mert_hf.commands.base import Command
+from mert_hf.common.logs import show_logs
 from mert_hf.common.places import CARDS
 
 
 def _publish(arguments: argparse.Namespace) -> None:
-    from transformers.utils.logging import disable_progress_bar
-
     from mert_hf.publishing.hub import require_repo_id, require_write_access, upload
     from mert_hf.publishing.model_card import find_facts
     from mert_hf.publishing.staging import stage
@@ -23,7 +22,7 @@ def _publish(arguments: argparse.Namespace) -> None:
     facts = find_facts(CARDS, arguments.card, arguments.license)
     if not arguments.dry_run:
         require_write_access(arguments.repo_id)
-    disable_progress_bar()
+    show_logs()
     with tempfile.TemporaryDirectory() as staging:
         print(f"Checking {arguments.folder}", flush=True)
         staged = stage(arguments.folder, staging, arguments.repo_id, facts, CARDS / "template.md")

@@ -4,6 +4,7 @@ import argparse
 
 from mert_hf.commands.base import Command
 from mert_hf.common.errors import InputError
+from mert_hf.common.logs import show_logs
 
 DESCRIPTION = """\
 Whether nearest-neighbour search with a model's vectors is any good. Pieces of music, synthetic or your own, are changed as
@@ -35,6 +36,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from mert_hf.encoding.opening import find_device
     from mert_hf.probing.report.results import versions
 
+    show_logs()
     settings = RetrievalSettings(arguments.pieces, arguments.music, arguments.clip_s, arguments.seed)
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
