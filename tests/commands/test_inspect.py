@@ -34,7 +34,7 @@ def test_it_prints_the_sections_and_writes_what_the_names_ask_for(folder, capsys
     told = json.loads(outputs[2].read_text())
     lines = [line.split() for line in printed.splitlines()]
     count = len(told["sections"])
-    assert lines[0] == f"two parts.wav: {count} sections, by layer 1 of {folder / 'model'}".split()
+    assert lines[0] == f"two parts.wav: {count} sections, by layer 1 of {folder.name}".split()
     assert [float(line[1]) for line in lines[2 : 2 + count]] == [round(one["start_s"], 1) for one in told["sections"]]
     assert min(abs(one["start_s"] - 10.0) for one in told["sections"]) < 0.5
     assert told["beats_by"] == "onsets, no model" and told["layer"] == 1 and told["duration_s"] == 20.0
