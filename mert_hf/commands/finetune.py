@@ -28,12 +28,14 @@ COMMON = (
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Settings to labelled clips to a measured model."""
     from mert_hf.common.settings import parse_command_line
-    from mert_hf.finetuning.report import summarise
-    from mert_hf.finetuning.run import finetune
-    from mert_hf.finetuning.run_folder import FinetuneFolder
     from mert_hf.finetuning.settings import FinetuneSettings
 
     settings = parse_command_line(FinetuneSettings, FINETUNE_RECIPES, __doc__, argv, prog, COMMON)
+    # behind what help needs
+    from mert_hf.finetuning.report import summarise
+    from mert_hf.finetuning.run import finetune
+    from mert_hf.finetuning.run_folder import FinetuneFolder
+
     show_logs()
     with FinetuneFolder(settings.output_dir).hold() as run:
         done = finetune(settings, run, CARDS / "template.md")
