@@ -1,6 +1,7 @@
 """Windows and macOS: what only Linux, or only Unix, has is asked for where it is used, and something stands in for it."""
 
 import ast
+import importlib.util
 import json
 import os
 import subprocess
@@ -62,6 +63,8 @@ def test_no_module_asks_at_once_for_what_only_unix_has(file):
 def test_every_module_is_imported_where_unix_is_not():
     names = [".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for file in MODULES]
     names = [name for name in names if ".modules." not in name and not name.endswith(".without_package")]
+    if importlib.util.find_spec("mteb") is None:  # the one extra that tests do without
+        names.remove("mert_hf.integrations.mteb_encoder")
     command = [sys.executable, "-c", IMPORT_ALL, json.dumps(names)]
     ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert ran.returncode == 0, ran.stderr
