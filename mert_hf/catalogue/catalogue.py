@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mert_hf.catalogue.embedder import Embedder, hear
@@ -196,7 +197,7 @@ class Catalogue:
         """The row of a file by its path, unless its content is another now; or that of the only track of a name."""
         path = os.path.abspath(text)  # noqa: PTH100
         for column, value in (("path", path), ("path", text), ("name", text)):
-            rows = np.flatnonzero(fulfil(self.rows.select([column]), [f"{column} = {value}"]))
+            rows = self._rows_with(column, value)
             if len(rows) > 1:
                 raise InputError(
                     f"{len(rows)} tracks are called {text!r}, rows {', '.join(map(str, rows[:5]))}; give one of them."
@@ -207,6 +208,12 @@ class Catalogue:
                 changed = is_there(here) and digest_file(here) != self.rows["sha256"][row].as_py()
                 return None if changed else row
         return None
+
+    def _rows_with(self, column: str, text: str) -> NDArray[np.int64]:
+        try:
+            return np.flatnonzero(pc.equal(self.rows[column], text).fill_null(False).combine_chunks())
+        except UnicodeEncodeError:  # bytes that are no text, which no row holds
+            return np.zeros(0, np.int64)
 
     def _embed(self, file: str, device: str | None) -> NDArray[np.float32]:
         embedder = Embedder.of(self.settings, device)

@@ -77,6 +77,17 @@ def test_every_kind_of_query_finds_what_the_definition_does(filled, place, model
         assert [hit.path for hit in hits] == [path, *ranked[:3]] and hits[0].score == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.parametrize("name", [" spaces .wav", "new\nline.wav", "a = b.wav", "'quotes\".wav", "☂.wav"])
+def test_a_track_of_any_name_is_found_by_it(model, tmp_path, name):
+    songs = write_songs(tmp_path / "music", 3, 0.3)
+    songs[1].rename(tmp_path / "music" / name)
+    embed([tmp_path / "music"], tmp_path / "out", model, **QUIET)
+    catalogue = Catalogue(tmp_path / "out")
+    for query in (name, tmp_path / "music" / name):
+        hits = catalogue.search(query, 5)
+        assert len(hits) == 2 and name not in [hit.name for hit in hits]
+
+
 def test_a_file_at_another_rate_is_embedded_as_the_catalogue_was(place, model, tmp_path):
     soundfile.write(tmp_path / "query.wav", make_tones(0.5, 44100, 42), 44100)
     vector = MusicEncoder(model).encode(str(tmp_path / "query.wav"), [0, 2], normalize=False, progress=False)[1]
@@ -223,6 +234,7 @@ def test_what_cannot_be_searched_is_told_in_a_line(filled, place, model, tmp_pat
         (True, "a query is a path"),
         (None, "a query is a path"),
         ("gone.wav", "is no file and no track"),
+        (os.fsdecode(b"\xff.wav"), "is no file and no track"),
         (tmp_path / "long.npy", "must hold 32 finite numbers"),
         (tmp_path / "nan.npy", "must hold 32 finite numbers"),
         (np.zeros((2, 32)), "must hold 32 finite numbers"),
