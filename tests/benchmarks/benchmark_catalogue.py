@@ -23,7 +23,7 @@ RESULTS = Path(__file__).with_name("catalogue.json")
 # Music that is embedded: so many pieces of so many seconds, stereo, 44.1 kHz, as mp3.
 PIECES, PIECE_S = 2, 90.0
 MODELS = {"MERT-v1-95M": "mert_95m", "MERT-v1-330M": "mert_330m", "MERT-v2-30s": "mert2_30s"}
-# Vectors that are searched: so many latent numbers, the k-th with the variance 1 / k, turned into so many dimensions, and noise.
+# Vectors that are searched: so many latent numbers, the k-th with variance 1 / k, turned into so many dimensions, and noise.
 # Vectors of models have a few dozen directions that matter; of white noise in 768 no graph finds the neighbours.
 LATENT, NOISE, DIMENSIONS, QUERIES = 64, 0.02, 768, 100
 
