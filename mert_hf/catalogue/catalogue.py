@@ -137,7 +137,7 @@ class Catalogue:
         row, unit = self._resolve(query, device)
         graph = self._graph_for(method, conditions)
         if graph is not None:
-            rows, scores = search_graph(graph, unit[None], count + 1)
+            rows, scores = search_graph(graph, self.units, unit[None], count + 1)
         else:
             allowed = fulfil(self.rows, conditions) if conditions else None
             rows, scores = search_exactly(self.units, unit[None], count + 1, allowed)
@@ -211,7 +211,7 @@ class Catalogue:
 
     def _rows_with(self, column: str, text: str) -> NDArray[np.int64]:
         try:
-            return np.flatnonzero(pc.equal(self.rows[column], text).fill_null(False).combine_chunks())
+            return np.flatnonzero(pc.equal(self.rows[column], pa.scalar(text, pa.string())).fill_null(False).combine_chunks())
         except UnicodeEncodeError:  # bytes that are no text, which no row holds
             return np.zeros(0, np.int64)
 

@@ -15,6 +15,9 @@ CHUNK_ROWS = 2**16
 # Of the graph: edges of a node, and candidates that are held while it is built and while it is searched. USearch's own defaults
 # are 16, 128 and 64; more candidates find more of the true neighbours, see the README's table.
 EDGES, BUILDING, SEARCHING = 16, 128, 128
+# In bfloat16 it is half as large and built in half the time as in float32, and finds as many (of 50 thousand vectors 0.986 of
+# the ten nearest, and 0.989); what it finds is then compared exactly, and so many times as much is asked of it.
+GRAPH_DTYPE, ASKED = "bf16", 2
 
 
 def search_exactly(
@@ -66,7 +69,7 @@ def build_graph(units: NDArray[np.float32], file: str | os.PathLike, progress: b
     from tqdm import tqdm
     from usearch.index import Index
 
-    index = Index(ndim=units.shape[1], metric="ip", dtype="f32", connectivity=EDGES, expansion_add=BUILDING)
+    index = Index(ndim=units.shape[1], metric="ip", dtype=GRAPH_DTYPE, connectivity=EDGES, expansion_add=BUILDING)
     with tqdm(total=len(units), desc="Building the index", unit="track", disable=not progress) as bar:
         for start in range(0, len(units), CHUNK_ROWS // 8):
             chunk = np.array(units[start : start + CHUNK_ROWS // 8])
@@ -98,8 +101,11 @@ def open_graph(file: str | os.PathLike) -> Any:
     return index
 
 
-def search_graph(graph: Any, queries: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """As [`search_exactly`], by the graph: most of the true neighbours, not always all."""
-    found = [graph.search(query, min(count, len(graph))) for query in queries]
-    rows = np.array([one.keys for one in found], np.int64)
-    return rows, np.array([1 - one.distances for one in found], np.float32)
+def search_graph(
+    graph: Any, units: NDArray[np.float32], queries: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """As [`search_exactly`], by the graph of these rows: most of the true neighbours, not always all; scores are exact."""
+    wanted = min(ASKED * count, len(graph))
+    rows = np.array([np.sort(graph.search(query, wanted).keys) for query in queries], np.int64)
+    scores = np.stack([query @ units[found].T for query, found in zip(queries, rows, strict=True)])
+    return _largest(rows, scores, min(count, len(graph)))

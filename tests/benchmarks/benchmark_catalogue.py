@@ -109,7 +109,7 @@ def measure_search(counts: list[int]) -> list[dict]:
             for query in queries:
                 for method, search in (("exact", search_exactly), ("graph", search_graph)):
                     started = time.perf_counter()
-                    rows, _ = search(units if method == "exact" else graph, query[None], 10)
+                    rows, _ = search(*(units,) if method == "exact" else (graph, units), query[None], 10)
                     times[method].append(time.perf_counter() - started)
                     kept[method].append(set(rows[0].tolist()))
             recall = statistics.mean(len(one & other) / 10 for one, other in zip(kept["exact"], kept["graph"], strict=True))

@@ -49,11 +49,12 @@ def main() -> None:
             with contextlib.redirect_stdout(io.StringIO()) as output:
                 cli.main(command.split())
             told.append(f"$ mert-hf {command}\n{output.getvalue()}".replace(f"{folder}/", ""))
+        (PLACE / "search.txt").write_text("\n".join(told))
         write_medley(Path("medley.flac"))
         cli.main(["inspect", "medley.flac", "--model", "runs/quickstart/model", "-o", "inspection.png"])
+        shutil.copy("inspection.png", PLACE)
         cli.main(["retrieval", "--model", "runs/quickstart/model", "-o", "retrieval"])
-        (PLACE / "search.txt").write_text("\n".join(told))
-        for made in (Path("inspection.png"), *Path("retrieval").glob("retrieval.*")):
+        for made in Path("retrieval").glob("retrieval.*"):
             shutil.copy(made, PLACE / made.name)
 
 

@@ -180,10 +180,11 @@ def test_the_graph_finds_most_of_the_nearest(place, tmp_path):
     units = (centres[random.integers(0, 40, 3000)] + 0.6 * random.standard_normal((3000, 32))).astype(np.float32)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     build_graph(units, tmp_path / "graph.usearch", progress=False)
-    rows, scores = search_graph(open_graph(tmp_path / "graph.usearch"), units[:100], 10)
+    rows, scores = search_graph(open_graph(tmp_path / "graph.usearch"), units, units[:100], 10)
     exact, best = search_exactly(units, units[:100], 10)
     assert np.mean([len(set(one) & set(other)) / 10 for one, other in zip(rows, exact, strict=True)]) > 0.97
-    np.testing.assert_allclose(scores[:, 0], best[:, 0], atol=1e-4)
+    np.testing.assert_allclose(scores[:, 0], best[:, 0], atol=1e-6)
+    assert (np.diff(scores, axis=1) <= 0).all()
     (tmp_path / "bad.usearch").write_bytes(b"no index")
     with pytest.raises(InputError, match="is damaged"):
         open_graph(tmp_path / "bad.usearch")
