@@ -34,6 +34,7 @@ HOMES = {
     "mir_eval": (),  # tests compare with it
     "peft": ("finetuning/",),
     "torchaudio": ("teachers/features.py",),
+    "gradio": ("catalogue/demo/server.py",),
     "psutil": ("common/run_lock.py", "engine/devices.py"),
     # named in texts alone: torch's exporter and datasets import them
     "onnxscript": (),
@@ -52,6 +53,7 @@ NEVER_EAGER = (
     "torchaudio",
     "onnxscript",
     "torchcodec",
+    "gradio",
 )
 
 
