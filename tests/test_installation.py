@@ -67,7 +67,8 @@ def required(*extras: str) -> set[str]:
 
 def is_brought(package: str, *extras: str) -> bool:
     """Whether Python has a package, or an installation with these extras brings it."""
-    owners = {canonicalize_name(owner) for owner in DISTRIBUTIONS.get(package, ())}
+    # a package that is not installed is called as its distribution
+    owners = {canonicalize_name(owner) for owner in DISTRIBUTIONS.get(package, (package,))}
     return package in sys.stdlib_module_names or bool(owners & required(*extras))
 
 
@@ -89,7 +90,7 @@ def asked_for(file: Path) -> dict[str, str]:
 
 def test_the_extras_bring_what_the_commands_need():
     # of `train`, what is looked for where it is needed
-    for extras, others in ((["train"], {"peft"}), (["finetune", "onnx"], set())):
+    for extras, others in ((["train"], {"peft", "usearch", "gradio"}), (["finetune", "onnx", "search", "demo"], set())):
         for file in MODULES + SCRIPTS:
             for name in outside_names(file) - others:
                 assert is_brought(name, *extras), f"{file.name} imports {name}"

@@ -3,7 +3,9 @@
 import argparse
 import os
 import signal
+import tempfile
 import threading
+from contextlib import ExitStack
 
 from mert_hf.commands.base import Command
 
@@ -37,9 +39,11 @@ def _run(arguments: argparse.Namespace) -> None:
     require_address(arguments.host, arguments.port)
     show_logs()
     share_cores()
-    listener = Listener(arguments.model, arguments.pieces, arguments.index, arguments.device)
     ended = threading.Event()
-    with serve(listener, arguments.host, arguments.port) as address:
+    with ExitStack() as stack:
+        index = arguments.index or stack.enter_context(tempfile.TemporaryDirectory(prefix="mert_hf_index."))
+        listener = Listener(arguments.model, index, arguments.pieces, arguments.device)
+        address = stack.enter_context(serve(listener, arguments.host, arguments.port))
         for number in (signal.SIGINT, signal.SIGTERM):  # what was uploaded goes before the process does
             signal.signal(number, lambda *_: ended.set())
         print(f"{address} (Ctrl-C ends it)", flush=True)

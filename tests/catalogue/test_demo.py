@@ -37,7 +37,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def listener(folder) -> Listener:
-    return Listener(folder / "model", 7, folder / "index")
+    return Listener(folder / "model", folder / "index", 7)
 
 
 @pytest.fixture
@@ -125,14 +125,14 @@ def test_what_cannot_be_used_is_told_in_a_line_without_the_place_it_lies_at(list
 
 def test_an_index_is_kept_and_another_model_refused(listener, folder):
     files = {file: file.stat().st_mtime_ns for file in (folder / "index").rglob("*") if file.is_file()}
-    again = Listener(folder / "model", 7, folder / "index")
+    again = Listener(folder / "model", folder / "index", 7)
     assert len(again.catalogue) == 7
     assert {file: file.stat().st_mtime_ns for file in (folder / "index" / "music").iterdir()}.items() <= files.items()
     kept = [file for file in (folder / "index" / "catalogue" / "data").iterdir()]
     assert kept and all(files.get(file) == file.stat().st_mtime_ns for file in kept)
     save_model(folder / "other", seed=1)
     with pytest.raises(InputError, match="was begun with other settings"):
-        Listener(folder / "other", 7, folder / "index")
+        Listener(folder / "other", folder / "index", 7)
 
 
 class Reader(html.parser.HTMLParser):

@@ -21,7 +21,7 @@ from support.sounds import make_tones
 
 from mert_hf import MusicEncoder
 
-KEPT_S = 12
+KEPT_S = 8
 LONGEST_S = 30
 # Gradio's own client, in browsers where a page asks for no streams
 NOISE = "Method not implemented."
@@ -35,6 +35,7 @@ def served(tmp_path):
     if importlib.util.find_spec("gradio") is None:
         pytest.skip("gradio, which serves the page, is not installed (the extra demo)")
     save_model(tmp_path / "model")
+    (tmp_path / "temp").mkdir()
     server = CONTEXT.Process(target=serve_demo, args=(tmp_path / "model", tmp_path, KEPT_S, LONGEST_S))
     server.start()
     until = time.monotonic() + 90
@@ -45,6 +46,7 @@ def served(tmp_path):
     (tmp_path / "end").touch()
     server.join(20)
     assert server.exitcode == 0
+    assert not [*(tmp_path / "temp").iterdir()]
     assert not (tmp_path / "reached").exists(), (tmp_path / "reached").read_text()
 
 
@@ -67,8 +69,8 @@ def check_vectors(page, song, encoder) -> None:
     np.testing.assert_allclose(found, np.concatenate([expected[0][None], expected[1]]), rtol=1e-5, atol=1e-6)
 
 
-def kept_uploads(address_folder) -> list[str]:
-    return [file.name for file in address_folder.rglob("*") if file.is_file()]
+def uploads(folder) -> set[str]:
+    return {file.name for place in (folder / "temp").glob("mert_hf_uploads.*") for file in place.rglob("*.*")}
 
 
 def test_songs_are_dropped_looked_at_played_and_downloaded(served, tmp_path, monkeypatch):
@@ -101,6 +103,8 @@ def test_songs_are_dropped_looked_at_played_and_downloaded(served, tmp_path, mon
         assert abs(frame.locator("audio").evaluate("audio => audio.duration") - 12) < 0.1
         check_vectors(page, songs[0], encoder)
 
+        assert songs[0].name in uploads(served)
+
         # two people at once, each with a song of their own
         other = watch(page.context.new_page())
         other.goto(address)
@@ -127,3 +131,7 @@ def test_songs_are_dropped_looked_at_played_and_downloaded(served, tmp_path, mon
         for one in (page, other):
             assert one.asked and all(url.startswith((address, "data:", "blob:", "about:")) for url in one.asked)
             assert set(one.complaints) <= {NOISE}
+        until = time.monotonic() + 4 * KEPT_S
+        while uploads(served):
+            assert time.monotonic() < until, uploads(served)
+            time.sleep(0.2)

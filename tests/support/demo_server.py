@@ -1,6 +1,7 @@
 """The page of `mert-hf demo` in a process of its own, which notes whom it wants to reach beside this machine."""
 
 import socket
+import tempfile
 import time
 from pathlib import Path
 
@@ -10,7 +11,8 @@ HERE = ("127.0.0.1", "localhost", "::1", "0.0.0.0", None, "")
 
 
 def serve_demo(model: Path, folder: Path, kept_s: int, longest_s: float) -> None:
-    """Write the page's address into `folder/address`, and serve it until there is `folder/end`."""
+    """Write the page's address into `folder/address`, and serve it until there is `folder/end`; write into `folder/temp`."""
+    tempfile.tempdir = str(folder / "temp")
     connect, look_up = socket.socket.connect, socket.getaddrinfo
 
     def refuse(address) -> None:
@@ -34,7 +36,7 @@ def serve_demo(model: Path, folder: Path, kept_s: int, longest_s: float) -> None
     from mert_hf.catalogue.demo.server import serve
 
     listening.LONGEST_S = longest_s
-    listener = listening.Listener(model, 6)
+    listener = listening.Listener(model, folder / "index", 6)
     with serve(listener, kept_s=kept_s) as address:
         (folder / "address.partial").write_text(address)
         (folder / "address.partial").rename(folder / "address")

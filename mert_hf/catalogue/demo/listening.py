@@ -1,7 +1,6 @@
 """What the page computes of a song: everything that it shows, and why there is nothing to show."""
 
 import os
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,23 +44,18 @@ class Listener:
 
     Args:
         model: folder or repository.
+        index: folder that keeps the index; what lies there already is not made again.
         pieces: of the index.
-        index: folder that keeps it, so that the next start finds it there; made anew, and removed with this object, without
-            one.
         device: the fastest there is by default.
 
     Raises:
         InputError: the model cannot be loaded, or the folder holds something else; see [`make_index`].
     """
 
-    def __init__(
-        self, model: str | os.PathLike, pieces: int = 60, index: str | os.PathLike | None = None, device: str | None = None
-    ):
+    def __init__(self, model: str | os.PathLike, index: str | os.PathLike, pieces: int = 60, device: str | None = None):
         self.encoder = MusicEncoder(model, device=device)
-        self.model = name_only(os.fspath(model))
-        self._temporary = tempfile.TemporaryDirectory(prefix="mert_hf_index.") if index is None else None
-        folder = index if self._temporary is None else self._temporary.name
-        self.catalogue = make_index(folder, model, pieces, device)
+        self.model = name_only(model)
+        self.catalogue = make_index(index, model, pieces, device)
         self._describe = lru_cache(maxsize=200)(describe)
 
     def listen(self, path: str | os.PathLike | None) -> Listened:
