@@ -19,7 +19,7 @@ model is there. The same page as a Space of the Hub: model_cards/space."""
 def _arguments(parser: argparse.ArgumentParser) -> None:
     model = os.environ.get("MODEL") or DEFAULT_MODEL
     parser.add_argument("--model", default=model, help=f"folder or repository (default: $MODEL, or {DEFAULT_MODEL})")
-    parser.add_argument("--pieces", type=int, default=60, help="synthetic pieces to look among, 15 s each (default: 60)")
+    parser.add_argument("--pieces", type=int, default=40, help="synthetic pieces to look among, 10 s each (default: 40)")
     parser.add_argument("--index", metavar="FOLDER", help="keeps them, for the next start (default: made anew every time)")
     parser.add_argument("--device", help="such as cpu or cuda (default: the fastest there is)")
     parser.add_argument("--host", help="address to listen on (default: $GRADIO_SERVER_NAME, or 127.0.0.1)")

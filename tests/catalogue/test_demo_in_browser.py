@@ -97,7 +97,7 @@ def test_songs_are_dropped_looked_at_played_and_downloaded(served, tmp_path, mon
         sound = page.locator("#nearest audio").first
         sound.evaluate("audio => audio.play()")
         page.wait_for_function("document.querySelector('#nearest audio').currentTime > 0.3")
-        assert abs(sound.evaluate("audio => audio.duration") - 15) < 0.2
+        assert abs(sound.evaluate("audio => audio.duration") - 10) < 0.2
         frame = page.frame_locator("#picture")
         frame.locator("#sections button").first.click()
         assert abs(frame.locator("audio").evaluate("audio => audio.duration") - 12) < 0.1

@@ -12,8 +12,8 @@ from mert_hf.common.reading import read_json
 from mert_hf.synthetic import PieceLabels, write_corpus
 
 # Of a piece: long enough for a few bars in every tempo, short enough that all of it can be listened to in the page.
-PIECE_S = 15.0
-# Of pieces in the page, mono: 120 kB each.
+PIECE_S = 10.0
+# Of pieces in the page, mono: 80 kB each.
 PLAYED_RATE, PLAYED_KBPS = 24000, 64
 
 

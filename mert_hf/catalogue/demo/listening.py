@@ -12,11 +12,12 @@ from mert_hf.catalogue.inspection.playable import Playable, make_playable
 from mert_hf.common.errors import InputError
 from mert_hf.common.redaction import name_only
 from mert_hf.encoding.encoder import MusicEncoder
+from mert_hf.models.windows_mert import FrameGrid
 
-# Of a track, in seconds: what two cores get through in about a minute, and others wait for meanwhile.
-LONGEST_S = 10 * 60
-# Of a file: ten minutes of a CD, in stereo, uncompressed, are 106 MB.
-MOST_MEGABYTES = 120
+# Of a track, in seconds. A model of 95M parameters takes about half as long as the track on two cores, and others wait meanwhile.
+LONGEST_S = 6 * 60
+# Of a file: six minutes of a CD, in stereo, uncompressed, are 64 MB.
+MOST_MEGABYTES = 70
 # Neighbours that are shown.
 COUNT = 5
 NO_FILE = "No file is chosen: drop an audio file above, or click there to choose one."
@@ -52,7 +53,7 @@ class Listener:
         InputError: the model cannot be loaded, or the folder holds something else; see [`make_index`].
     """
 
-    def __init__(self, model: str | os.PathLike, index: str | os.PathLike, pieces: int = 60, device: str | None = None):
+    def __init__(self, model: str | os.PathLike, index: str | os.PathLike, pieces: int = 40, device: str | None = None):
         self.encoder = MusicEncoder(model, device=device)
         self.model = name_only(model)
         self.catalogue = make_index(index, model, pieces, device)
@@ -79,9 +80,14 @@ class Listener:
                 f"{path} lasts {duration_s / 60:.1f} minutes, and this page takes at most {LONGEST_S / 60:g}; cut it, or use"
                 " `mert-hf inspect`, which takes any length."
             )
-        inspection = inspect_track(self.encoder, path, model_name=self.model, progress=False)
-        how = dict(layers=inspection.layer, pool=TrackAndSeconds, normalize=False, progress=False)
-        vectors = self.encoder.encode(os.fspath(path), **how)
+        pools: list[TrackAndSeconds] = []
+
+        def keep(grid: FrameGrid, num_frames: int) -> TrackAndSeconds:
+            pools.append(TrackAndSeconds(grid, num_frames))
+            return pools[0]
+
+        inspection = inspect_track(self.encoder, path, model_name=self.model, beside=keep, progress=False)
+        vectors = pools[0].result()[inspection.layer]
         hits = self.catalogue.search(vectors[0], COUNT)
         return Listened(
             inspection=inspection,

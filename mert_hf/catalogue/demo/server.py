@@ -14,7 +14,7 @@ from mert_hf.common.packages import require_packages
 # Uploads are deleted when they are so many seconds old, and all of them when the page ends. Not at once: Gradio keeps the equal
 # files of two people as one, and the second may still wait for it; who waits longest waits for `MOST_WAITING` songs.
 KEPT_S = 30 * 60
-MOST_WAITING = 16
+MOST_WAITING = 8
 ABOUT = f"""\
 # A song as MERT hears it
 
