@@ -9,7 +9,7 @@ from mert_hf.catalogue.demo.listening import Listened
 from mert_hf.catalogue.inspection.page import make_page
 
 # The picture's page: as wide as it gets, and its height then (page.html and picture.py).
-WIDEST_PX, SHAPE = 1060, 0.69
+WIDEST_PX, SHAPE = 1060, 0.66
 
 
 def show_message(message: str) -> str:
@@ -26,12 +26,12 @@ def show(listened: Listened) -> str:
     page = html.escape(make_page(inspection, listened.playable))
     return f"""
 <h3>Nearest of the synthetic pieces</h3>
-<table id="nearest">
+<div style="overflow-x: auto"><table id="nearest">
 <thead><tr><th>cosine</th><th>piece</th><th>key</th><th>tempo</th><th>instruments</th><th>listen</th></tr></thead>
 <tbody>
 {rows}
 </tbody>
-</table>
+</table></div>
 <p>By layer {inspection.layer} of <bdi>{html.escape(inspection.model)}</bdi>, averaged over the track, the mean of all pieces
 taken away.</p>
 <p><a id="vectors" download="{html.escape(name)}" href="data:application/vnd.apache.parquet;base64,{vectors}">Download the

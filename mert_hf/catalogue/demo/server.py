@@ -22,6 +22,7 @@ Drop a song: what sounds most like it among synthetic pieces that this page has 
 sections to click into. At most {LONGEST_S // 60} minutes and {MOST_MEGABYTES} MB; deleted within {KEPT_S // 60 + 1} minutes,
 and kept nowhere.
 """
+LISTENING = "Listening: on one core, a song takes about half as long as it lasts."
 CSS = """
 #results table { width: 100%; }
 #results td { vertical-align: middle; }
@@ -62,11 +63,12 @@ def build_page(listener: Listener, kept_s: int = KEPT_S):
     require_packages("demo", "gradio")
     import gradio
 
-    def listen(path: str | None) -> str:
+    def listen(path: str | None) -> Iterator[str]:
+        yield show_message(LISTENING)
         try:
-            return show(listener.listen(path))
+            yield show(listener.listen(path))
         except InputError as error:
-            return show_message(str(error))
+            yield show_message(str(error))
 
     with gradio.Blocks(
         title="A song as MERT hears it", analytics_enabled=False, delete_cache=(min(60, kept_s), kept_s)
