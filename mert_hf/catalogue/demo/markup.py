@@ -26,7 +26,7 @@ def show(listened: Listened) -> str:
     page = html.escape(make_page(inspection, listened.playable))
     return f"""
 <h3>Nearest of the synthetic pieces</h3>
-<div style="overflow-x: auto"><table id="nearest">
+<div style="overflow-x: auto; margin-bottom: 0.8rem"><table id="nearest">
 <thead><tr><th>cosine</th><th>piece</th><th>key</th><th>tempo</th><th>instruments</th><th>listen</th></tr></thead>
 <tbody>
 {rows}
