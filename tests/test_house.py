@@ -36,6 +36,7 @@ HOMES = {
     "mir_eval": (),  # tests compare with it
     "peft": ("finetuning/",),
     "torchaudio": ("teachers/features.py",),
+    "gradio": ("catalogue/demo/server.py",),
     "psutil": ("common/run_lock.py", "engine/devices.py"),
     "onnxruntime": ("encoding/onnx_engine.py", "conversion/onnx_files.py", "conversion/onnx_loss.py"),
     "onnx": ("conversion/onnx_files.py",),
@@ -65,6 +66,7 @@ NEVER_EAGER = (
     "torchcodec",
     "sentence_transformers",
     "mteb",
+    "gradio",
 )
 
 

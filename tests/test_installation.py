@@ -98,8 +98,8 @@ def asked_for(file: Path) -> dict[str, str]:
 def test_the_extras_bring_what_the_commands_need():
     # of `train`, what is looked for where it is needed
     for extras, others in (
-        (["train"], {"peft", "onnx", "onnxruntime", "sentence_transformers", "mteb", "usearch"}),
-        (["finetune", "onnx", "search", "sentence-transformers", "mteb"], set()),
+        (["train"], {"peft", "onnx", "onnxruntime", "sentence_transformers", "mteb", "usearch", "gradio"}),
+        (["finetune", "onnx", "search", "sentence-transformers", "mteb", "demo"], set()),
     ):
         for file in MODULES + SCRIPTS:
             for name in outside_names(file) - others:

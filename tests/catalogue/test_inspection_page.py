@@ -4,11 +4,11 @@ import base64
 import html.parser
 import io
 import json
-import shutil
 
 import numpy as np
 import pytest
 import soundfile
+from support.browser import open_browser
 from support.sounds import encode_by_ffmpeg, make_tones, write_constant_mp3
 
 from mert_hf.audio import read_audio, read_info
@@ -20,7 +20,6 @@ from mert_hf.catalogue.inspection.picture import draw_picture, format_time, time
 from mert_hf.catalogue.inspection.playable import Playable, choose_bit_rate, make_playable
 from mert_hf.common.errors import InputError
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NAMES = (
     'a <b>bold</b> & "quoted" \'name\' </title><script>document.title = "taken"</script>.wav',
     "{{audio}} $x_1$ $\\broken{ 😀🎵 \u05e9\u05d9\u05e8 \u202e.mp3",
@@ -196,22 +195,8 @@ def test_long_tracks_become_small_and_longer_ones_are_refused(tmp_path, monkeypa
 @pytest.fixture
 def browser_page(tmp_path):
     """A page of a headless Chromium, with what it asked for and complained of."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed, in which the page would be used")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright, which drives Chromium, is not installed")
-    options = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    options.append("--autoplay-policy=no-user-gesture-required")
-    with api.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=CHROMIUM, headless=True, args=options, viewport={"width": 1100, "height": 900}
-        )
-        page = context.pages[0]
-        page.asked, page.complaints = [], []
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    with open_browser(tmp_path / "profile") as page:
         yield page
-        context.close()
 
 
 def wait_until(page, condition: str, seconds: float = 15.0) -> None:

@@ -17,8 +17,8 @@ from mert_hf.catalogue.inspection.structure import TimeScale, layer_energy, nove
 from mert_hf.common.errors import InputError
 from mert_hf.encoding.chosen_layers import ChosenLayers
 from mert_hf.encoding.encoder import MusicEncoder
-from mert_hf.encoding.pooling import SecondPool
-from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S
+from mert_hf.encoding.pooling import PoolMaker, SecondPool
+from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S, FrameGrid
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def inspect_track(
     beats: str | os.PathLike | None = None,
     window_s: float | str | None = "context",
     overlap_s: float = DEFAULT_OVERLAP_S,
+    beside: PoolMaker | None = None,
     progress: bool = True,
 ) -> Inspection:
     """Look at a track through a model. The file is read window by window, so memory hardly grows with its length.
@@ -115,6 +116,7 @@ def inspect_track(
         model_name: for the title; the folder or repository it was loaded from by default.
         beats: "onsets", or the folder of a model that answers frame by frame and has a label "beat"; see [`beat_finder`].
         window_s, overlap_s: as in [`MusicEncoder.encode`].
+        beside: a pooling that is given the same frames, of all layers, so that who wants them too need not compute them again.
         progress: show progress bars.
 
     Raises:
@@ -127,6 +129,8 @@ def inspect_track(
     find_beats = None if beats is None else beat_finder(beats, encoder.device, window_s, overlap_s)
     scale = TimeScale.of(num_samples, rate, encoder.grid.hop_samples)
     pool = partial(SecondPool, step_samples=scale.step_samples)
+    if beside is not None:
+        pool = partial(_TwoPools, pool, beside)
     features = encoder.encode(
         os.fspath(path),
         layers="all",
@@ -153,3 +157,17 @@ def inspect_track(
         borders_s=pick_borders(novelty, scale.reach_steps) * step_s,
         beats=None if find_beats is None else find_beats(path),
     )
+
+
+class _TwoPools:
+    """Two poolings of the same frames; what comes out is the first one's."""
+
+    def __init__(self, first: PoolMaker, second: PoolMaker, grid: FrameGrid, num_frames: int):
+        self._pools = first(grid, num_frames), second(grid, num_frames)
+
+    def add(self, frames: NDArray) -> None:
+        for pool in self._pools:
+            pool.add(frames)
+
+    def result(self) -> Any:
+        return self._pools[0].result()

@@ -1,0 +1,8 @@
+"""The page of `mert-hf demo` as a Space of the Hub: the model is that of the variable MODEL, m-a-p/MERT-v1-95M without one."""
+
+import sys
+
+from mert_hf.cli import main
+
+if __name__ == "__main__":
+    main(["demo", *sys.argv[1:]])
