@@ -13,8 +13,8 @@ from mert_hf.common.packages import require_packages
 # Rows that are multiplied at a time: 200 MB of 768 numbers.
 CHUNK_ROWS = 2**16
 # Of the graph: edges of a node, and candidates that are held while it is built and while it is searched. USearch's own defaults
-# are 16, 128 and 64; more candidates find more of the true neighbours, see the README's table.
-EDGES, BUILDING, SEARCHING = 16, 128, 128
+# are 16, 128 and 64; of a million vectors 128 candidates found 0.88 of the ten nearest, for more see the README's table.
+EDGES, BUILDING, SEARCHING = 16, 128, 512
 # In bfloat16 it is half as large and built in half the time as in float32, and finds as many (of 50 thousand vectors 0.986 of
 # the ten nearest, and 0.989); what it finds is then compared exactly, and so many times as much is asked of it.
 GRAPH_DTYPE, ASKED = "bf16", 2

@@ -145,7 +145,7 @@ def embedding_table(results: dict) -> str:
     cores = results["machine"]["cores"]
     for row in results["embed"]:
         hours = row["hours_an_hour"]
-        lines.append(f"| {row['model']} | {row['dtype']} | {hours:.0f} | {hours / cores:.0f} | {row['peak_gb']:.1f} GB |")
+        lines.append(f"| {row['model']} | {row['dtype']} | {hours:.1f} | {hours / cores:.1f} | {row['peak_gb']:.1f} GB |")
     return "\n".join(lines)
 
 
