@@ -22,7 +22,7 @@ from mert_hf.common.files import to_json, write_atomically
 from mert_hf.common.logs import show_logs
 from mert_hf.common.threads import share_cores
 from mert_hf.comparison.cells import Cell, Music, cell_names, read_cells
-from mert_hf.comparison.plots import plot_comparison
+from mert_hf.comparison.plots import plot_comparison, plot_differences
 from mert_hf.comparison.run import SuiteEvaluator, evaluate_cell, train_cell
 from mert_hf.comparison.table import compile_results, describe_cell, describe_failure, markdown_table
 from mert_hf.engine.trainer import Interrupted
@@ -111,6 +111,8 @@ def write_report(results: dict, output: Path) -> None:
     write_atomically(output / "comparison.md", markdown_table(results))
     title = f"{results['budget_s']:g} s of audio a cell ({results['music']}), one training each; 95 % over test examples"
     plot_comparison(results, title, output / "comparison.png")
+    title = f"What {results['budget_s']:g} s of audio change, beside random weights, in points"
+    plot_differences(results, f"{title}\none training each; in brackets where intervals overlap", output / "differences.png")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from mert_hf.common.figures import DOTS_PER_INCH, new_figure
 
 COLUMNS = 5
@@ -46,3 +48,57 @@ def plot_comparison(results: Mapping[str, Any], title: str, picture: str | os.Pa
             panel.axhspan(place - 0.5, place + 0.5, color="0.95", zorder=0)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles) or 1, fontsize="small")
     figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def plot_differences(results: Mapping[str, Any], title: str, picture: str | os.PathLike) -> None:
+    """Draw what training changed: for every cell and measure the difference from random weights of the same encoder.
+
+    Cells are ranked by the mean of their differences. A difference stands in brackets where the intervals overlap.
+
+    Args:
+        results: as `compile_results` makes them; without an untrained cell of its encoder, a cell is left out; a measure that
+            an encoder lacks is left white.
+    """
+    untrained = {_encoder(cell): cell["values"] for cell in results["cells"] if not cell["steps"]}
+    rows = []
+    for cell in results["cells"]:
+        start = untrained.get(_encoder(cell))
+        if cell["steps"] and start:
+            pairs = [(cell["values"].get(column), start.get(column)) for column in results["columns"]]
+            values = [one["value"] - other["value"] if one and other else np.nan for one, other in pairs]
+            rows.append((cell["name"], values, pairs))
+    rows.sort(key=lambda row: -np.nanmean(row[1]))
+    size = (2.2 + 0.72 * len(results["columns"]), 1.9 + 0.27 * max(len(rows), 1))
+    figure, (panel,) = new_figure(title, 1, 1, size)
+    most = max((abs(value) for _, values, _ in rows for value in values if not np.isnan(value)), default=1.0)
+    image = panel.imshow([values for _, values, _ in rows] or [[0.0]], cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+    panel.set_yticks(range(len(rows)), [f"{place}. {name}" for place, (name, _, _) in enumerate(rows, start=1)])
+    shorter = {
+        " (%)": "",
+        ", ": "\n",
+        "mean average precision": "mAP",
+        "refined accuracy": "refined\naccuracy",
+        "beat F1": "F1",
+    }
+    labels = list(results["columns"].values())
+    for long, short in shorter.items():
+        labels = [label.replace(long, short) for label in labels]
+    panel.set_xticks(range(len(labels)), labels, fontsize="small")
+    panel.xaxis.tick_top()
+    for row, (_, values, pairs) in enumerate(rows):
+        for column, (value, (one, other)) in enumerate(zip(values, pairs, strict=True)):
+            if np.isnan(value):  # the encoder has no frames for it
+                continue
+            apart = one["low"] > other["high"] or one["high"] < other["low"]
+            text = f"{value:+.0f}" if apart else f"({value:+.0f})"
+            style = dict(weight="bold") if apart else {}
+            colour = "white" if abs(value) > 0.6 * most else "black" if apart else "0.35"
+            panel.text(column, row, text, ha="center", va="center", color=colour, fontsize="small", **style)
+    figure.colorbar(image, label="better than random weights, in points", shrink=0.8)
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def _encoder(cell: Mapping[str, Any]) -> str:
+    """What kind of encoder a cell has: objectives of two views have Deezer's ResNet unless they name another."""
+    own = "mert" if cell["objective"] in ("masked_prediction", "data2vec") else "resnet"
+    return cell["settings"].get("multiview.encoder", own)

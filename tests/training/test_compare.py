@@ -77,6 +77,7 @@ def test_cells_are_trained_judged_and_put_into_a_table(compare, tmp_path):
     assert len(table) == 2 + 4 + 3
     assert table[5].startswith("| collapsing | failed |")
     assert min(Image.open(output / "comparison.png").size) > 300
+    assert min(Image.open(output / "differences.png").size) > 150
     # the untrained cell is what the trained one began with
     trained, start = (AutoModel.from_pretrained(output / "cells" / name / "model") for name in ("tiny", "tiny_start"))
     moved = [(one - other).abs().max() for one, other in zip(trained.parameters(), start.parameters(), strict=True)]
