@@ -25,8 +25,9 @@ from mert_hf.common.reading import read_array
 
 logger = logging.getLogger(__name__)
 
-# From here on a search takes more than a tenth of a second on two cores, and the graph is worth being built.
-GRAPH_FROM = 200_000
+# From here on an exact search takes more than a tenth of a second on two cores (tests/benchmarks/catalogue.json), and the graph
+# is worth being built.
+GRAPH_FROM = 700_000
 
 Method = Literal["auto", "exact", "graph"]
 

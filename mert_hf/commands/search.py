@@ -90,7 +90,7 @@ SEARCH = Command("search", "the tracks of a catalogue that sound most like one",
 DUPLICATES = Command("duplicates", "tracks of a catalogue that are the same", _duplicate_arguments, _duplicates)
 INDEX = Command(
     "index",
-    "a graph of neighbours (HNSW), for catalogues of a few hundred thousand tracks and more",
+    "a graph of neighbours (HNSW), for catalogues of 700 thousand tracks and more",
     lambda parser: _add_catalogue(parser, "none"),
     _index,
 )

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mert_hf.common.redaction import name_only
 from mert_hf.encoding.chosen_layers import ChosenLayers
 from mert_hf.encoding.encoder import DEFAULT_DEPTH
 from mert_hf.models.spectra_mert import Chromagram
@@ -88,6 +89,7 @@ def load_systems(
         InputError: the model cannot be loaded or hears no audio, or has no such layer.
     """
     model = load_encoder(name, revision, device)
+    model.title = name_only(name)
     untrained = load_encoder(name, revision, device, random_seed=seed)
     rate = model.sampling_rate
     return model, [Model(model, layers), Model(untrained, layers), MelSystem(rate), ChromaSystem(rate)]
