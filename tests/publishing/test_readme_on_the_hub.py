@@ -17,7 +17,8 @@ from mert_hf.finetuning.settings import FinetuneSettings
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
 USE, MODEL = BLOCKS[:2]
-(CLASSIFY,) = [block for block in BLOCKS if "audio-classification" in block]
+TRAINING = (ROOT / "training" / "README.md").read_text()
+(CLASSIFY,) = [block for block in re.findall(r"```python\n(.*?)```", TRAINING, flags=re.S) if "audio-classification" in block]
 
 
 @pytest.fixture
@@ -66,4 +67,4 @@ def test_a_file_is_classified_without_the_program_ffmpeg(tiny_config, tmp_path, 
     assert sum(found["score"] for found in names["classes"]) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="ffmpeg was not found"):
         names["classify"]("song.mp3")
-    assert f"clips of `--data.clip_s`, {FinetuneSettings().data.clip_s:g} s" in (ROOT / "README.md").read_text()
+    assert f"clips of `--data.clip_s`, {FinetuneSettings().data.clip_s:g} s" in TRAINING
