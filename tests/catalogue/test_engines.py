@@ -163,6 +163,7 @@ made.write.mode("append").parquet(str(out / "data"))
 def test_spark_makes_the_same_rows(filled, tmp_path):
     folder, _ = filled
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
+    environment["PYSPARK_PYTHON"] = sys.executable  # of the workers; else whatever is called python3
     command = [sys.executable, "-c", SPARK, str(folder), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
