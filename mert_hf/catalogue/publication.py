@@ -40,11 +40,13 @@ CARD = """\
 gives them: scale them to length 1 to compare by cosine.
 
 ```python
+import numpy
 from datasets import load_dataset
 
 vectors = load_dataset("{repo_id}", split="train")
 vectors.add_faiss_index("{column}")  # needs faiss-cpu
-scores, nearest = vectors.get_nearest_examples("{column}", vectors[0]["{column}"], k=5)
+query = numpy.array(vectors[0]["{column}"], "float32")
+distances, nearest = vectors.get_nearest_examples("{column}", query, k=5)
 ```
 
 With mert_hf, which embeds a query as these were embedded:
