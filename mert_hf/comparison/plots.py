@@ -56,12 +56,13 @@ def plot_differences(results: Mapping[str, Any], title: str, picture: str | os.P
     Cells are ranked by the mean of their differences. A difference stands in brackets where the intervals overlap.
 
     Args:
-        results: as `compile_results` makes them; without an untrained cell of its encoder, a cell is left out; a measure that
-            an encoder lacks is left white.
+        results: as `compile_results` makes them; a cell that failed, or has no untrained one beside it, is left out; what
+            an encoder lacks is white.
     """
-    untrained = {_encoder(cell): cell["values"] for cell in results["cells"] if not cell["steps"]}
+    judged = [cell for cell in results["cells"] if "failed" not in cell]
+    untrained = {_encoder(cell): cell["values"] for cell in judged if not cell["steps"]}
     rows = []
-    for cell in results["cells"]:
+    for cell in judged:
         start = untrained.get(_encoder(cell))
         if cell["steps"] and start:
             pairs = [(cell["values"].get(column), start.get(column)) for column in results["columns"]]

@@ -38,11 +38,15 @@ def main() -> None:
         assert start(given.music, whole, given.model).wait() in (0, 3)
         took_s, expected = time.monotonic() - started, read_rows(whole)
         for number in range(given.kills):
+            journal = killed / "journal-00000"
+            before = journal.stat().st_size if journal.exists() else 0
             process = start(given.music, killed, given.model)
-            time.sleep(chance.uniform(0.1, 1.3) * took_s / 2)
+            # after its first row, at any moment of a tenth of the work
+            while process.poll() is None and (not journal.exists() or journal.stat().st_size <= before):
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0, took_s / given.kills / 2))
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGKILL)
-            journal = killed / "journal-00000"
             there = len(read_rows(killed)) if (killed / "data").is_dir() else 0
             said = f"{there} rows in shards, {journal.stat().st_size if journal.exists() else 0} bytes in the journal"
             print(f"kill {number + 1}: exit code {process.wait()}, {said}", flush=True)
