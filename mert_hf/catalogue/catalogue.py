@@ -52,6 +52,8 @@ class Hit:
 class Catalogue:
     """The rows of a catalogue as they are when it is opened; what is embedded later is seen by who opens it then.
 
+    The first search reads the vectors; where the catalogue has changed by then, it says so.
+
     Args:
         folder: that `mert-hf embed` or [`mert_hf.catalogue.embed`] has filled, or is filling.
         column: of the vectors to search in; that of the middle where there are several.

@@ -95,7 +95,8 @@ def embed(
         device: the fastest there is by default.
         dtype: of the computation; "auto" is bfloat16 where that is faster here and moves vectors little, else float32
             ([`mert_hf.catalogue.precision`]). A catalogue that was begun keeps the one it was begun with.
-        process: which of a launch's processes this is; as the launcher tells it by default.
+        process: which of a launch's processes this is, whose share is embedded ([`Process.from_launcher`]); all of it by
+            default, also in a process of a launch, of which one may then call this.
         progress: show a progress bar.
 
     Returns:
@@ -105,7 +106,7 @@ def embed(
         InputError: a source that is not there, a model that cannot be loaded, a folder that was begun with other settings or
             holds something else, another run that writes into it.
     """
-    process = process or Process.from_launcher()
+    process = process or Process()
     output_dir = Path(output_dir).expanduser()
     found = sources if isinstance(sources, Files | Rows) else Files(sources)
     require_free(output_dir)
@@ -156,7 +157,7 @@ class _Run:
         self.superseded = rows > len(self.known)
         # a file that was moved or copied has its vectors there; rows of this run are not looked at again
         self.shards = {known.sha256: known for known in self.known.values() if known.file.suffix == ".parquet"}
-        self.failures = Failures(folder, process.number)
+        self.failures = Failures(folder, process.number, process.count == 1)
         self.done = Embedded(self.failures.file)
         self.shows = progress and process.number == 0
 

@@ -46,8 +46,8 @@ class Matrices:
     def __init__(self, folder: str | os.PathLike, settings: CatalogueSettings):
         self._catalogue, self._settings = Path(folder), settings
         self._temporary: tempfile.TemporaryDirectory | None = None
-        state = [(file.name, *_tell_apart(file)) for file in row_files(folder)]
-        self.folder = self._catalogue / "index" / digest_json(state)[:16]
+        self._state = self._find_state()
+        self.folder = self._catalogue / "index" / self._state
         if not self.folder.is_dir():
             self._build_rows()
 
@@ -76,14 +76,25 @@ class Matrices:
         name = f"{column}-{kind}-units.npy"
         return self._array(name, lambda: map(projection, self._chunks(column)), projection.projected_size)
 
+    def _find_state(self) -> str:
+        """What tells the shards as they are now from what they were before and will be."""
+        return digest_json([(file.name, *_tell_apart(file)) for file in row_files(self._catalogue)])[:16]
+
+    def _require_unchanged(self) -> None:
+        """Refuse to build of other shards than those that the rows were read from: they would be vectors of other tracks."""
+        if not self.folder.is_dir() or self._find_state() != self._state:
+            raise InputError(f"{self._catalogue} has changed since it was opened; open it again.")
+
     def _array(self, name: str, chunks, width: int) -> NDArray[np.float32]:
         file = self.folder / name
         if not file.exists():
+            self._require_unchanged()
             count = pq.read_metadata(self.folder / ROWS_FILE).num_rows
             with open_atomically(file) as written:
                 np.lib.format.write_array_header_1_0(written, {"descr": "<f4", "fortran_order": False, "shape": (count, width)})
                 for chunk in chunks():
                     written.write(np.ascontiguousarray(chunk, "<f4").tobytes())
+                self._require_unchanged()
         return read_array(file)
 
     def _chunks(self, column: str) -> Iterator[NDArray[np.float32]]:

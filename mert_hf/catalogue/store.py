@@ -283,12 +283,18 @@ def read_known(folder: str | os.PathLike, settings: CatalogueSettings) -> tuple[
 
 
 class Failures:
-    """The tracks of a run that have no row, each with its reason, as lines of JSON."""
+    """The tracks of a run that have no row, each with its reason, as lines of JSON.
 
-    def __init__(self, folder: str | os.PathLike, number: int = 0):
+    Args:
+        folder, number: as of [`Store`].
+        alone: whether no other process writes beside this one; what those of before have listed is then gone too.
+    """
+
+    def __init__(self, folder: str | os.PathLike, number: int = 0, alone: bool = True):
         self.file = Path(folder) / (f"failures-{number:05d}.jsonl" if number else "failures.jsonl")
         self.count = 0
-        self.file.unlink(missing_ok=True)
+        for file in Path(folder).glob("failures*.jsonl") if alone else [self.file]:
+            file.unlink(missing_ok=True)
 
     def add(self, item: Item, reason: str) -> None:
         """Note one."""

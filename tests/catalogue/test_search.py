@@ -130,6 +130,26 @@ def test_what_is_embedded_later_is_found_by_who_opens_it_later(model, tmp_path):
     assert len(list((tmp_path / "out" / "index").iterdir())) == 1
 
 
+def test_vectors_are_never_those_of_other_rows_than_were_opened(model, tmp_path):
+    """As many rows as before, in another order: what was opened must not take the new vectors for its own."""
+    songs = write_songs(tmp_path / "music", 3, 0.3)
+    embed(songs, tmp_path / "out", model, **QUIET)
+    opened = Catalogue(tmp_path / "out")
+    soundfile.write(songs[0], make_tones(0.4, 24000, 99), 24000)
+    embed(songs, tmp_path / "out", model, **QUIET)
+    with pytest.raises(InputError, match="has changed since it was opened; open it again"):
+        opened.search(1, 3)
+    rows, again = read_rows(tmp_path / "out"), Catalogue(tmp_path / "out")
+    for path, vector in zip(again.rows["path"].to_pylist(), again.vectors, strict=True):
+        np.testing.assert_array_equal(vector, np.float32(rows[path]["vector"]))
+    # who had looked before keeps what was there
+    used = Catalogue(tmp_path / "out")
+    before = used.search(1, 3)
+    soundfile.write(songs[1], make_tones(0.4, 24000, 98), 24000)
+    embed(songs, tmp_path / "out", model, **QUIET)
+    assert used.search(1, 3) == before
+
+
 def test_a_catalogue_that_may_not_be_written_is_searched_all_the_same(place, monkeypatch):
     expected = Catalogue(place).search(0, 5)
     shutil.rmtree(place / "index")

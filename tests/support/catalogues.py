@@ -14,6 +14,7 @@ from support.sounds import make_tones
 from mert_hf import MERTConfig, MERTFeatureExtractor, MERTModel
 from mert_hf.catalogue import embed
 from mert_hf.catalogue.embedder import Embedder
+from mert_hf.catalogue.embedding import Process
 
 
 def save_model(folder: Path, seed: int = 0) -> Path:
@@ -73,4 +74,4 @@ class Slow(Embedder):
 
 def embed_share(music: Path, folder: Path, model: Path, pool: str | None = "mean") -> None:
     """What one process of a launch does."""
-    embed([music], folder, model, pool=pool, dtype="float32", progress=False)
+    embed([music], folder, model, pool=pool, dtype="float32", process=Process.from_launcher(), progress=False)
