@@ -9,6 +9,7 @@ from huggingface_hub import DatasetCard, HfApi, snapshot_download
 from loopback_hub.fixtures import TOKEN, hub
 from support.catalogues import read_rows, save_model, write_songs
 
+from mert_hf import cli
 from mert_hf.catalogue import Catalogue, embed, push_to_hub
 from mert_hf.common.errors import InputError
 
@@ -50,6 +51,18 @@ def test_it_arrives_and_is_searched_from_there(hub, folder, tmp_path, monkeypatc
         content = file.read_bytes()
         assert str(tmp_path).encode() not in content and b"private music" not in content, file
     assert push_to_hub(folder, REPO).tag == "v2"
+
+
+def test_the_command_embeds_and_publishes(hub, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    words = ["embed", str(tmp_path / "private music"), "-o", str(tmp_path / "new"), "--model", str(tmp_path / "my model")]
+    cli.main([*words, "--dtype", "float32", "--push_to_hub", REPO, "--public", "--license", "cc-by-4.0"])
+    assert "6 tracks embedded" in (told := capsys.readouterr().out) and "Published: " in told
+    info = HfApi().dataset_info(REPO)
+    assert not info.private and info.card_data.license == "cc-by-4.0"
+    with pytest.raises(SystemExit, match="who cannot publish as eve"):  # before anything is embedded
+        cli.main([*words[:3], str(tmp_path / "none"), *words[4:], "--push_to_hub", "eve/vectors"])
+    assert not (tmp_path / "none").exists()
 
 
 def test_refusals_come_before_the_work(hub, folder, tmp_path, monkeypatch):
