@@ -89,6 +89,7 @@ class Catalogue:
         if projection not in KINDS:
             raise InputError(f"projection {projection!r} is unknown; there are {', '.join(KINDS)}.")
         self.column, self.kind = column or columns[len(columns) // 2], projection
+        self._embedders: dict[str | None, Embedder] = {}
         self._matrices = Matrices(self.folder, self.settings)
         self.rows: pa.Table = self._matrices.rows()
         if not len(self.rows):
@@ -219,7 +220,9 @@ class Catalogue:
             return np.zeros(0, np.int64)
 
     def _embed(self, file: str, device: str | None) -> NDArray[np.float32]:
-        embedder = Embedder.of(self.settings, device)
+        if device not in self._embedders:  # loaded for the first of many queries
+            self._embedders[device] = Embedder.of(self.settings, device)
+        embedder = self._embedders[device]
         try:
             return embedder.vectors(hear(file, self.settings.sampling_rate))[self.column]
         except InputError as error:

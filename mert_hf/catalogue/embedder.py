@@ -221,7 +221,9 @@ class Embedder:
             raise InputError(f"{given!r} holds one {type(values).__name__}; give several rows: dataset.map(..., batched=True).")
         if _forked:  # the threads that torch had are not there any more, and it would wait for them
             torch.set_num_threads(1)
-        rows = [self._row(found) for found in map_ahead(self._hear_or_tell, map(_source_of, values), READERS)]
+        rate = self.settings.sampling_rate  # the model is loaded here, and not by each of the threads that read
+        read = map_ahead(lambda source: _hear_or_tell(source, rate), map(_source_of, values), READERS)
+        rows = [self._row(found) for found in read]
         if isinstance(batch, pa.Table):
             return self._join(batch, rows)
         nothing = np.full(self.settings.dimensions, np.nan, np.float32)
@@ -258,12 +260,6 @@ class Embedder:
             kept["name"] = pa.array([path and os.path.basename(path) for path in paths], pa.string())  # noqa: PTH119
         return pa.table({**kept, **{name: column for name, column in found.items() if name not in kept}})
 
-    def _hear_or_tell(self, source: AudioSource) -> Heard | InputError:
-        try:
-            return hear(source, self.encoder.sampling_rate)
-        except InputError as error:
-            return error
-
     def _row(self, found: Heard | InputError) -> dict[str, Any]:
         if isinstance(found, InputError):
             return {"failure": str(found)}
@@ -272,6 +268,13 @@ class Embedder:
         except InputError as error:
             return {"failure": str(error)}
         return dict(sha256=found.sha256, duration_s=found.duration_s, sampling_rate=found.sampling_rate, **vectors)
+
+
+def _hear_or_tell(source: AudioSource, sampling_rate: int) -> Heard | InputError:
+    try:
+        return hear(source, sampling_rate)
+    except InputError as error:
+        return error
 
 
 def _source_of(value: Any) -> AudioSource:

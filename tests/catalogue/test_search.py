@@ -92,8 +92,15 @@ def test_a_file_at_another_rate_is_embedded_as_the_catalogue_was(place, model, t
     soundfile.write(tmp_path / "query.wav", make_tones(0.5, 44100, 42), 44100)
     vector = MusicEncoder(model).encode(str(tmp_path / "query.wav"), [0, 2], normalize=False, progress=False)[1]
     expected = cosines(read_rows(place), "layer_02", vector, "none")
-    hits = Catalogue(place).search(tmp_path / "query.wav", 100)
+    catalogue = Catalogue(place)
+    hits = catalogue.search(tmp_path / "query.wav", 100)
     assert len(hits) == 9 and [hit.path for hit in hits] == sorted(expected, key=lambda one: -expected[one])
+    shutil.rmtree(model.parent / "moved", ignore_errors=True)
+    model.rename(model.parent / "moved")  # a second query does not load the model again
+    try:
+        assert catalogue.search(tmp_path / "query.wav", 100) == hits
+    finally:
+        (model.parent / "moved").rename(model)
 
 
 def test_conditions(filled, place):
