@@ -47,8 +47,9 @@ class Embedded:
     """What became of a run.
 
     Attributes:
-        new, known, failed: tracks embedded now, those that had a row already, those that cannot be embedded.
-        audio_s, seconds: length of the music that was embedded, and how long that took without loading the model.
+        new, known, failed: tracks that got a row now, those that had one already, those that cannot be embedded.
+        audio_s, seconds: length of the music that passed the model, and how long the work took without loading it; a file that
+            was moved or copied has its row without that.
         failures: the file that lists those that failed.
     """
 
@@ -217,4 +218,4 @@ class _Run:
             self.failures.add(item, str(error))
             return
         self.done.new += 1
-        self.done.audio_s += heard.duration_s
+        self.done.audio_s += 0.0 if same else heard.duration_s

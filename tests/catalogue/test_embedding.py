@@ -107,7 +107,7 @@ def test_a_second_run_computes_what_is_new_alone(model, tmp_path, no_more_models
     no_more_models()
     done = embed([music], out, model, **QUIET)
     after = read_rows(out)
-    assert (done.new, done.known, done.failed) == (1, 2, 0)
+    assert (done.new, done.known, done.failed, done.audio_s) == (1, 2, 0, 0.0)  # the speed is that of what was computed
     assert after[str(music / "moved.wav")]["vector"] == before[str(third)]["vector"]
     assert {path: after[path] for path in before} == before
 
