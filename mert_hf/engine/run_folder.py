@@ -51,6 +51,10 @@ FREE_TO_CHANGE = (
     "validation.every",
     "training.max_bad_steps",
     "training.rank_timeout_s",
+    "online_probe.tasks",
+    "online_probe.every",
+    "online_probe.examples",
+    "online_probe.data",
 )
 
 # What tells that a folder is kept for something else, although a recipe may lie there too.
@@ -83,7 +87,7 @@ class RunFolder:
     """
 
     free_to_change = FREE_TO_CHANGE
-    former: dict[str, Any] = {}
+    former: dict[str, Any] = {"training.ema_decay": 0.0}
     prefix = "step_"
 
     def __init__(self, folder: str | os.PathLike):
@@ -94,13 +98,18 @@ class RunFolder:
         self.teacher = self.folder / "teacher"
         self.checkpoints = self.folder / "checkpoints"
         self.metrics = self.folder / "metrics.jsonl"
-        self.validation = self.folder / "validation.jsonl"
+        self.validation = self.seen_by("validation")
+        self.online_probe = self.seen_by("online_probe")
         self.report = self.folder / "report"
         self.model = self.folder / "model"
         self.results = self.folder / "results.json"
         self.failure = self.folder / "failure.json"
         self.ranks = self.folder / "ranks"
         self._lock = RunLock(self.folder / "run.lock")
+
+    def seen_by(self, name: str) -> Path:
+        """File of what a watcher of this name has seen, a line a look."""
+        return self.folder / f"{name}.jsonl"
 
     @contextmanager
     def hold(self) -> Iterator["RunFolder"]:

@@ -32,6 +32,9 @@ class TrainingSettings:
     weight_decay: float = setting(0.01, "decoupled weight decay", least=0, most=100)
     weight_decay_end: float | None = setting(None, "that of the last update, along half a cosine", least=0, most=100)
     max_grad_norm: float = setting(10.0, "largest norm of gradients; .inf is none", above=0, most=1e9, endless=True)
+    ema_decay: float = setting(
+        0.0, "save, and watch, the moving average of the weights with this decay, such as 0.999; 0: none", least=0, below=1
+    )
     codebooks_per_update: int = setting(0, "codebooks drawn for each update; 0 is all", least=0, most=MOST_STEPS)
     spike_deviations: float = setting(0.0, "leave out updates so many deviations above the mean; 0: none", least=0, most=1e6)
     spike_memory_steps: int = setting(100, "updates that the running mean and deviation remember", above=0, most=MOST_STEPS)

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import InitVar, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from mert_hf.engine.ranks import RankWatch, signals_handled_by
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.updates import Updater, name_loudest_clips
-from mert_hf.engine.validation import Validation, Validator
+from mert_hf.engine.watchers import Observation, Watcher
 from mert_hf.objectives import Objective
 
 logger = logging.getLogger(__name__)
@@ -73,8 +73,7 @@ class Trainer:
     accelerator: Accelerator
     workers: int = 0  # processes that read audio
     max_skipped: float = 0.1  # share of tracks that may turn out unreadable
-    validator: Validator | None = None  # watches other clips; None watches none
-    validate_every: int = 1000  # updates between two validations while training; none behind the last update
+    watchers: Sequence[Watcher] = ()  # look at what is trained, in this order; behind the last update whoever calls `look`
 
     def __post_init__(self, objective: Objective):
         self.updater = Updater(objective, self.settings, self.accelerator)
@@ -95,8 +94,7 @@ class Trainer:
             return self._train()
 
     def _train(self) -> Progress:
-        sources = [self.source] if self.validator is None else [self.source, self.validator.source]
-        for source in sources:
+        for source in [self.source, *(watcher.source for watcher in self.watchers if watcher.source is not None)]:
             require_same_everywhere(source.circumstances(self.workers), source.title)
         if self.settings.resume:
             self._go_on()
@@ -106,6 +104,8 @@ class Trainer:
         bar = tqdm(total=total, initial=done, desc="Training", unit="step", disable=not main, smoothing=0.05)
         averages, reported = Averages(), (self.progress.audio_s, self.progress.wall_s)
         self.updater.objective.train()
+        if 0 == done < total:
+            self.look([watcher for watcher in self.watchers if watcher.at_beginning])
         with bar, signals_handled_by(self._remember_signal), contextlib.closing(self._read()) as batches:
             while self.progress.step < settings.max_steps:
                 grad_norm = self._advance(batches, averages)
@@ -119,8 +119,8 @@ class Trainer:
                         metrics.write(report)
                         bar.set_postfix_str(_one_line(report), refresh=False)
                 bar.update()
-                if step % self.validate_every == 0 and not last:
-                    self.validate()
+                if not last:
+                    self.look([watcher for watcher in self.watchers if step % watcher.every == 0])
                 stopping = self._asked_to_stop()
                 if step % settings.checkpoint_every == 0 or last or stopping:
                     self._save()
@@ -132,18 +132,25 @@ class Trainer:
             raise Interrupted(128 + by)
         return self.progress
 
-    def validate(self) -> Validation | None:
-        """Validate now and write down the result; None without a validator. All processes must call it."""
-        if self.validator is None:
-            return None
-        with self.watch.during("validation"):
-            validation = self.validator.run(self.updater)
-        report = {"step": self.progress.step, **validation.report}
-        named = {f"validation/{name}": value for name, value in flatten_metrics(validation.report).items()}
-        self.accelerator.log(named, step=self.progress.step)
-        if self.accelerator.is_main_process:
-            MetricsFile(self.run.validation, self.progress.step - 1).write(report)
-        return validation
+    def look(self, watchers: Sequence[Watcher] | None = None) -> dict[str, Observation]:
+        """Have some watchers, all by default, look now, and write down what they see; all processes must call it.
+
+        With `training.ema_decay` they see the moving average of the weights, as it would be saved.
+
+        Returns:
+            What was seen, by the names of the watchers.
+        """
+        seen = {}
+        for watcher in self.watchers if watchers is None else watchers:
+            with self.watch.during(watcher.name.replace("_", " ")), self.updater.averaged():
+                seen[watcher.name] = watcher.run(self.updater)
+            report = {"audio_hours": self.progress.audio_s / 3600, **seen[watcher.name].report}
+            named = {f"{watcher.name}/{name}": value for name, value in flatten_metrics(report).items()}
+            self.accelerator.log(named, step=self.progress.step)
+            if self.accelerator.is_main_process:
+                file = MetricsFile(self.run.seen_by(watcher.name), self.progress.step - 1)
+                file.write({"step": self.progress.step, **report})
+        return seen
 
     def save_model(self) -> None:
         """Write the model to publish into the run's folder; all processes must call it."""

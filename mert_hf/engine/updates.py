@@ -5,10 +5,12 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, gather_object
+from safetensors.torch import load_file, save_file
 
 from mert_hf.common.errors import InputError, TrainingFailedError
 from mert_hf.common.ramps import cosine_ramp
@@ -19,8 +21,11 @@ from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.spikes import SpikeGuard
 from mert_hf.models.audio_inputs_mert import LOUDEST
 from mert_hf.objectives import Counts, Objective, ObjectiveOutput
+from mert_hf.objectives.moving_average import AverageWeights
 
 LOUDEST_NAMED = 3
+# Of a checkpoint: the moving average of the weights, by the names that model.safetensors has.
+AVERAGE = "average.safetensors"
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Updater:
 
     Attributes:
         objective, optimizer: as the accelerator prepared them.
+        average: moving average of the weights; None without `ema_decay`.
     """
 
     def __init__(self, objective: Objective, settings: TrainingSettings, accelerator: Accelerator):
@@ -61,6 +67,7 @@ class Updater:
             accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = wrapped
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
         self.plain_objective: Objective = accelerator.unwrap_model(self.objective)
+        self.average = None if settings.ema_decay == 0 else self._begin_average()
 
     def rate(self, step: int) -> float:
         """Learning rate of an update."""
@@ -105,6 +112,8 @@ class Updater:
             for buffer, value in before:
                 buffer.copy_(value)
         self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.move(step)
         self.plain_objective.after_step(step)
         return Update(logs, grad_norm, left_out)
 
@@ -129,13 +138,47 @@ class Updater:
         return {name: self.accelerator.reduce(value) for name, value in added.items()}
 
     def save_model(self, folder: str | os.PathLike) -> None:
-        """Write the model to publish, in Hugging Face format; all processes must call it, one writes."""
-        weights = self.accelerator.get_state_dict(self.objective)  # of all processes, where they are sharded
-        if not self.accelerator.is_main_process:
-            return
-        model, prefix = self.plain_objective.export(), self.plain_objective.model_prefix
-        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        model.save_pretrained(folder, state_dict=own)
+        """Write the model to publish, in Hugging Face format; all processes must call it, one writes.
+
+        With `ema_decay` it has the moving average of the weights.
+        """
+        with self.averaged():
+            weights = self.accelerator.get_state_dict(self.objective)  # of all processes, where they are sharded
+            if not self.accelerator.is_main_process:
+                return
+            model, prefix = self.plain_objective.export(), self.plain_objective.model_prefix
+            own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+            model.save_pretrained(folder, state_dict=own)
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """The moving average in place of the weights; where there is none, the weights as they are."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_place()
+
+    def _begin_average(self) -> AverageWeights:
+        """The average of all parameters that are trained, and of the running statistics of what is saved."""
+        kind, objective = self.accelerator.distributed_type, self.plain_objective
+        if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+            raise InputError(
+                f"training.ema_decay cannot be used with {kind.value}, where no process holds all weights; set it to 0, or"
+                " launch with multi_gpu.yaml."
+            )
+        followed = {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
+        saved, moved = objective.state_dict(), {id(buffer) for buffer in objective.moving_buffers()}
+        for name, buffer in objective.named_buffers():
+            if name.startswith(objective.model_prefix) and name in saved and id(buffer) in moved and buffer.is_floating_point():
+                followed[name] = buffer
+        average = AverageWeights(followed, self.settings.ema_decay)
+
+        def save(_models, _weights, folder: str) -> None:
+            if self.accelerator.is_main_process:
+                save_file(average.state_dict(), Path(folder) / AVERAGE)
+
+        def load(_models, folder: str) -> None:
+            average.load_state_dict(load_file(Path(folder) / AVERAGE))
+
+        self.accelerator.register_save_state_pre_hook(save)
+        self.accelerator.register_load_state_pre_hook(load)
+        return average
 
     def prepare(self, batch: AudioBatch, draws: Draws) -> dict:
         """What the objective computes its loss of, on the device."""

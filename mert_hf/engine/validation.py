@@ -4,7 +4,6 @@ import itertools
 import logging
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -14,29 +13,32 @@ from mert_hf.common.seeding import Draws
 from mert_hf.data.crops import AudioBatch, BatchRange
 from mert_hf.data.source import ClipSource
 from mert_hf.engine.updates import Updater, name_loudest_clips
+from mert_hf.engine.watchers import Observation, Watcher
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Validation:
+class Validation(Observation):
     """What a validation came to."""
 
-    report: dict[str, Any]  # numbers and lists by name
     # what the objective counted, such as how often each code occurs, added up over all clips; on the CPU
     counts: dict[str, torch.Tensor]
 
 
-class Validator:
+class Validator(Watcher):
     """Runs an objective over the first clips of a source: nothing mixed in, no dropout, masks drawn from the seed.
 
     Args:
         source: clips of other tracks than those of the training.
         clips: how many; rounded up to full batches on all processes.
+        every: updates between two validations while training.
     """
 
-    def __init__(self, source: ClipSource, clips: int, batch_size: int, seed: int, accelerator: Accelerator):
-        self.source = source
+    name = "validation"
+
+    def __init__(self, source: ClipSource, clips: int, batch_size: int, seed: int, accelerator: Accelerator, every: int = 1000):
+        self.source, self.every = source, every
         self.seed = seed
         self.accelerator = accelerator
         batches = math.ceil(clips / (batch_size * accelerator.num_processes))

@@ -11,12 +11,15 @@ from safetensors.torch import load_file
 from mert_hf.common.errors import InputError
 from mert_hf.common.settings import read_settings
 from mert_hf.engine.run_folder import RunFolder
+from mert_hf.engine.updates import AVERAGE
 from mert_hf.pretraining.settings import pretrain_settings
 from mert_hf.pretraining.setup import Setup
 
 
 def export_checkpoint(folder: str | os.PathLike, output: str | os.PathLike, step: int | None = None) -> Path:
     """Write the model of a checkpoint, and its feature extractor, into a folder. Nothing is trained, no audio is read.
+
+    With `training.ema_decay` it is the moving average of the weights, as behind the last update.
 
     Args:
         output: folder to write; made where it does not exist.
@@ -37,6 +40,8 @@ def export_checkpoint(folder: str | os.PathLike, output: str | os.PathLike, step
     setup = Setup(replace(settings, data=data, validation=validation))
     checkpoint = _find_checkpoint(run, step)
     weights, prefix = _read_weights(checkpoint), setup.objective.model_prefix
+    if settings.training.ema_decay > 0:
+        weights |= _read_tensors(checkpoint / AVERAGE)
     own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     model = setup.model_class._from_config(setup.config)
     expected = model.state_dict()
@@ -80,7 +85,11 @@ def _read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
             f"{checkpoint} holds no {file.name}: it was saved in shards, by FSDP or DeepSpeed, which are not read here. Go on"
             " with the run as it was launched; its model is written behind the last update."
         )
+    return _read_tensors(file)
+
+
+def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(file)
-    except SafetensorError as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(f"{file} is damaged: {error}.") from None

@@ -33,9 +33,9 @@ def make_trainer(music_folder, teachers, tmp_path):
         run.folder.mkdir(exist_ok=True)
         tracks, others = corpus.split(held_out, settings.seed) if held_out else (corpus, None)
         source = CorpusClips(RandomCrops(tracks, 24000, seed=settings.seed))
-        validator = None
+        watchers = []
         if others is not None:
-            validator = Validator(CorpusClips(RandomCrops(others, 24000)), 5, 2, settings.seed, accelerator)
-        return Trainer(objective, source, settings, run, accelerator, workers, max_skipped, validator, 2)
+            watchers.append(Validator(CorpusClips(RandomCrops(others, 24000)), 5, 2, settings.seed, accelerator, every=2))
+        return Trainer(objective, source, settings, run, accelerator, workers, max_skipped, watchers)
 
     return make

@@ -18,12 +18,13 @@ from mert_hf.teachers import CQTSettings
 
 def test_validation_is_the_objective_on_held_out_clips_worked_out_by_hand(make_trainer):
     trainer = make_trainer(held_out=0.4)
-    validation = trainer.validate()
-    names = {track.name for track in trainer.validator.source.crops.corpus.tracks}
+    (validator,) = trainer.watchers
+    validation = trainer.look()["validation"]
+    names = {track.name for track in validator.source.crops.corpus.tracks}
     assert len(names) == 2
     assert not names & {track.name for track in trainer.source.crops.corpus.tracks}
 
-    objective, crops = trainer.updater.plain_objective.eval(), trainer.validator.source.crops
+    objective, crops = trainer.updater.plain_objective.eval(), validator.source.crops
     losses, right, count = 0.0, torch.zeros(2), torch.zeros(2)
     error = power = 0.0
     for number in range(3):  # 5 clips in batches of 2 are rounded up to 6
@@ -55,7 +56,7 @@ def test_perplexity_counts_codes_that_are_equally_used():
 
 def test_watching_changes_no_weight(make_trainer):
     watched, alone = make_trainer("watched", held_out=0.2), make_trainer("alone", held_out=0.2)
-    alone.validator = None
+    alone.watchers = []
     watched.train()
     alone.train()
     for name, value in watched.updater.objective.state_dict().items():
@@ -67,7 +68,7 @@ def test_a_resumed_run_validates_no_update_twice(make_trainer):
     make_trainer(held_out=0.2, max_steps=6).train()
     resumed = make_trainer(held_out=0.2, max_steps=6, resume=True)
     resumed.train()
-    first, second = resumed.validate(), resumed.validate()
+    first, second = (resumed.look()["validation"] for _ in range(2))
     assert first.report == second.report
     assert [report["step"] for report in read_metrics(resumed.run.validation)] == [2, 4, 6]
 
@@ -75,12 +76,12 @@ def test_a_resumed_run_validates_no_update_twice(make_trainer):
 def test_the_report_holds_four_pictures_and_the_results_their_numbers(make_trainer):
     trainer = make_trainer(held_out=0.2)
     progress = trainer.train()
-    validation = trainer.validate()
+    validation = trainer.look()["validation"]
     trainer.updater.save_model(trainer.run.model)
     objective = trainer.updater.plain_objective
     settings = PretrainSettings(cqt=CQTSettings(bins=24, bins_per_octave=12))
     model = MERTForPreTraining.from_pretrained(trainer.run.model).eval()
-    draw_report(trainer.run, objective, settings, trainer.validator, validation, "a run", model)
+    draw_report(trainer.run, objective, settings, trainer.watchers[0].source, validation, "a run", model)
     pictures = {file.name: file.read_bytes() for file in trainer.run.report.iterdir()}
     assert set(pictures) == {"training_curves.png", "code_accuracy.png", "code_usage.png", "constant_q.png"}
     assert all(picture.startswith(b"\x89PNG") and len(picture) > 10_000 for picture in pictures.values())
@@ -109,13 +110,13 @@ def test_of_codes_that_are_not_learnt_nothing_is_told(make_trainer, monkeypatch,
     monkeypatch.setattr(masked_prediction, "FIRST_JUDGED_STEP", 0)
     trainer = make_trainer(held_out=0.2, max_steps=2, model={"code_loss_weight": 0.0})
     progress = trainer.train()
-    validation = trainer.validate()
+    validation = trainer.look()["validation"]
     assert "one code" not in caplog.text
     trainer.updater.save_model(trainer.run.model)
     objective = trainer.updater.plain_objective
     settings = PretrainSettings(cqt=CQTSettings(bins=24, bins_per_octave=12))
     model = MERTForPreTraining.from_pretrained(trainer.run.model).eval()
-    draw_report(trainer.run, objective, settings, trainer.validator, validation, "a run", model)
+    draw_report(trainer.run, objective, settings, trainer.watchers[0].source, validation, "a run", model)
     assert {file.name for file in trainer.run.report.iterdir()} == {"training_curves.png", "constant_q.png"}
     results = write_results(trainer.run, progress, {}, MERTForPreTraining, validation, torch.device("cpu"))
     assert results["masked_accuracy_end"] is None and results["code_usage"] == {}
