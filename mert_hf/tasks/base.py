@@ -35,6 +35,9 @@ Kind = Literal["multiclass", "multilabel", "regression", "beats", "key", "separa
     separation   a tuple of audio, one a label                -> the same; `read_source` reads one
 """
 
+CLIP_KINDS: tuple[Kind, ...] = ("multiclass", "key", "multilabel", "regression")
+"""Kinds of one answer an example."""
+
 MEASURES: Mapping[Kind, tuple[tuple[str, ...], str]] = {
     "multiclass": (("accuracy",), "accuracy"),
     "multilabel": (("roc_auc", "mean_average_precision"), "roc_auc"),

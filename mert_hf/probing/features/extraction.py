@@ -164,7 +164,7 @@ def _embed_examples(
     cut = [[] if isinstance(found, AudioError) else found for found in cut]
     flat = [(place, samples) for place, pairs in enumerate(cut) for _, samples in pairs]
     parts: dict[int, NDArray] = {}
-    for batch in _batches([samples for _, samples in flat], extraction.batch_s * encoder.sampling_rate):
+    for batch in equal_batches([samples for _, samples in flat], extraction.batch_s * encoder.sampling_rate):
         for place, features in zip(
             batch, _embed_batch(encoder, [flat[place] for place in batch], examples, level), strict=True
         ):
@@ -177,7 +177,7 @@ def _embed_examples(
     return listed, np.concatenate([parts[place] for place in range(len(flat))])
 
 
-def _batches(waveforms: Sequence[NDArray], most_samples: float) -> Iterator[list[int]]:
+def equal_batches(waveforms: Sequence[NDArray], most_samples: float) -> Iterator[list[int]]:
     """Places of waveforms of equal length, so many at once that they do not exceed `most_samples`, but at least one."""
     by_length: dict[int, list[int]] = {}
     for place, waveform in enumerate(waveforms):

@@ -1,0 +1,1 @@
+"""Probes that cost seconds, to watch a model while it is trained."""
