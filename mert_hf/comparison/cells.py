@@ -135,7 +135,7 @@ def cut_to_budget(settings: RunSettings, budget_s: float, processes: int = 1, na
     steps = round(budget_s / update_s)
     if steps < 1:
         raise InputError(f"a budget of {budget_s:g} s is less than an update of {name}, which hears {update_s:g} s.")
-    share = steps / training.max_steps
+    share, probe = steps / training.max_steps, settings.online_probe
     counted = OBJECTIVES[settings.objective].counted_in_updates(settings)
     settings = _with_values(settings, {name: round(share * updates) for name, updates in counted.items()})
     return replace(
@@ -149,6 +149,7 @@ def cut_to_budget(settings: RunSettings, budget_s: float, processes: int = 1, na
             keep_checkpoints=1,
         ),
         validation=replace(settings.validation, every=max(1, steps // VALIDATIONS)),
+        online_probe=replace(probe, every=max(1, round(share * probe.every)) if probe.every else 0),
     )
 
 

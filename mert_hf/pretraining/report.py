@@ -8,12 +8,14 @@ from transformers import PreTrainedModel
 
 from mert_hf.common.files import to_json, write_atomically
 from mert_hf.data.crops import BatchRange
+from mert_hf.data.source import ClipSource
 from mert_hf.engine.devices import peak_memory_gib
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.trainer import Progress
-from mert_hf.engine.validation import Validation, Validator
+from mert_hf.engine.validation import Validation
 from mert_hf.objectives import Objective, Outcome
+from mert_hf.pretraining.online_probe import plot_online_probe, summarise_probes
 from mert_hf.pretraining.settings import RunSettings
 
 
@@ -35,6 +37,7 @@ def write_results(
     results |= {
         "validation": validation.report if validation else None,
         "code_usage": _count_used_codes(validation) if validation else None,
+        "online_probe": summarise_probes(read_metrics(run.online_probe)),
         "parameters": model_class.from_pretrained(run.model).num_parameters(),
     }
     write_atomically(run.results, to_json(results, indent=2) + "\n")
@@ -81,7 +84,7 @@ def draw_report(
     run: RunFolder,
     objective: Objective,
     settings: RunSettings,
-    validator: Validator | None,
+    held_out: ClipSource | None,
     validation: Validation | None,
     title: str,
     model: PreTrainedModel | None = None,
@@ -89,17 +92,20 @@ def draw_report(
     """Draw the pictures of a run into its `report` folder.
 
     Args:
-        validator, validation: the last validation; None without one.
+        held_out, validation: clips of the last validation, and what it came to; None without one.
         model: that was saved; None where the training failed.
     """
     run.report.mkdir(exist_ok=True)
     reports, validations = read_metrics(run.metrics), read_metrics(run.validation)
     counts = {} if validation is None else validation.counts
-    clip = None if validator is None else _first_clip(validator)
+    clip = None if held_out is None else _first_clip(held_out)
     outcome = Outcome(title, settings, model, reports, validations, counts, clip, settings.training.seed)
     objective.draw(run.report, outcome)
+    probes = read_metrics(run.online_probe)
+    if probes:
+        plot_online_probe(probes, run.report / "online_probe.png", title)
 
 
-def _first_clip(validator: Validator) -> tuple[torch.Tensor, torch.Tensor | None] | None:
-    first = next(iter(validator.source.batches(BatchRange(1, 0, 1))))
+def _first_clip(held_out: ClipSource) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    first = next(iter(held_out.batches(BatchRange(1, 0, 1))))
     return (first.waveforms, first.labels) if len(first.waveforms) else None

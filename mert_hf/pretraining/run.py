@@ -22,6 +22,9 @@ Then the run begins, and this is the way of a crop of music through it:
 7. *Checkpoint*: every so many updates `RunFolder` (engine/run_folder.py) writes all that the next update depends on, seals
    it, and only then takes it for a checkpoint. `--training.resume` goes on from the newest that is whole.
 
+Every so many updates watchers look at what is trained and change nothing of it: `Validator` (engine/validation.py), and
+`OnlineProbe` (`online_probe.py`) where that is wanted.
+
 Behind the last update the model is validated, saved with its feature extractor, written about (`report.py`), drawn by its
 objective, and published where that is wanted (`publication.py`).
 """
@@ -41,7 +44,9 @@ from mert_hf.engine.run_folder import RunFolder
 from mert_hf.engine.settings import TrainingSettings
 from mert_hf.engine.trainer import Trainer
 from mert_hf.engine.validation import Validator
+from mert_hf.engine.watchers import Watcher
 from mert_hf.objectives import OBJECTIVES
+from mert_hf.pretraining.online_probe import OnlineProbe, load_probed_tasks
 from mert_hf.pretraining.report import draw_report, write_failure, write_results
 from mert_hf.pretraining.settings import RunSettings
 from mert_hf.pretraining.setup import Setup
@@ -81,19 +86,21 @@ def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, A
             settings, setup.sampling_rate, run, setup.labels, setup.validation_labels, accelerator.is_main_process
         )
         setup.prepare(sources, run.teacher, accelerator.device)
+        probed = load_probed_tasks(settings.online_probe)
     objective = setup.build()
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     logger.info("Model: %.2f M parameters; %d updates on %s", parameters / 1e6, settings.training.max_steps, accelerator.device)
     logger.info("An update: %s", _describe_update(settings, accelerator.num_processes))
 
     start_tracker(accelerator, settings, run.folder)
-    validator = None
+    watchers: list[Watcher] = []
     if sources.validation is not None:
-        size, seed = settings.training.batch_size, settings.training.seed
-        validator = Validator(sources.validation, settings.validation.clips, size, seed, accelerator)
+        size, seed, validation = settings.training.batch_size, settings.training.seed, settings.validation
+        watchers.append(Validator(sources.validation, validation.clips, size, seed, accelerator, validation.every))
+    if probed:
+        watchers.append(OnlineProbe(probed, setup.make_extractor(), settings.online_probe, accelerator))
     reading = (settings.data.workers, settings.data.max_skipped)
-    watching = (validator, settings.validation.every)
-    trainer = Trainer(objective, sources.training, settings.training, run, accelerator, *reading, *watching)
+    trainer = Trainer(objective, sources.training, settings.training, run, accelerator, *reading, watchers)
     if 0 < settings.training.max_steps <= settings.training.warmup_steps:
         logger.info("%s", _describe_rise(settings.training, trainer.updater.rate(settings.training.max_steps - 1)))
     title = f"{run.folder.name}: {setup.description}"
@@ -104,7 +111,7 @@ def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, A
             write_failure(run, trainer.progress, _collect_facts(settings, sources, setup), str(error), accelerator.device)
             draw_report(run, trainer.updater.plain_objective, settings, None, None, title)
         raise
-    validation = trainer.validate()
+    validation = trainer.look().get(Validator.name)
     trainer.save_model()
     for tracker in accelerator.trackers:
         tracker.finish()
@@ -115,7 +122,7 @@ def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, A
     facts = _collect_facts(settings, sources, setup)
     results = write_results(run, progress, facts, setup.model_class, validation, accelerator.device)
     model = setup.model_class.from_pretrained(run.model).eval()
-    draw_report(run, trainer.updater.plain_objective, settings, validator, validation, title, model)
+    draw_report(run, trainer.updater.plain_objective, settings, sources.validation, validation, title, model)
     return results
 
 

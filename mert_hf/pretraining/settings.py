@@ -7,6 +7,8 @@ from mert_hf.architectures.initial_weights import InitSettings
 from mert_hf.common.settings import check_values, require, section, setting, suggest
 from mert_hf.engine.settings import DEFAULT_BATCH_SIZE, MOST_STEPS, TrainingSettings
 from mert_hf.objectives import OBJECTIVES
+from mert_hf.tasks import TASKS
+from mert_hf.tasks.base import CLIP_KINDS
 from mert_hf.teachers import CQTSettings, teacher_settings
 
 MOST_TRACKS = 10**6
@@ -58,6 +60,30 @@ class ValidationSettings:
 
 
 @dataclass
+class OnlineProbeSettings:
+    """Tasks by which the frozen model is probed while it is trained; `online_probe.jsonl`, `report/online_probe.png`."""
+
+    tasks: list[str] = setting(["synthetic_instrument", "synthetic_chord"], "tasks of one answer an example, see mert-hf probe")
+    every: int = setting(
+        0, "updates between two probes; the first and the last have one anyway; 0: none", least=0, most=MOST_STEPS
+    )
+    examples: int = setting(400, "most examples of each split; their audio stays in memory", above=0, most=10**6)
+    data: str | None = setting(None, "folder that holds a folder for every dataset that is neither synthetic nor on the Hub")
+
+    def __post_init__(self):
+        check_values(self, "online_probe")
+        known = [name for name, task in TASKS.items() if task.kind in CLIP_KINDS]
+        for name in self.tasks:
+            require(name in TASKS, f"online_probe.tasks: there is no task {name!r}" + suggest(name, known))
+            require(
+                name in known,
+                f"online_probe.tasks: {name} has no single answer an example; there are {', '.join(known)}.",
+            )
+        require(len({*self.tasks}) == len(self.tasks), "online_probe.tasks names a task twice.")
+        require(self.tasks or self.every == 0, "online_probe.tasks is empty; name one, or set online_probe.every to 0.")
+
+
+@dataclass
 class PublishSettings:
     """What `push_to_hub` does with the trained model; see training/publish.py."""
 
@@ -80,6 +106,7 @@ class RunSettings:
     data: DataSettings = section(DataSettings, "corpus and crops")
     training: TrainingSettings = section(TrainingSettings, "optimisation")
     validation: ValidationSettings = section(ValidationSettings, "held-out tracks")
+    online_probe: OnlineProbeSettings = section(OnlineProbeSettings, "probes while training")
     init: InitSettings = section(InitSettings, "weights to begin with")
     push_to_hub: str | None = setting(None, "repository of the Hub to publish the trained model in, user/name")
     publish: PublishSettings = section(PublishSettings, "how it is published")
