@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 # what `--help` shows of all settings
 COMMON = (
     *("output_dir", "objective", "model", "init.model", "data.folder", "data.dataset", "data.crop_s", "data.labels"),
-    *("teacher.kind", "validation.share", "training.learning_rate", "training.max_steps", "training.batch_size"),
+    *(
+        "teacher.kind",
+        "validation.share",
+        "online_probe.every",
+        "training.learning_rate",
+        "training.max_steps",
+        "training.batch_size",
+    ),
     *("training.gradient_accumulation_steps", "training.mixed_precision", "training.seed", "training.resume", "push_to_hub"),
 )
 
@@ -58,6 +65,9 @@ def _print_summary(results: dict, run: "RunFolder") -> None:
     else:
         accuracy = "/".join(f"{100 * share:.1f}" for share in validation.get("code_accuracy", []))
         print(f"Validation: loss {validation['loss']:.3f}" + (f", masked accuracy {accuracy} %" if accuracy else ""))
+    for name, probe in (results["online_probe"] or {}).items():
+        values = " -> ".join("?" if probe[key] is None else f"{100 * probe[key]:.1f}" for key in ("start", "end"))
+        print(f"Online probe: {name} {values} %, log-mel {100 * probe['log_mel']:.1f} %")
     print(f"Learnt from: {results['teacher']}")
     for file in (run.model, run.report, run.metrics, run.results):
         print(f"  {file}")

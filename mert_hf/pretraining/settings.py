@@ -67,7 +67,7 @@ class OnlineProbeSettings:
     every: int = setting(
         0, "updates between two probes; the first and the last have one anyway; 0: none", least=0, most=MOST_STEPS
     )
-    examples: int = setting(400, "most examples of each split; their audio stays in memory", above=0, most=10**6)
+    examples: int = setting(300, "most examples of each split; their audio stays in memory", above=0, most=10**6)
     data: str | None = setting(None, "folder that holds a folder for every dataset that is neither synthetic nor on the Hub")
 
     def __post_init__(self):
