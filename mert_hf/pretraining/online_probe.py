@@ -146,7 +146,7 @@ def plot_online_probe(reports: list[dict[str, Any]], picture: str | os.PathLike,
         reports: lines of `online_probe.jsonl`.
     """
     names = [name for name in reports[-1] if name in TASKS]
-    figure, panels = new_figure(title, 1, len(names), (4.8 * len(names), 3.8))
+    figure, panels = new_figure(title, 1, len(names), (4.8 * len(names), 4.0))
     for panel, name in zip(panels, names, strict=True):
         steps, values = series(reports, name)
         _, layers = series(reports, f"{name}{LAYERS}")
@@ -158,5 +158,5 @@ def plot_online_probe(reports: list[dict[str, Any]], picture: str | os.PathLike,
         panel.axhline(100 * reports[-1][f"{name}{LOG_MEL}"], color="C3", linestyle=":", linewidth=1.6, label="log-mel")
         panel.set(title=TASKS[name].title, xlabel="update", ylabel=f"{TASKS[name].monitor.replace('_', ' ')} (%)")
         panel.grid(alpha=0.3)
-        panel.legend(fontsize="small")
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(picture, dpi=DOTS_PER_INCH)
