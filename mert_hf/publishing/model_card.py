@@ -150,7 +150,7 @@ def write_card(
         template: Markdown with Jinja.
         config: of the model, for its sizes.
         parameters: how many the encoder has.
-        repo_id: where the model will live, `user/name`.
+        repo_id: where the model will live, `user/name`; the name alone of a model that comes with the package.
         results: `results.json` of the training; numbers that are not there are left out of the page.
         evaluation: `results.json` of a probing run.
         pictures: names of the files of [`PICTURES`] that are uploaded along.
@@ -198,6 +198,7 @@ def _fill(template, facts, config, parameters, repo_id, results=None, evaluation
 
 def _render(template, facts, config, parameters, repo_id, results, rows, pictures) -> ModelCard:
     name, base = repo_id.rpartition("/")[2], str(results.get("base") or "")
+    released = name == repo_id
     classifies = (config.architectures or [""])[0].endswith("ForSequenceClassification")
     # of a model that nobody has stated anything of, the paper is that of its encoder
     papers = facts.papers or ([MERT_PAPER] if config.model_type == MERTConfig.model_type else [])
@@ -224,7 +225,8 @@ def _render(template, facts, config, parameters, repo_id, results, rows, picture
         title=facts.title or name,
         task=task,
         config=config,
-        custom_code=bool(getattr(config, "auto_map", None)),
+        released=released,
+        custom_code=bool(getattr(config, "auto_map", None)) and not released,
         parameters=parameters,
         repo_id=repo_id,
         results=results,
