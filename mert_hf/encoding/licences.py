@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.licence_terms import NON_COMMERCIAL
 from mert_hf.common.reading import read_json, read_text
 from mert_hf.encoding.released import as_folder
 
@@ -61,6 +62,6 @@ def note_licence(name: str | os.PathLike) -> str | None:
 
 def warn_of_licence(name: str | os.PathLike, licence: str | None) -> None:
     """Say once a process that weights may not be used commercially, where their licence says so."""
-    if licence is not None and "-nc" in licence.lower() and os.fspath(name) not in _said:
+    if licence is not None and NON_COMMERCIAL in licence.lower() and os.fspath(name) not in _said:
         _said.add(os.fspath(name))
         logger.warning("Weights of %s are licensed %s: no commercial use, and none of what is trained from them", name, licence)

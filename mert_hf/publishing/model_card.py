@@ -14,6 +14,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.licence_terms import may_follow
 from mert_hf.common.reading import checker, parse_yaml, read_json, read_text, shown
 from mert_hf.common.redaction import name_only
 from mert_hf.encoding.licences import weights_licence
@@ -277,7 +278,7 @@ def read_results(file: Path) -> dict[str, Any] | None:
 
 
 def _check_allowed(base: str, base_licence: str | None, license: str | None) -> None:
-    if base_licence and "-nc" in base_licence.lower() and license != base_licence:
+    if base_licence and not may_follow(base_licence, license):
         raise InputError(
             f"the weights come from {base}, which is under {base_licence}; what is made of them cannot be published under"
             f" {license}. State {base_licence}."
