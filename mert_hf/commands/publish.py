@@ -27,10 +27,9 @@ def _publish(arguments: argparse.Namespace) -> None:
     if arguments.tag or arguments.private:
         raise InputError("--tag and --private are of the Hub; leave them out with --to-folder.")
     from mert_hf.encoding.released import LARGEST_BYTES
-    from mert_hf.publishing.model_card import find_facts
     from mert_hf.publishing.release import release
 
-    facts = find_facts(CARDS, arguments.card, arguments.license)
+    facts = _read_facts(arguments)
     show_logs()
     print(f"Checking {arguments.folder}", flush=True)
     template, write = CARDS / "template.md", not arguments.dry_run
@@ -40,6 +39,15 @@ def _publish(arguments: argparse.Namespace) -> None:
         print(f"  More than {LARGEST_BYTES / 1e6:.0f} MB: too large to come with the package.")
     if arguments.dry_run:
         print("Dry run: nothing was written.")
+
+
+def _read_facts(arguments: argparse.Namespace):
+    from mert_hf.publishing.model_card import find_facts
+    from mert_hf.publishing.music_credits import credit_music
+
+    if arguments.music is None:
+        return find_facts(CARDS, arguments.card, arguments.license)
+    return credit_music(find_facts(CARDS, arguments.card, arguments.license, check=False), arguments.music)
 
 
 def _tell(staged, title: str) -> None:
@@ -52,11 +60,10 @@ def _tell(staged, title: str) -> None:
 
 def _upload(arguments: argparse.Namespace) -> None:
     from mert_hf.publishing.hub import require_repo_id, require_write_access, upload
-    from mert_hf.publishing.model_card import find_facts
     from mert_hf.publishing.staging import stage
 
     require_repo_id(arguments.repo_id)
-    facts = find_facts(CARDS, arguments.card, arguments.license)
+    facts = _read_facts(arguments)
     if not arguments.dry_run:
         require_write_access(arguments.repo_id)
     show_logs()
@@ -82,6 +89,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(sorted(file.parent.name for file in CARDS.glob("*/facts.yaml")))
     parser.add_argument("--card", help=f"facts of the model card: {names}, or a YAML file like them")
     parser.add_argument("--license", help="licence of the weights, such as cc-by-nc-4.0; goes before that of the card")
+    music = "licences.json of a folder of training/free_music.py: names the music and its authors, and a licence they allow"
+    parser.add_argument("--music", metavar="FILE", help=music)
     parser.add_argument("--tag", help="tag of the revision (default: v1, v2, ...)")
     parser.add_argument("--message", default="Publish a model", help="message of the commit")
     parser.add_argument("--private", action="store_true", help="only you can see the repository, if it is made now")

@@ -14,7 +14,7 @@ from mert_hf.audio import AudioError, read_info, require_duration
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import digest_file, fill_folder, open_atomically, to_json
 from mert_hf.common.licence_terms import allows, derive_weights_licence, require_weights_licence
-from mert_hf.common.reading import read_text
+from mert_hf.common.reading import read_json, read_text, to_dataclass
 from mert_hf.data.free_music import MusicPackage
 
 SOURCES, LICENCES = "SOURCES.csv", "licences.json"
@@ -73,6 +73,37 @@ class MusicFolder:
         return sum(source.duration_s for source in self.sources) / 3600
 
 
+@dataclass(frozen=True)
+class Credits:
+    """What `licences.json` of a folder says, to be quoted.
+
+    Attributes:
+        weights_licence: of a model that is trained on it, as the Hub lists licences.
+        license_note: why it is that one.
+        training_data: the music with its authors, as [`describe_music`] names it.
+        licences: of the music, by SPDX.
+        hours, tracks: how much there is.
+        left_out: fields of [`LeftOut`].
+    """
+
+    weights_licence: str
+    license_note: str
+    training_data: str
+    licences: list[str]
+    hours: float
+    tracks: int
+    left_out: list[dict]
+
+
+def read_credits(file: str | os.PathLike) -> Credits:
+    """What was noted with a folder of free music.
+
+    Raises:
+        InputError: there is no such file, or it is none of these.
+    """
+    return to_dataclass(Credits, read_json(file), str(file))
+
+
 def installed_version(package: str) -> str | None:
     """The version of a package that is installed; None where it is not.
 
@@ -124,12 +155,12 @@ def link_music(packages: Sequence[MusicPackage], folder: str | os.PathLike, weig
         licence = weights_licence or derive_weights_licence(source.licence for source in sources)
         made = MusicFolder(folder, licence, sources, left_out)
         (partial / SOURCES).write_text(_to_csv(sources), encoding="utf-8", newline="")
-        (partial / LICENCES).write_text(to_json(_describe(made), indent=1) + "\n", encoding="utf-8")
+        (partial / LICENCES).write_text(to_json(asdict(_credit(made)), indent=1) + "\n", encoding="utf-8")
     return made
 
 
 def describe_music(sources: Iterable[Source]) -> str:
-    """A paragraph that names the music, its licences and its authors, for the page of a model."""
+    """A list in Markdown that names the music, its licences and its authors, for the page of a model."""
     sources = list(sources)
     parts = []
     for name in dict.fromkeys(source.package for source in sources):
@@ -142,8 +173,8 @@ def describe_music(sources: Iterable[Source]) -> str:
         )
         hours = sum(source.duration_s for source in of_it) / 3600
         first = of_it[0]
-        parts.append(f"{first.title} ({name} {first.version}, {first.source}; {hours:.1f} hours; {credits})")
-    return f"Music of free games, as Debian distributes it: {'. '.join(parts)}."
+        parts.append(f"- {first.title} ({name} {first.version}, {first.source}; {hours:.1f} hours): {credits}")
+    return "\n".join(["Music of free games, as Debian distributes it:\n", *parts])
 
 
 def _ask_dpkg(*arguments: str) -> str:
@@ -229,14 +260,15 @@ def _to_csv(sources: Sequence[Source]) -> str:
     return text.getvalue()
 
 
-def _describe(made: MusicFolder) -> dict:
-    licences = ", ".join(sorted({source.licence for source in made.sources}))
-    note = f"all the music ({licences}) allows it for what is made from it; whether weights are that is not settled in law."
-    return {
-        "weights_licence": made.weights_licence,
-        "license_note": note,
-        "training_data": describe_music(made.sources),
-        "hours": round(made.hours, 3),
-        "tracks": len(made.sources),
-        "left_out": list(map(asdict, made.left_out)),
-    }
+def _credit(made: MusicFolder) -> Credits:
+    licences = sorted({source.licence for source in made.sources})
+    allowed = f"all the free music that was heard ({', '.join(licences)}) allows it for what is made from that music"
+    return Credits(
+        made.weights_licence,
+        f"{allowed}; whether weights are, is not settled in law.",
+        describe_music(made.sources),
+        licences,
+        round(made.hours, 3),
+        len(made.sources),
+        list(map(asdict, made.left_out)),
+    )

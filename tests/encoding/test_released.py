@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mert_hf import MERTConfig, MERTFeatureExtractor, MERTForPreTraining, MusicE
 from mert_hf.architectures.initial_weights import InitSettings, build_model, read_config
 from mert_hf.common.errors import InputError
 from mert_hf.common.places import CARDS
+from mert_hf.data.free_music_folder import Credits
 from mert_hf.encoding import released
 from mert_hf.encoding.licences import weights_licence
 from mert_hf.finetuning.run import read_sampling_rate
@@ -135,6 +137,31 @@ def test_what_is_written_again_replaces_the_model_and_leaves_what_else_lies_ther
     assert (folder / "facts.yaml").is_file() and (folder / "model.safetensors").read_bytes() == before
     publish(folder, tmp_path / "new", "--dry-run")
     assert not (tmp_path / "new").exists()
+
+
+def test_the_page_names_the_music_and_goes_under_what_it_allows(cards, tmp_path):
+    credits = Credits("cc-by-sa-4.0", "all of it allows that.", "Music:\n\n- A, by Ann", ["CC-BY-SA-3.0"], 1.0, 2, [])
+    (tmp_path / "licences.json").write_text(json.dumps(asdict(credits)))
+    (tmp_path / "facts.yaml").write_text("training_data: Synthetic music.\n")
+    command = [
+        "publish",
+        str(tmp_path / "run"),
+        "--to-folder",
+        str(tmp_path / "new"),
+        "--music",
+        str(tmp_path / "licences.json"),
+    ]
+    cli.main([*command, "--card", str(tmp_path / "facts.yaml")])
+    card = (tmp_path / "new" / "README.md").read_text()
+    assert "Synthetic music.\n\nMusic:\n\n- A, by Ann\n" in card and "license: cc-by-sa-4.0" in card
+    assert "The weights are under cc-by-sa-4.0: all of it allows that." in card
+    cli.main([*command, "--license", "gpl-3.0"])  # another that the music allows
+    assert weights_licence(tmp_path / "new") == "gpl-3.0"
+    with pytest.raises(SystemExit, match="CC-BY-SA-3.0, which does not allow weights under mit; state cc-by-sa-4.0"):
+        cli.main([*command, "--license", "mit"])
+    (tmp_path / "licences.json").write_text("{}")
+    with pytest.raises(SystemExit, match="licences.json is damaged"):
+        cli.main(command)
 
 
 def test_a_folder_of_other_things_is_refused(cards, tmp_path):
