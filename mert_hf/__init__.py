@@ -13,6 +13,7 @@ from mert_hf.late_registration import register_now_or_later
 
 if TYPE_CHECKING:
     from mert_hf.encoding.encoder import MusicEncoder
+    from mert_hf.encoding.released import find_model
     from mert_hf.models.configuration_mert import MERTConfig
     from mert_hf.models.configuration_mert2 import MERT2Config
     from mert_hf.models.configuration_multiview import MultiViewConfig
@@ -50,11 +51,13 @@ __all__ = [
     "MultiViewConfig",
     "MultiViewModel",
     "MusicEncoder",
+    "find_model",
 ]
 
 # where each of these names, and `register`, is defined; "" where the name is the module
 _PLACES = {
     "encoding.encoder": ("MusicEncoder",),
+    "encoding.released": ("find_model",),
     "models": ("",),
     "models.configuration_mert": ("MERTConfig",),
     "models.configuration_mert2": ("MERT2Config",),

@@ -15,12 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from support.small_runs import MODEL
 from support.sounds import make_tones
 from test_house import MODULES, PACKAGE, ROOT, SCRIPTS, imports
 
-from mert_hf import MERTFeatureExtractor, MERTModel, MusicEncoder, cli
+from mert_hf import MERTConfig, MERTFeatureExtractor, MERTModel, MusicEncoder, cli
+from mert_hf.encoding import released
 from mert_hf.probing.report.results import PACKAGES
 
 DISTRIBUTIONS = importlib.metadata.packages_distributions()
@@ -126,6 +129,15 @@ def wheel(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / part, folder / "copy" / part, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "copy")
+    # as a model that is released
+    torch.manual_seed(0)
+    trial = folder / "copy" / "model_cards" / "trial"
+    MERTModel(MERTConfig(**MODEL)).half().save_pretrained(trial)
+    MERTFeatureExtractor().save_pretrained(trial)
+    for file in trial.glob("*.py"):
+        file.unlink()
+    (trial / "README.md").write_text("---\nlicense: mit\n---\n")
+    (trial / "results.json").write_text("{}")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", str(folder / "copy")]
     options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder)]
     subprocess.run([*pip, *options], check=True, capture_output=True)
@@ -144,6 +156,8 @@ def test_the_wheel_holds_the_package_alone(wheel):
     files = {folder: [file.relative_to(ROOT / folder) for file in (ROOT / folder).rglob("*.yaml")] for folder in beside}
     wanted = {f"mert_hf/{beside[folder]}/{file.as_posix()}" for folder, found in files.items() for file in found}
     wanted |= {"mert_hf/model_cards/template.md", "mert_hf/py.typed", "mert_hf/catalogue/inspection/page.html"}
+    models = [*released.released_models(), "trial"]
+    wanted |= {f"mert_hf/model_cards/{name}/{file}" for name in models for file in (*released.NEEDED, "README.md")}
     assert {name for name in names if not name.endswith(".py") and ".dist-info/" not in name} == wanted
 
 
@@ -200,6 +214,16 @@ def test_the_base_alone_embeds_as_the_whole_installation_does(base_python, tiny_
     assert np.shape(told["pipeline"]) == (1, 74, tiny_config.hidden_size)
 
 
+def test_a_released_model_is_found_by_its_name_where_there_is_no_clone(base_python, wheel, tmp_path):
+    song = str(tmp_path / "a.wav")
+    soundfile.write(song, make_tones(1.0, 24000), 24000)
+    code = "import sys, mert_hf; print(mert_hf.MusicEncoder('trial', device='cpu').encode(sys.argv[1], layers=1).tolist())"
+    ran = run_in(base_python, code, song)
+    assert ran.returncode == 0, ran.stderr
+    encoder = MusicEncoder(str(wheel.parent / "copy" / "model_cards" / "trial"), device="cpu")
+    np.testing.assert_allclose(json.loads(ran.stdout), encoder.encode(song, layers=1), atol=1e-5)
+
+
 def test_without_extras_every_module_imports_or_names_the_extra(base_python):
     names = [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in MODULES]
     # `evaluate` reads the first as files, the second is a script
@@ -224,8 +248,9 @@ def test_a_command_that_needs_an_extra_says_so_in_a_line(base_python):
 
 
 @pytest.mark.parametrize("kind", ["models", "objectives", "teachers", "tasks", "recipes"])
-def test_an_installed_wheel_lists_what_a_clone_lists(base_python, capsys, kind):
-    """Recipes and facts of model cards lie beside the package in a clone, and inside it in the wheel."""
+def test_an_installed_wheel_lists_what_a_clone_lists(base_python, wheel, capsys, monkeypatch, kind):
+    """Recipes, facts of model cards and released models lie beside the package in a clone, and inside it in the wheel."""
+    monkeypatch.setattr(released, "CARDS", wheel.parent / "copy" / "model_cards")
     ran = run_in(base_python, "import sys; from mert_hf.cli import main; main(sys.argv[1:])", "list", kind)
     cli.main(["list", kind])
     assert (ran.returncode, ran.stderr, ran.stdout) == (0, "", capsys.readouterr().out)

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 class InitSettings:
     """The weights to begin with."""
 
-    model: str | None = setting(None, "a MERT of the Hub or a folder to go on from; fresh weights by default")
+    model: str | None = setting(None, "a folder, a released model or a MERT of the Hub to go on from; fresh weights by default")
     revision: str = setting("main", "revision of the model on the Hub")
     new_heads: bool = setting(False, "agree that heads which the model does not have, or of another size, are drawn anew")
 
@@ -37,8 +37,8 @@ def read_config(config_class: type[PreTrainedConfig], init: InitSettings) -> dic
     """
     if init.model is None:
         return None
-    with loading(f"init.model={init.model!r}", init.model):
-        given = config_class.from_pretrained(init.model, revision=init.revision).to_dict()
+    with loading(f"init.model={init.model!r}", init.model) as place:
+        given = config_class.from_pretrained(place, revision=init.revision).to_dict()
     return {name: value for name, value in given.items() if name not in CODE_FIELDS}
 
 

@@ -15,7 +15,7 @@ ENDINGS = (".png", ".html", ".json")
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("track", help="an audio file, of seconds or hours")
-    parser.add_argument("--model", required=True, help="folder or repository, such as m-a-p/MERT-v1-95M")
+    parser.add_argument("--model", required=True, help="folder, or model of `mert-hf list models`")
     parser.add_argument(
         *("-o", "--output"),
         action="append",

@@ -3,6 +3,8 @@
 import argparse
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from itertools import starmap
+from pathlib import Path
 
 from mert_hf.commands.base import Command
 
@@ -10,10 +12,15 @@ Rows = Iterable[Sequence[str]]
 
 
 def _models() -> tuple[Sequence[str], Rows]:
-    from mert_hf.architectures import ARCHITECTURES
+    from transformers import AutoConfig
+
+    from mert_hf.architectures import architecture_of
     from mert_hf.common.places import CARDS
     from mert_hf.common.reading import read_yaml
     from mert_hf.encoding.layer_guide import LAYER_GUIDES
+    from mert_hf.encoding.licences import weights_licence
+    from mert_hf.encoding.loading import loading
+    from mert_hf.encoding.released import released_models
     from mert_hf.models.configuration_mert import MERTConfig
     from mert_hf.models.configuration_mert2 import MERT2Config
 
@@ -28,15 +35,24 @@ def _models() -> tuple[Sequence[str], Rows]:
         facts = read_yaml(file)
         licences[facts.get("base_model")] = facts.get("license")
 
-    def row(name: str) -> Sequence[str]:
+    def numbers(config) -> Iterable[str]:
+        rate = architecture_of(config).sampling_rate(config)
+        hop, layers = (getattr(config, name, None) for name in ("hop_samples", "num_hidden_layers"))
+        return (str(rate), f"{rate / hop:g}" if hop else "-", str(layers or "-"), str(config.hidden_size))
+
+    def released(name: str, folder: Path) -> Sequence[str]:
+        size = f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB, here"
+        with loading(name, folder) as place:
+            config = AutoConfig.from_pretrained(place)
+        return (name, weights_licence(folder) or "-", *numbers(config), size, "-")
+
+    def published(name: str) -> Sequence[str]:
         config, made_by = sizes[name]
-        rate = next(one for one in ARCHITECTURES.values() if isinstance(config, one.config_class)).sampling_rate(config)
         guide = ", ".join(f"{one.task} {one.layer}" for one in LAYER_GUIDES[name]) or "-"
-        numbers = (rate, f"{rate / config.hop_samples:g}", config.num_hidden_layers, config.hidden_size)
-        return (name, licences[name], *map(str, numbers), made_by, guide)
+        return (name, licences[name], *numbers(config), made_by, guide)
 
     titles = ("model", "licence", "Hz", "frames/s", "layers", "hidden", "sizes", "layer by task, as its authors read them")
-    return titles, map(row, LAYER_GUIDES)
+    return titles, [*starmap(released, released_models().items()), *map(published, LAYER_GUIDES)]
 
 
 def _objectives() -> tuple[Sequence[str], Rows]:
@@ -112,4 +128,4 @@ def _list(arguments: argparse.Namespace) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-LIST = Command("list", "published models, objectives, teachers, tasks or recipes, one a line", _arguments, _list)
+LIST = Command("list", "models, objectives, teachers, tasks or recipes, one a line", _arguments, _list)

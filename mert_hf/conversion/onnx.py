@@ -67,8 +67,8 @@ def load_for_export(name: str | os.PathLike) -> tuple[PreTrainedModel, Wav2Vec2F
     Raises:
         InputError: one of them cannot be loaded, weights are missing, or the model is no MERT.
     """
-    with loading(str(name), name):
-        config = AutoConfig.from_pretrained(name)
+    with loading(str(name), name) as place:
+        config = AutoConfig.from_pretrained(place)
     architecture = architecture_of(config)
     if architecture is None or architecture.clip_classifier is None:
         raise InputError(f"{name} is a {config.model_type!r} model; MERT models can be exported.")

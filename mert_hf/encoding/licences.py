@@ -9,8 +9,9 @@ from huggingface_hub import ModelCard, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from mert_hf.common.errors import InputError
-from mert_hf.common.files import is_there
+from mert_hf.common.licence_terms import NON_COMMERCIAL
 from mert_hf.common.reading import read_json, read_text
+from mert_hf.encoding.released import as_folder
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +26,10 @@ def weights_licence(name: str | os.PathLike) -> str | None:
 
     Of a run's model folder without a card: what the run's results say of the weights it began with.
     """
-    name = os.fspath(name)
-    card, results = Path(name) / "README.md", Path(name).resolve().parent / "results.json"
-    if not (is_there(name) and Path(name).is_dir()):
+    name, folder = os.fspath(name), as_folder(name)
+    if folder is not None:
+        card = folder / "README.md"
+    else:
         if name.split("/")[0] == MERT_OWNER and "MERT" in name:
             return MERT_LICENCE
         try:
@@ -38,8 +40,8 @@ def weights_licence(name: str | os.PathLike) -> str | None:
             return None
         card = Path(cached)
     if not card.is_file():
-        local = Path(name).is_dir() and results.is_file()
-        licence = read_json(results).get("base_licence") if local else None
+        results = None if folder is None else folder.resolve().parent / "results.json"
+        licence = read_json(results).get("base_licence") if results is not None and results.is_file() else None
     else:
         try:
             licence = ModelCard(read_text(card), ignore_metadata_errors=True).data.get("license")
@@ -60,6 +62,6 @@ def note_licence(name: str | os.PathLike) -> str | None:
 
 def warn_of_licence(name: str | os.PathLike, licence: str | None) -> None:
     """Say once a process that weights may not be used commercially, where their licence says so."""
-    if licence is not None and "-nc" in licence.lower() and os.fspath(name) not in _said:
+    if licence is not None and NON_COMMERCIAL in licence.lower() and os.fspath(name) not in _said:
         _said.add(os.fspath(name))
         logger.warning("Weights of %s are licensed %s: no commercial use, and none of what is trained from them", name, licence)

@@ -1,5 +1,6 @@
 """Models of transformers, loaded whole or refused; what may go wrong is told in a line."""
 
+import difflib
 import os
 import pickle
 import reprlib
@@ -15,6 +16,8 @@ from transformers import AutoFeatureExtractor, PreTrainedModel
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.reading import read_json
+from mert_hf.common.suggestions import suggest_any
+from mert_hf.encoding.released import as_folder, find_model, released_models
 
 # Files that are missing, damaged or something else, and weights that do not fit; transformers lets all of these through.
 LOADING_ERRORS = (
@@ -63,7 +66,7 @@ def load_weights(
 
     Args:
         model_class: an Auto class or a class of models.
-        source: a folder, or the name of a repository.
+        source: a folder, a released model's name or a repository; see [`mert_hf.encoding.released.find_model`].
         what: is loaded, as an error names it; `source` by default.
         may_lack: names of weights or of parts (`"code_head"`) that may be drawn at random.
         lack: what an error says of the others, such as "does not hold the encoder that model.* describes".
@@ -74,10 +77,10 @@ def load_weights(
         InputError: it cannot be loaded, or not whole.
     """
     what = str(source) if what is None else what
-    with loading(what, source):
+    with loading(what, source) as place:
         # shapes that differ are reported in place of raised, to be refused by name
         options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
-        model, report = model_class.from_pretrained(source, **options)
+        model, report = model_class.from_pretrained(place, **options)
     mismatched = {name for name, *_ in report["mismatched_keys"]}
     drawn = sorted({*report["missing_keys"], *mismatched})
     refused = [name for name in drawn if not set(may_lack) & set(name.split("."))]
@@ -96,8 +99,8 @@ def load_extractor(source: str | os.PathLike, what: str | None = None, **options
     Raises:
         InputError: it cannot be loaded.
     """
-    with loading(str(source) if what is None else what, source):
-        return AutoFeatureExtractor.from_pretrained(source, **options)
+    with loading(str(source) if what is None else what, source) as place:
+        return AutoFeatureExtractor.from_pretrained(place, **options)
 
 
 def list_some(names: list[str]) -> str:
@@ -112,12 +115,15 @@ def shorten(what: str) -> str:
 
 
 @contextmanager
-def loading(what: str, source: str | os.PathLike) -> Iterator[None]:
+def loading(what: str, source: str | os.PathLike) -> Iterator[str]:
     """Around what transformers loads: its errors become one line, and what cannot be a model is told before it is tried.
 
     Args:
         what: is loaded, as the line names it: "model.base='user/name'".
-        source: what is given to transformers, a folder or the name of a repository.
+        source: of the model, as somebody named it.
+
+    Yields:
+        What is to be given to transformers: see [`mert_hf.encoding.released.find_model`].
 
     Raises:
         InputError: "{what} cannot be loaded: ..."; one that is raised within goes through as it is.
@@ -127,7 +133,7 @@ def loading(what: str, source: str | os.PathLike) -> Iterator[None]:
     if fault is not None:
         raise InputError(f"{what} cannot be loaded: {fault}")
     with telling(what):
-        yield
+        yield find_model(source)
 
 
 @contextmanager
@@ -141,15 +147,6 @@ def telling(what: str) -> Iterator[None]:
         raise InputError(f"{what} cannot be loaded: {_reason(error)}") from None
 
 
-def as_folder(name: str | os.PathLike) -> Path | None:
-    """The folder that is meant by a model's name, with ~ as the home; None where there is none, as of a repository."""
-    try:
-        folder = Path(name).expanduser()
-        return folder if folder.is_dir() else None
-    except (OSError, RuntimeError, TypeError):  # a name that is too long, the home of nobody, no name at all
-        return None
-
-
 def _fault(source: str | os.PathLike) -> str | None:
     """Why it is neither a model's folder nor a name, as far as can be seen from outside."""
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
@@ -161,7 +158,10 @@ def _fault(source: str | os.PathLike) -> str | None:
         name = os.fspath(source)
         # "user/name" alone may be a repository's; its other rules are told by the Hub's client
         is_place = isinstance(name, str) and (name[0] in "/~." or "\\" in name or name.count("/") > 1)
-        return "there is no such folder; give one, or a repository such as 'm-a-p/MERT-v1-95M'." if is_place else None
+        if is_place:
+            return "there is no such folder; give one, or a repository such as 'm-a-p/MERT-v1-95M'."
+        near = difflib.get_close_matches(str(name), released_models(), cutoff=0.8) if "/" not in str(name) else []
+        return f"there is no such folder, and no such model comes with mert_hf{suggest_any(near)}" if near else None
     if (place / "config.json").is_file():
         return _fault_of_config(place / "config.json")
     if (place / "model" / "config.json").is_file():

@@ -68,8 +68,8 @@ class SongClassifier:
             source = str(folder)
             told = next((place for place in (folder, folder.parent) if (place / "results.json").is_file()), None)
             results = read_json(told / "results.json") if told is not None else {}
-        with loading(name, source):
-            config = AutoConfig.from_pretrained(source)
+        with loading(name, source) as place:
+            config = AutoConfig.from_pretrained(place)
         found = architecture_of(config)
         if found is None or found.clip_classifier is None or found.clip_classifier.__name__ not in (config.architectures or ()):
             raise InputError(f"{name} was not fine-tuned to label music; give a run of `mert-hf finetune`, or its model.")

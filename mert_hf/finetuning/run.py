@@ -96,8 +96,8 @@ def finetune(
 
 def read_sampling_rate(base: str) -> int:
     """Samples per second of the base; InputError where it cannot be loaded or is no MERT."""
-    with loading(f"model.base={base!r}", base):
-        config = AutoConfig.from_pretrained(base)
+    with loading(f"model.base={base!r}", base) as place:
+        config = AutoConfig.from_pretrained(place)
     return _architecture(config, base).sampling_rate(config)
 
 
@@ -115,8 +115,8 @@ def build_model(settings: FinetuneSettings, names: list[str]) -> tuple[PreTraine
         InputError: the base cannot be loaded or is no MERT.
     """
     base, model = settings.model.base, settings.model
-    with loading(f"model.base={base!r}", base):
-        config = AutoConfig.from_pretrained(base)
+    with loading(f"model.base={base!r}", base) as place:
+        config = AutoConfig.from_pretrained(place)
         classifier = _architecture(config, base).clip_classifier
         if classifier.__name__ in (config.architectures or []):
             logger.warning("%s has a head for %d labels; it is left out, a new one is trained", base, config.num_labels)

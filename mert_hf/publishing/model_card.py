@@ -14,6 +14,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.licence_terms import may_follow
 from mert_hf.common.reading import checker, parse_yaml, read_json, read_text, shown
 from mert_hf.common.redaction import name_only
 from mert_hf.encoding.licences import weights_licence
@@ -111,13 +112,14 @@ def read_facts(file: str | os.PathLike) -> CardFacts:
     return CardFacts(**stated)
 
 
-def find_facts(cards: Path, card: str | None = None, license: str | None = None) -> CardFacts:
+def find_facts(cards: Path, card: str | None = None, license: str | None = None, check: bool = True) -> CardFacts:
     """The facts of a card that is named or given as a file; none at all is allowed, the card is then bare.
 
     Args:
         cards: folder that holds `<name>/facts.yaml`.
         card: name or file.
         license: goes before that of the facts.
+        check: whether a licence must be stated, and be one that the base's allows.
 
     Raises:
         InputError: no such card, or no licence that can be published under.
@@ -130,7 +132,8 @@ def find_facts(cards: Path, card: str | None = None, license: str | None = None)
             raise InputError(f"there is no card {card!r}; give one of {names}, or a YAML file.")
         facts = read_facts(named if named.is_file() else card)
     facts.license = license or facts.license
-    check_license(facts)
+    if check:
+        check_license(facts)
     return facts
 
 
@@ -150,7 +153,7 @@ def write_card(
         template: Markdown with Jinja.
         config: of the model, for its sizes.
         parameters: how many the encoder has.
-        repo_id: where the model will live, `user/name`.
+        repo_id: where the model will live, `user/name`; the name alone of a model that comes with the package.
         results: `results.json` of the training; numbers that are not there are left out of the page.
         evaluation: `results.json` of a probing run.
         pictures: names of the files of [`PICTURES`] that are uploaded along.
@@ -198,6 +201,7 @@ def _fill(template, facts, config, parameters, repo_id, results=None, evaluation
 
 def _render(template, facts, config, parameters, repo_id, results, rows, pictures) -> ModelCard:
     name, base = repo_id.rpartition("/")[2], str(results.get("base") or "")
+    released = name == repo_id
     classifies = (config.architectures or [""])[0].endswith("ForSequenceClassification")
     # of a model that nobody has stated anything of, the paper is that of its encoder
     papers = facts.papers or ([MERT_PAPER] if config.model_type == MERTConfig.model_type else [])
@@ -224,7 +228,8 @@ def _render(template, facts, config, parameters, repo_id, results, rows, picture
         title=facts.title or name,
         task=task,
         config=config,
-        custom_code=bool(getattr(config, "auto_map", None)),
+        released=released,
+        custom_code=bool(getattr(config, "auto_map", None)) and not released,
         parameters=parameters,
         repo_id=repo_id,
         results=results,
@@ -275,7 +280,7 @@ def read_results(file: Path) -> dict[str, Any] | None:
 
 
 def _check_allowed(base: str, base_licence: str | None, license: str | None) -> None:
-    if base_licence and "-nc" in base_licence.lower() and license != base_licence:
+    if base_licence and not may_follow(base_licence, license):
         raise InputError(
             f"the weights come from {base}, which is under {base_licence}; what is made of them cannot be published under"
             f" {license}. State {base_licence}."

@@ -35,6 +35,11 @@ ACCEPTED = (".safetensors", ".json", ".py", ".md", ".png")
 # for another number of threads.
 TOLERANCE = 1e-5
 
+# Largest difference that weights in half precision may make: norm of the difference over the norm of the features about their
+# mean over time. float16 keeps 11 bits, which moves a weight by 2^-12 of itself at most, and the features of small random
+# models by 0.0009 to 0.0015 (measured).
+HALF_TOLERANCE = 0.01
+
 # How transformers writes a class in the code of another repository: user/repository--module.Class.
 OTHER_CODE = re.compile(r"^\s*[^\s/]+(/[^\s/]+)?--[\w./-]+\s*$")
 
@@ -55,7 +60,14 @@ class Staged:
         return sorted((file.name, file.stat().st_size) for file in self.folder.iterdir())
 
 
-def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, facts: CardFacts, template: Path) -> Staged:
+def stage(
+    source: str | os.PathLike,
+    staging: str | os.PathLike,
+    repo_id: str,
+    facts: CardFacts,
+    template: Path,
+    half: bool = False,
+) -> Staged:
     """Write what will be published into `staging` and check it.
 
     Only what is named here gets there: weights as safetensors, configuration, feature extractor, code, card, pictures, results;
@@ -65,7 +77,9 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     Args:
         source: folder of a run (which holds `model/`) or of a model.
         staging: an empty folder.
-        repo_id: where it will be published, `user/name`; named in the card.
+        repo_id: where it will be published, `user/name`; named in the card. A name alone is that of a released model.
+        half: store weights in float16, half the size. They are loaded as float32 all the same, unless somebody asks for
+            another type, and features must be those of before to within [`HALF_TOLERANCE`].
 
     Raises:
         InputError: the source is no model, or fails a check; the message names what.
@@ -85,16 +99,19 @@ def stage(source: str | os.PathLike, staging: str | os.PathLike, repo_id: str, f
     waveform = noise.astype(np.float32)
     features = _features(model, extractor, waveform)
     try:
-        model.save_pretrained(staged.folder)
+        model.save_pretrained(staged.folder, state_dict=_halve(model) if half else None)
         extractor.save_pretrained(staged.folder)
         pictures = _copy_results(results_folder, staged.folder)
     except OSError as error:
         raise InputError(f"{staged.folder} cannot be written: {error.strerror or error}.") from None
     _check_names_of_code(staged.folder)
     again = _features(_load(staged.folder), load_extractor(staged.folder), waveform)
-    _require_equal(features, again, "after saving and loading")
-    staged.checks.append("saved, loaded again: equal features")
-    _check_without_package(staged.folder, waveform, features)
+    if half:
+        staged.checks.append(f"saved in half precision, loaded again: features differ by {_require_near(features, again):.2g}")
+    else:
+        _require_equal(features, again, "after saving and loading")
+        staged.checks.append("saved, loaded again: equal features")
+    _check_without_package(staged.folder, waveform, again)
     staged.checks.append("loaded without mert_hf, from the files of the folder alone: equal features")
 
     results = read_results(staged.folder / "results.json") or {}
@@ -133,8 +150,8 @@ def _locate(source: Path) -> tuple[Path, Path]:
 
 def _load(folder: Path) -> PreTrainedModel:
     """The model with all its heads; weights that are missing are an error, not drawn at random."""
-    with loading(str(folder), folder):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with loading(str(folder), folder) as place:
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     return load_model(_auto_class(config), folder, trust_remote_code=False).eval()
 
 
@@ -165,6 +182,31 @@ def _require_equal(expected: np.ndarray, found: np.ndarray, when: str) -> None:
     difference = np.abs(expected - found).max() if expected.shape == found.shape else np.inf
     if not difference <= TOLERANCE:
         raise InputError(f"the model gives other features {when} (largest difference {difference:.3g}); it is not published.")
+
+
+def _halve(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Weights in float16, what is no floating-point number as it is.
+
+    Raises:
+        InputError: a number is too large for it.
+    """
+    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
+    for name, tensor in halved.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{name} holds numbers beyond 65504, the largest of float16; publish it without --half.")
+    return halved
+
+
+def _require_near(expected: np.ndarray, found: np.ndarray) -> float:
+    """The relative difference of features; InputError where it is more than half precision may make."""
+    centre = expected.mean(-2, keepdims=True) if expected.ndim == 3 else 0.0  # (batch, hidden) of clips has no frames
+    difference = float(np.linalg.norm(found - expected) / np.linalg.norm(expected - centre))
+    if not difference <= HALF_TOLERANCE:
+        raise InputError(
+            f"features of the weights in half precision differ by {difference:.2g} of their norm, more than {HALF_TOLERANCE};"
+            " publish it without --half."
+        )
+    return difference
 
 
 def _copy_results(source: Path, staging: Path) -> list[str]:

@@ -237,6 +237,8 @@ def test_what_is_trained_from_other_weights_names_them_and_keeps_their_licence(t
     assert inherit_base(mine, None, None) == mine
     assert inherit_base(mine, "someone/free", "mit").base_model == "someone/free"
     assert inherit_base(mine, str(tmp_path), None).base_model is None  # a folder of this machine is no address
+    with pytest.raises(InputError, match="come from mert-small, which is under gpl-3.0; .* under apache-2.0. State gpl-3.0"):
+        inherit_base(mine, "mert-small", "gpl-3.0")
     with pytest.raises(InputError, match="come from m-a-p/MERT-v1-95M, which is under cc-by-nc-4.0; .* under apache-2.0"):
         inherit_base(mine, "m-a-p/MERT-v1-95M", weights_licence("m-a-p/MERT-v1-95M"))
     # also of what was trained from that, in a run of this machine

@@ -22,7 +22,7 @@ from mert_hf.catalogue.retrieval.disturbances import (
 from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import generator
 from mert_hf.data.corpus import Corpus, open_folder
-from mert_hf.encoding.loading import as_folder
+from mert_hf.encoding.released import local_folder
 from mert_hf.models.audio_reading_mert import SILENCE_PEAK
 from mert_hf.synthetic.score.benchmark_vocabularies import TEST
 from mert_hf.synthetic.score.composition import compose
@@ -136,7 +136,7 @@ class FolderPieces(Pieces):
     made = MADE_OF_RECORDING
 
     def __init__(self, folder: str | os.PathLike, most: int, clip_s: float, seed: int):
-        if as_folder(folder) is None:
+        if local_folder(folder) is None:
             raise InputError(f"--music {folder} is no folder; give one of audio files.")
         try:
             self._corpus: Corpus = open_folder(folder, min_duration_s=2 * clip_s, check="header")

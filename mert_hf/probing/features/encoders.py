@@ -87,10 +87,10 @@ class FrozenModel:
 def load_encoder(
     name: str, revision: str | None = None, device: str | torch.device = "cpu", random_seed: int | None = None
 ) -> FrozenModel:
-    """The model of a folder (also of a run's folder, which holds `model/`) or of the Hub.
+    """The model of a folder (also of a run's folder, which holds `model/`), a released one, or one of the Hub.
 
     Args:
-        name: folder or `user/name`.
+        name: folder, released model or `user/name`.
         revision: of the Hub.
         device: where it runs.
         random_seed: draws all weights anew from this seed: the same architecture, untrained.
@@ -108,8 +108,8 @@ def load_encoder(
         options = {"may_lack": UNUSED_WEIGHTS, "revision": revision, "dtype": torch.float32}
         model = load_model(AutoModel, source, str(name), **options)
     else:
-        with loading(str(name), source):
-            config = AutoConfig.from_pretrained(source, revision=revision)
+        with loading(str(name), source) as place:
+            config = AutoConfig.from_pretrained(place, revision=revision)
             seed_torch(random_seed, "random weights")
             model = AutoModel.from_config(config, dtype=torch.float32)
     if model.main_input_name != "input_values" or not hasattr(extractor, "sampling_rate"):
