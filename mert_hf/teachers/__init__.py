@@ -14,9 +14,11 @@ from mert_hf.common.settings import check_values, setting
 from mert_hf.teachers.base import CodeTeacher, CodeTeacherSettings
 from mert_hf.teachers.codec import CodecTeacher
 from mert_hf.teachers.cqt import CQTSettings, CQTTeacher
+from mert_hf.teachers.fitted import FittedTeacher
 from mert_hf.teachers.kmeans import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
 
 CODE_TEACHERS: dict[str, type[CodeTeacher]] = {
+    "kmeans": KMeansTeacher,
     "kmeans_residual": ResidualKMeansTeacher,
     "kmeans_parallel": ParallelKMeansTeacher,
     "codec": CodecTeacher,
@@ -53,6 +55,7 @@ __all__ = [
     "CodeTeacher",
     "CodeTeacherSettings",
     "CodecTeacher",
+    "FittedTeacher",
     "KMeansTeacher",
     "ParallelKMeansTeacher",
     "ResidualKMeansTeacher",
