@@ -28,7 +28,7 @@ class CodeTeacherSettings:
         [1024] * 8, "codes of each codebook (EnCodec at 6 kbit/s: 8 x 1024)", least=2, most=MOST_CODES
     )
     folder: str | None = setting(
-        None, "a fitted k-means teacher to use instead of fitting one; the codec (a folder, or facebook/encodec_24khz)"
+        None, "a fitted teacher to use instead of fitting one; the codec (a folder, or facebook/encodec_24khz)"
     )
     online: bool = setting(False, "make the codes on the fly although data.labels is given (without labels they always are)")
 

@@ -161,11 +161,11 @@ class FittedTeacher(CodeTeacher):
                 count += len(frames[0][-1])
                 if count >= max_frames:
                     break
-        largest = max(self.codebook_sizes)
-        if count < largest:
+        if count < self._least_frames():
+            audio = f"{count} frames ({count / self.frame_rate:.1f} s of audio)"
             raise InputError(
-                f"a codebook of {largest} codes cannot be fitted on {count} frames ({count / self.frame_rate:.1f} s of audio);"
-                " give more audio or use smaller codebooks."
+                f"a codebook of {max(self.codebook_sizes)} codes cannot be fitted on {audio}; give more audio or use smaller"
+                " codebooks."
             )
         logger.info("Codebooks are fitted on %d frames, %.2f hours of audio", count, count / self.frame_rate / 3600)
         self._fit_frames([join(kept) for kept in frames], seed)
@@ -213,11 +213,9 @@ class FittedTeacher(CodeTeacher):
                 raise InputError(f"{folder} holds no fitted {cls.title}: {name} is missing.")
         content, forms = read_json(folder / DESCRIPTION_FILE), cls.forms()
         form = content.get("form")
-        schema = forms[form].description_class if isinstance(form, str) and form in forms else cls.description_class
-        described = to_dataclass(schema, content, str(folder / DESCRIPTION_FILE))
-        if described.form not in forms:
-            form = described.form[:80]
-            raise InputError(f"{folder / DESCRIPTION_FILE}: form {form!r} is unknown; known forms: {', '.join(forms)}.")
+        if isinstance(form, str) and form not in forms:
+            raise InputError(f"{folder / DESCRIPTION_FILE}: form {form[:80]!r} is unknown; known forms: {', '.join(forms)}.")
+        described = to_dataclass(cls.description_class, content, str(folder / DESCRIPTION_FILE))
         tensors, sealed = _read_tensors(folder, described.codebook_sizes)
         # only now is anything made whose size a damaged description could name
         with telling(f"the teacher in {folder}"):
@@ -239,6 +237,10 @@ class FittedTeacher(CodeTeacher):
         ):
             raise InputError(f"{folder} was changed since it was saved, or the model whose hidden states it codes was.")
         return teacher
+
+    def _least_frames(self) -> int:
+        """Frames without which nothing can be fitted."""
+        return max(self.codebook_sizes)
 
     def _centroids(self, book: int) -> torch.Tensor:
         return getattr(self, f"centroids_{book}")

@@ -9,8 +9,8 @@ from support.sounds import make_tones
 
 from mert_hf.common.errors import InputError
 from mert_hf.teachers import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher, TeacherSettings
+from mert_hf.teachers.centroids import nearest_centroid
 from mert_hf.teachers.fitted import join
-from mert_hf.teachers.kmeans import nearest_centroid
 
 SMALL = {
     "kmeans_parallel": {
@@ -128,7 +128,7 @@ def test_assignment_in_blocks_of_bounded_memory_changes_no_code(monkeypatch):
     assert whole.shape == (3, 41)
     assert torch.equal(whole, torch.cdist(frames, centroids).argmin(-1))
     sizes = []
-    monkeypatch.setattr("mert_hf.teachers.kmeans.DISTANCES_AT_ONCE", 700)
+    monkeypatch.setattr("mert_hf.teachers.centroids.DISTANCES_AT_ONCE", 700)
     addmm = torch.addmm
     monkeypatch.setattr(torch, "addmm", lambda *args, **kwargs: sizes.append(args[1].shape[0] * 64) or addmm(*args, **kwargs))
     assert torch.equal(nearest_centroid(frames, centroids), whole)
