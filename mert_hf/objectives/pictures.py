@@ -20,7 +20,7 @@ def plot_training_curves(
     labels = {
         "loss": "loss (weighted sum)",
         "code_loss": "code loss (nats, sum over codebooks)",
-        "cqt_loss": "constant-Q loss (mean squared error)",
+        "cqt_loss": "constant-Q loss",
         "code_accuracy": "masked accuracy in training (%)",
         "grad_norm": "gradient norm (before clipping)",
         "learning_rate": "learning rate",

@@ -4,8 +4,8 @@ A teacher has `sampling_rate` and `frame_rate`, and `codebook_sizes` (codes) or 
 `teacher(waveform (batch, samples))` gives (batch, codebooks, frames) int64 or (batch, frames, bins) float32.
 
 A further teacher of codes is one file, a subclass of [`CodeTeacher`], and a line in `CODE_TEACHERS`. What it can be told beside
-what every teacher is told is a dataclass of its own (`settings_class`) and stands in recipes below `teacher`. One that is fitted on
-the music it codes extends [`FittedTeacher`], which fits, saves and loads it.
+what every teacher is told is a dataclass of its own (`settings_class`) and stands in recipes below `teacher`. One that is
+fitted on the music it codes extends [`FittedTeacher`], which fits, saves and loads it.
 """
 
 from dataclasses import make_dataclass
