@@ -17,7 +17,7 @@ SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 # where a heavy or optional package may be imported; everywhere else it may not
 HOMES = {
     "nnAudio": ("teachers/cqt.py",),
-    "sklearn": ("teachers/kmeans.py", "probing/", "finetuning/", "integrations/scikit_learn.py"),
+    "sklearn": ("teachers/centroids.py", "probing/", "finetuning/", "integrations/scikit_learn.py"),
     "sentence_transformers": ("integrations/sentence_transformer.py",),
     "mteb": ("integrations/mteb_encoder.py",),
     "matplotlib": ("common/figures.py", "objectives/pictures.py", "probing/report/plots.py", "comparison/plots.py"),

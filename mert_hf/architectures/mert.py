@@ -22,6 +22,7 @@ class MERT(Architecture):
     clip_classifier = MERTForSequenceClassification
     frame_classifier = MERTForAudioFrameClassification
     attention_projections = ("q_proj", "k_proj", "v_proj", "out_proj")
+    fresh_fields = {"feature_extractor_cqt_tolerance": 1e-3}  # the input's spectrum as the teacher's
     embeds_clips = True
 
     def sampling_rate(self, config):

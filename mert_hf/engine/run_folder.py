@@ -70,6 +70,14 @@ LEFT_ALONE = (".log", ".out", ".err", ".txt", ".yaml", ".yml", ".partial")
 FILES_NAMED = 3
 
 CHANGES_NAMED = 6
+# Settings of pre-training that there were not at first, and what runs did before.
+FORMER = {
+    "cqt.compression": "none",
+    "cqt.log_level": 0.1,
+    "cqt.standardise": False,
+    "teacher.projection_size": 16,
+    "training.ema_decay": 0.0,
+}
 # Key of a checkpoint's state that says that the digests of its files belong to it.
 SEALED = "sealed"
 
@@ -87,7 +95,7 @@ class RunFolder:
     """
 
     free_to_change = FREE_TO_CHANGE
-    former: dict[str, Any] = {"training.ema_decay": 0.0}
+    former: dict[str, Any] = FORMER
     prefix = "step_"
 
     def __init__(self, folder: str | os.PathLike):
@@ -183,8 +191,9 @@ class RunFolder:
         Raises:
             InputError: it was started with others; names them. Or what it was started with cannot be read.
         """
-        before = {**self.former, **flatten(read_yaml(self.recipe))}
         now = flatten(settings)
+        former = {key: value for key, value in self.former.items() if key in now}
+        before = {**former, **flatten(read_yaml(self.recipe))}
         changed = [
             f"{key:.60} ({before.get(key)!r:.60} -> {now.get(key)!r:.60})"
             for key in sorted(before.keys() | now.keys())

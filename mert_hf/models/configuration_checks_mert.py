@@ -22,6 +22,8 @@ MOST_PARAMETERS = 10**10
 MOST_LABELS = 2**20
 MOST_CODEBOOKS, MOST_CODES = 256, 2**20
 LONGEST_MESSAGE = 500
+# Of the magnitudes that the constant-Q head predicts; see `spectra_mert.py`.
+COMPRESSIONS = ("none", "sqrt", "log")
 
 
 def require(config: Any, condition: bool, name: str, accepted: str, given: Any = None) -> None:
@@ -60,6 +62,13 @@ def require_codebooks(config: Any) -> None:
     require(config, is_books, "codebook_sizes", f"at least one codebook, each with 2 or more classes (up to {MOST_CODES})")
     offset_fits = config.code_offset < min(sizes)
     require(config, offset_fits, "code_offset", f"0 or more and smaller than every codebook ({min(sizes)} classes)")
+
+
+def require_constant_q(config: Any) -> None:
+    """Refuse a description of the constant-Q target that is none."""
+    known = config.cqt_compression in COMPRESSIONS
+    require(config, known, "cqt_compression", " or ".join(map(repr, COMPRESSIONS)))
+    require_numbers(config, ("cqt_log_level",), "a positive magnitude, at most 1e6", 0, 1e6, open_at="low")
 
 
 def require_parameters(config: Any, count: int) -> None:

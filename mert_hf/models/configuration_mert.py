@@ -10,6 +10,7 @@ from .configuration_checks_mert import (
     CheckedConfig,
     require,
     require_codebooks,
+    require_constant_q,
     require_counts,
     require_dict,
     require_numbers,
@@ -37,7 +38,7 @@ LARGEST_FROM_ZERO = {"mask_time_min_masks": 100_000, "mask_feature_min_masks": 1
 MOST_CONVOLUTIONS = 32
 DROPPED = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout", "layerdrop")
 MASKED = ("mask_time_prob", "mask_feature_prob")
-WEIGHTS = ("code_loss_weight", "cqt_loss_weight", "feature_penalty_weight", "feature_grad_mult")
+WEIGHTS = ("code_loss_weight", "cqt_loss_weight", "unmasked_loss_weight", "feature_penalty_weight", "feature_grad_mult")
 
 
 @strict
@@ -62,7 +63,14 @@ class MERTConfig(CheckedConfig, HubertConfig):
             `logit_temperature` on and never below 0.01.
         code_loss_weight (`float`, defaults to 1.0): Weight of the sum over codebooks of the mean cross-entropy.
         cqt_bins (`int`, defaults to 336): Bins of the constant-Q spectrum to predict (7 octaves x 48; MERT, section 3.3).
+        cqt_compression (`str`, defaults to "none"): What is predicted of its magnitudes: "none", themselves (the paper),
+            "sqrt", their root, or "log", log(1 + magnitude / cqt_log_level).
+        cqt_log_level (`float`, defaults to 0.1): Magnitude that is compressed to log 2.
+        cqt_standardise (`bool`, defaults to False): Whether the loss of the spectrum is divided by the variance of what is
+            predicted, over the masked frames of the batch: 1 is what the mean of each bin would reach.
         cqt_loss_weight (`float`, defaults to 1.0): Weight of the mean squared error of the constant-Q spectrum.
+        unmasked_loss_weight (`float`, defaults to 0.0): Weight of both losses on frames that are not masked, beside those on
+            masked ones (fairseq `pred_nomask_weight`; the paper: 0).
         feature_penalty_weight (`float`, defaults to 10.0): Weight of the mean square of the convolutional features
             (`loss_weights: [10, 1]` in the official recipes).
         padding_invariant (`bool`, defaults to True): Whether a padded clip gives the features it gives alone, where an
@@ -75,6 +83,8 @@ class MERTConfig(CheckedConfig, HubertConfig):
         feature_extractor_cqt (`bool`, defaults to False): Whether the encoder is given a constant-Q spectrum beside the
             convolutional features.
         feature_extractor_cqt_bins (`int`, defaults to 336): Bins of that spectrum, over seven octaves.
+        feature_extractor_cqt_tolerance (`float`, defaults to 0): Relative error of that spectrum that is accepted for speed: 0
+            is exact, 1e-3, with which a run that draws fresh weights begins, a dozen times as fast.
         feature_grad_mult (`float`, defaults to 1.0): Factor on the gradient of the convolutions (fairseq: 0.1 for 95M, 1 for
             330M); 0 freezes them and keeps no graph.
         tie_last_hidden_states (`bool`, defaults to True): Whether `hidden_states[-1]` is `last_hidden_state`, as in the
@@ -106,12 +116,17 @@ class MERTConfig(CheckedConfig, HubertConfig):
     learnable_temperature: bool = False
     code_loss_weight: float | int = 1.0
     cqt_bins: int = 336
+    cqt_compression: str = "none"
+    cqt_log_level: float | int = 0.1
+    cqt_standardise: bool = False
     cqt_loss_weight: float | int = 1.0
+    unmasked_loss_weight: float | int = 0.0
     feature_penalty_weight: float | int = 10.0
 
     # options of the official configuration that no published checkpoint uses
     feature_extractor_cqt: bool = False
     feature_extractor_cqt_bins: int = 336
+    feature_extractor_cqt_tolerance: float | int = 0.0
     deepnorm: bool = False
     attention_relax: float | int = -1.0
 
@@ -189,11 +204,14 @@ class MERTConfig(CheckedConfig, HubertConfig):
         for name in ("hidden_act", "feat_extract_activation"):
             require(self, getattr(self, name) in ACT2FN, name, f"an activation of transformers: {', '.join(ACT2FN)}")
         require_codebooks(self)
+        require_constant_q(self)
         relax = self.attention_relax
         require(self, relax == -1 or 0.01 <= relax <= 1000, "attention_relax", "a divisor from 0.01 to 1000, or -1 for none")
         require(self, not (self.deepnorm and self.do_stable_layer_norm), "deepnorm", "False with do_stable_layer_norm")
         is_octaves = self.feature_extractor_cqt_bins % 7 == 0
         require(self, is_octaves, "feature_extractor_cqt_bins", "a multiple of 7, the octaves it covers")
+        tolerance = ("feature_extractor_cqt_tolerance",)
+        require_numbers(self, tolerance, "a relative error from 0 (exact) to below 1", 0, 1, open_at="high")
         require_parameters(self, self._count_parameters())
 
     def _require_convolutions(self) -> None:

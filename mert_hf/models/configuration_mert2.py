@@ -9,6 +9,7 @@ from .configuration_checks_mert import (
     CheckedConfig,
     require,
     require_codebooks,
+    require_constant_q,
     require_counts,
     require_dict,
     require_numbers,
@@ -39,7 +40,7 @@ LARGEST = {
     "cqt_bins": 8192,
 }
 MOST_STAGE_LAYERS = 64
-WEIGHTS = ("code_loss_weight", "cqt_loss_weight", "feature_penalty_weight")
+WEIGHTS = ("code_loss_weight", "cqt_loss_weight", "unmasked_loss_weight", "feature_penalty_weight")
 SMALL = ("layer_norm_eps", "subsampling_layer_norm_eps", "initializer_range")
 
 
@@ -76,8 +77,9 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
         mel_mean_db, mel_std_db (`float`, default to 0 and 1): What the buffers `mel_mean` and `mel_std`, by which decibels are
             normalised, hold in a model with fresh weights. [`MERT2Config.small`] brings those of music.
         codebook_sizes, code_offset, code_dim, logit_temperature, learnable_temperature, code_loss_weight, cqt_bins,
-            cqt_loss_weight, feature_penalty_weight: as in [`MERTConfig`], of [`MERT2ForPreTraining`] alone; four codebooks by
-            default, as many streams as the authors' targets have, and no penalty.
+            cqt_compression, cqt_log_level, cqt_standardise, cqt_loss_weight, unmasked_loss_weight, feature_penalty_weight: as
+            in [`MERTConfig`], of [`MERT2ForPreTraining`] alone; four codebooks by default, as many streams as the authors'
+            targets have, and no penalty.
         use_weighted_layer_sum, classifier_proj_size: as in [`HubertConfig`], of the heads on labelled music.
 
     Raises:
@@ -120,7 +122,11 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
     learnable_temperature: bool = False
     code_loss_weight: float | int = 1.0
     cqt_bins: int = 336
+    cqt_compression: str = "none"
+    cqt_log_level: float | int = 0.1
+    cqt_standardise: bool = False
     cqt_loss_weight: float | int = 1.0
+    unmasked_loss_weight: float | int = 0.0
     feature_penalty_weight: float | int = 0.0
     use_weighted_layer_sum: bool = False
     classifier_proj_size: int = 256
@@ -221,6 +227,7 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
         require(self, reaches, "hop_length", f"at most {self.minimum_input_samples // MEL_FRAMES}, an eighth of n_fft")
         self._require_stages()
         require_codebooks(self)
+        require_constant_q(self)
         require_parameters(self, self._count_parameters())
 
     def _require_stages(self) -> None:

@@ -205,7 +205,9 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
         self.feature_extractor_cqt = None
         if config.feature_extractor_cqt:
             bins = config.feature_extractor_cqt_bins
-            self.feature_extractor_cqt = ConstantQSpectrum(config.sample_rate, config.hop_samples, bins, bins // 7)
+            tolerance = config.feature_extractor_cqt_tolerance
+            numbers = (config.sample_rate, config.hop_samples, bins, bins // 7)
+            self.feature_extractor_cqt = ConstantQSpectrum(*numbers, tolerance=tolerance)
             width = config.conv_dim[-1] + bins
             self.feature_projection.layer_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
             self.feature_projection.projection = nn.Linear(width, config.hidden_size)

@@ -16,6 +16,8 @@ DECIBEL_FLOOR_POWER = 1e-10
 SHORT_KERNEL_SAMPLES = 800
 # The relative error of a band that reaches D / length to each side is about BAND_ERROR * D^-2.5 (0.083 measured on music).
 BAND_ERROR = 0.1
+# Magnitude at which a logarithm of them begins to bend: of 8 pieces of music, 12 bins an octave, about 70 % lie below.
+LOG_LEVEL = 0.1
 # Lengths of clips whose kernel spectra are kept.
 CACHED_LENGTHS = 4
 
@@ -187,26 +189,31 @@ class ConstantQSpectrum(nn.Module):
         # Made at the first use, on the device of the input: as buffers they would have to survive loading on the meta
         # device.
         # Bands depend on the length of the clips; training needs one length, evaluation a few.
-        self._kernels: dict[torch.device, torch.Tensor] = {}
+        self._kernels: dict[tuple[int, torch.device], list[torch.Tensor]] = {}
         self._bands: dict[tuple[int, torch.device], list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, samples // hop_samples + 1, bins) float32."""
         with torch.autocast(waveform.device.type, enabled=False):
             waveform = waveform.float()
-            parts = self._through_bands(waveform) if self.first_short else []
-            if self.first_short < self.bins:
-                parts.append(self._through_kernels(waveform))
+            # exported graphs know no complex numbers: all kernels are applied as they are
+            first = 0 if torch.compiler.is_exporting() else self.first_short
+            parts = self._through_bands(waveform) if first else []
+            if first < self.bins:
+                parts += self._through_kernels(waveform, first)
             return torch.cat(parts, dim=1).mT
 
-    def _through_kernels(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Correlate with the short kernels themselves: (batch, samples) -> (batch, bins from first_short on, frames)."""
-        if waveform.device not in self._kernels:
-            self._kernels[waveform.device] = self._make_kernels().to(waveform.device)
-        kernels = self._kernels[waveform.device]
-        width = kernels.shape[-1]
-        parts = nn.functional.conv1d(waveform.unsqueeze(1), kernels, stride=self.hop_samples, padding=width // 2)
-        return parts.unflatten(1, (2, -1)).square().sum(1).sqrt()
+    def _through_kernels(self, waveform: torch.Tensor, first: int) -> list[torch.Tensor]:
+        """Correlate with kernels themselves: (batch, samples) -> (batch, some bins, frames), together those from `first` on."""
+        key = (first, waveform.device)
+        if key not in self._kernels:
+            self._kernels[key] = [kernels.to(waveform.device) for kernels in self._make_kernels(first)]
+        parts = []
+        for kernels in self._kernels[key]:
+            half = kernels.shape[-1] // 2
+            part = nn.functional.conv1d(waveform.unsqueeze(1), kernels, stride=self.hop_samples, padding=half)
+            parts.append(part.unflatten(1, (2, -1)).square().sum(1).sqrt())
+        return parts
 
     def _through_bands(self, waveform: torch.Tensor) -> list[torch.Tensor]:
         """Multiply spectra: (batch, samples) -> tensors (batch, some bins, frames), together the bins below first_short."""
@@ -229,19 +236,25 @@ class ConstantQSpectrum(nn.Module):
             parts.append(torch.fft.ifft(product, n=folded)[..., :frames].abs() / self.hop_samples)
         return parts
 
-    def _make_kernels(self) -> torch.Tensor:
-        """(2 * bins, 1, width): real parts of the kernels from first_short on, then imaginary ones, each in the middle."""
-        lengths = self.kernel_samples[self.first_short :]
-        width = 2 * ((lengths[0] + 1) // 2 + 1)
-        kernels = torch.zeros(2, len(lengths), width, dtype=torch.float64)
-        for row, (hz, length) in enumerate(zip(self.frequencies_hz[self.first_short :], lengths, strict=True)):
-            window = torch.hann_window(length, dtype=torch.float64)
-            first = -((length + 1) // 2)
-            phase = 2 * math.pi * hz / self.sampling_rate * torch.arange(first, first + length, dtype=torch.float64)
-            # the window's sum is the L1 norm, since every point of the wave has length 1
-            kernel = torch.stack([window * phase.cos(), window * phase.sin()]) * (math.sqrt(length) / window.sum())
-            kernels[:, row, width // 2 + first : width // 2 + first + length] = kernel
-        return kernels.flatten(0, 1).unsqueeze(1).float()
+    def _make_kernels(self, first: int) -> list[torch.Tensor]:
+        """(2 * bins, 1, width) an octave, from bin `first` on: real parts of kernels, then imaginary ones, all centred."""
+        groups = []
+        while first < self.bins:
+            # the kernels of an octave share the width of its longest: of all, most of the widest would be zeros
+            last = min(first + self.bins_per_octave, self.bins)
+            width = 2 * ((self.kernel_samples[first] + 1) // 2 + 1)
+            kernels = torch.zeros(2, last - first, width, dtype=torch.float64)
+            for row, length in enumerate(self.kernel_samples[first:last]):
+                window = torch.hann_window(length, dtype=torch.float64)
+                start = -((length + 1) // 2)
+                omega = 2 * math.pi * self.frequencies_hz[first + row] / self.sampling_rate
+                phase = omega * torch.arange(start, start + length, dtype=torch.float64)
+                # the window's sum is the L1 norm, since every point of the wave has length 1
+                kernel = torch.stack([window * phase.cos(), window * phase.sin()]) * (math.sqrt(length) / window.sum())
+                kernels[:, row, width // 2 + start : width // 2 + start + length] = kernel
+            groups.append(kernels.flatten(0, 1).unsqueeze(1).float())
+            first = last
+        return groups
 
     def _make_bands(self, samples: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Spectra of the long kernels in a transform of `samples`: places (bins, width) and conjugate values, in groups.
@@ -270,6 +283,22 @@ class ConstantQSpectrum(nn.Module):
             groups.append((places, torch.where(kept, values.conj(), 0).to(torch.complex64)))
             first = last
         return groups
+
+
+def compress_magnitudes(magnitudes: torch.Tensor, compression: str, level: float = LOG_LEVEL) -> torch.Tensor:
+    """Magnitudes of any shape, 0 or more, as they are predicted: "none", their root ("sqrt"), or log(1 + x / level) ("log").
+
+    Raises:
+        ValueError: another compression.
+    """
+    match compression:
+        case "none":
+            return magnitudes
+        case "sqrt":
+            return magnitudes.sqrt()
+        case "log":
+            return torch.log1p(magnitudes / level)
+    raise ValueError(f"compression {compression!r} is unknown; there are none, sqrt and log.")
 
 
 def _dirichlet(offset: torch.Tensor, length: torch.Tensor) -> torch.Tensor:

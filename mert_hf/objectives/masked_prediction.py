@@ -100,8 +100,10 @@ class MaskedPrediction(Objective):
 
     @classmethod
     def head_fields(cls, settings):
-        """Codebooks and bins follow from the teachers."""
-        return {"codebook_sizes": settings.teacher.codebook_sizes, "cqt_bins": settings.cqt.bins, "code_offset": 0}
+        """Codebooks, bins and what is predicted of them follow from the teachers."""
+        names = ("bins", "compression", "log_level", "standardise")
+        spectrum = {f"cqt_{name}": getattr(settings.cqt, name) for name in names}
+        return {"codebook_sizes": settings.teacher.codebook_sizes, "code_offset": 0, **spectrum}
 
     @classmethod
     def check(cls, settings):
@@ -124,6 +126,11 @@ class MaskedPrediction(Objective):
     def from_settings(cls, settings, model, teachers):
         mixture = NoiseMixture.from_settings(settings.mixture, model.config.sample_rate)
         shortest_s = min(settings.data.crop_s, settings.data.min_track_s)
+        standardised = (settings.cqt.standardise, model.config.cqt_standardise)
+        require(
+            not settings.cqt.enabled or standardised[0] == standardised[1],
+            f"cqt.standardise={standardised[0]}, but model.cqt_standardise={standardised[1]}; make them equal.",
+        )
         settings.masking.require_room(model.count_frames(round(shortest_s * model.config.sample_rate)))
         return cls(model, teachers, settings.masking, mixture, settings.training.codebooks_per_update)
 
@@ -153,26 +160,28 @@ class MaskedPrediction(Objective):
         }
 
     def count(self, batch: Batch) -> Counts:
-        """Frames, masked frames, and masked frames with a label in each codebook."""
-        return self.model.count_loss_items(batch["mask_time_indices"], batch["labels"])
+        """Frames, masked frames, masked frames with a label in each codebook, and what else the model's loss is made of."""
+        return self.model.count_loss_items(batch["mask_time_indices"], batch["labels"], cqt_labels=batch["cqt_labels"])
 
     def forward(self, batch: Batch, totals: Counts) -> ObjectiveOutput:
         """Share of the loss; in `eval()` the logs also hold how often each code was right and how often it was predicted."""
         outputs = self.model(**batch, loss_totals=totals)
-        names = ("loss", "code_loss", "cqt_loss", "feature_penalty", "code_accuracy")
+        names = ("loss", "code_loss", "cqt_loss", "unmasked_code_loss", "unmasked_cqt_loss", "feature_penalty", "code_accuracy")
         logs = {name: outputs[name].detach() for name in names if outputs.get(name) is not None}
         if not self.training:
             logs |= self._count_codes(batch, outputs.last_hidden_state)
             if "cqt_loss" in logs:
                 squares = batch["cqt_labels"][:, : batch["mask_time_indices"].shape[1]][batch["mask_time_indices"]].square()
-                logs["cqt_power"] = squares.sum() / (totals["masked_frames"] * squares.shape[-1])
+                # in the unit of the loss, whatever that is
+                count = totals["masked_frames"] * squares.shape[-1]
+                logs["cqt_power"] = squares.sum() / count / self.model.cqt_scale(totals)
         return ObjectiveOutput(outputs.loss, logs)
 
     def summarise(self, logs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Of validation: relative error of the constant-Q spectrum, and how many codes are in use.
 
-        `cqt_error` is the Frobenius norm of the error over that of the target. A perplexity is exp(entropy) of how often each
-        code occurs, the number of codes that would be as varied if all occurred equally often: (codebooks,).
+        `cqt_error` is the Frobenius norm of the error over that of the target, both compressed. A perplexity is exp(entropy) of
+        how often each code occurs, the number of codes that would be as varied if all occurred equally often: (codebooks,).
         """
         report = {name: value for name, value in logs.items() if name not in ("cqt_power", "label_counts", "predicted_counts")}
         if "cqt_power" in logs:
@@ -211,7 +220,8 @@ class MaskedPrediction(Objective):
         clip = self._predict_spectrum(outcome)
         if clip is not None:
             rate, frequencies_hz = self.model.config.frame_rate, outcome.settings.cqt.frequencies_hz()
-            plot_constant_q(folder / "constant_q.png", title, *clip, rate, frequencies_hz)
+            compression = outcome.model.config.cqt_compression
+            plot_constant_q(folder / "constant_q.png", title, *clip, rate, frequencies_hz, compression)
 
     @torch.no_grad()
     def _predict_spectrum(self, outcome: Outcome) -> tuple[Any, ...] | None:
@@ -275,10 +285,22 @@ def _check_fit(model: PreTrainedModel, teachers: Teachers) -> None:
             )
     if teachers.codes is not None:
         _check_codebooks(config, list(teachers.codes.codebook_sizes))
-    if teachers.spectrum is not None and teachers.spectrum.num_bins != config.cqt_bins:
+    if teachers.spectrum is not None:
+        _check_spectrum(config, teachers.spectrum)
+
+
+def _check_spectrum(config, spectrum) -> None:
+    if spectrum.num_bins != config.cqt_bins:
         raise InputError(
-            f"the constant-Q teacher has {teachers.spectrum.num_bins} bins, the model is made for {config.cqt_bins}; leave"
+            f"the constant-Q teacher has {spectrum.num_bins} bins, the model is made for {config.cqt_bins}; leave"
             " model.cqt_bins out, it follows from cqt.bins."
+        )
+    given = (spectrum.compression, spectrum.log_level)
+    wanted = (config.cqt_compression, config.cqt_log_level)
+    if given[0] != wanted[0] or (given[0] == "log" and given[1] != wanted[1]):
+        raise InputError(
+            f"cqt.compression={given[0]} with cqt.log_level={given[1]:g}, the model predicts {wanted[0]} with {wanted[1]:g};"
+            " leave model.cqt_compression and model.cqt_log_level out, they follow, or begin with init.new_heads."
         )
 
 

@@ -20,7 +20,7 @@ def plot_training_curves(
     labels = {
         "loss": "loss (weighted sum)",
         "code_loss": "code loss (nats, sum over codebooks)",
-        "cqt_loss": "constant-Q loss (mean squared error)",
+        "cqt_loss": "constant-Q loss",
         "code_accuracy": "masked accuracy in training (%)",
         "grad_norm": "gradient norm (before clipping)",
         "learning_rate": "learning rate",
@@ -113,33 +113,37 @@ def plot_constant_q(
     mask: np.ndarray,
     frame_rate: float,
     frequencies_hz: np.ndarray,
+    compression: str = "none",
 ) -> None:
     """Draw the constant-Q spectrum of a clip, what the model predicts of it, and what it was given to hear.
 
     Args:
-        target, predicted: (frames, bins) magnitudes.
+        target, predicted: (frames, bins) magnitudes, compressed or not.
         mask: (frames,) bool, frames hidden from the model.
         frame_rate: frames per second.
         frequencies_hz: (bins,) centre of each bin.
+        compression: of the magnitudes: none, sqrt or log.
     """
     figure, panels = new_figure(title, 3, 1, (12, 9), sharex=True, sharey=True)
     heard = np.where(mask[:, None], np.nan, target)
-    # the root of the magnitudes shows quiet partials beside loud ones
-    top = float(np.sqrt(np.quantile(target, 0.999))) or 1.0
+    # the root of the magnitudes shows quiet partials beside loud ones; what is compressed already is shown as it is
+    show = np.sqrt if compression == "none" else np.asarray
+    top = float(show(np.quantile(target, 0.999))) or 1.0
     edges_s = np.arange(len(target) + 1) / frame_rate
     ratio = frequencies_hz[1] / frequencies_hz[0] if len(frequencies_hz) > 1 else 2.0
     edges_hz = np.append(frequencies_hz, frequencies_hz[-1] * ratio) / np.sqrt(ratio)
     names = ("what the model hears (masked frames are white)", "what it predicts of the masked frames", "the target")
     predicted = np.where(mask[:, None], predicted, np.nan)
     for panel, name, values in zip(panels, names, (heard, predicted, target), strict=True):
-        shown = np.sqrt(np.clip(values, 0, None))
+        shown = show(np.clip(values, 0, None))
         mesh = panel.pcolormesh(edges_s, edges_hz, shown.T, cmap="magma", vmin=0, vmax=top, rasterized=True)
         panel.set(title=name, ylabel="Hz", yscale="log")
         panel.set_yticks([hz for hz in (50, 100, 200, 500, 1000, 2000, 4000) if edges_hz[0] <= hz <= edges_hz[-1]])
         panel.yaxis.set_major_formatter("{x:g}")
         panel.minorticks_off()
     panels[-1].set_xlabel("seconds")
-    figure.colorbar(mesh, ax=list(panels), label="square root of the magnitude", shrink=0.6)
+    label = "magnitude (logarithm)" if compression == "log" else "square root of the magnitude"
+    figure.colorbar(mesh, ax=list(panels), label=label, shrink=0.6)
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 

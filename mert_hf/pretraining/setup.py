@@ -126,6 +126,8 @@ class Setup:
         facts: dict[str, Any] = {"objective": self.settings.objective, "teacher": self.description}
         if self.objective.uses_teachers:
             facts["codebook_sizes"] = self.teachers.codes.codebook_sizes
+            if self.teachers.spectrum is not None:
+                facts["constant_q"] = self.teachers.spectrum.description
             facts["labels"] = "of crops" if self.labels is None else "stored"
         return facts
 

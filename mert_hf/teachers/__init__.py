@@ -4,7 +4,8 @@ A teacher has `sampling_rate` and `frame_rate`, and `codebook_sizes` (codes) or 
 `teacher(waveform (batch, samples))` gives (batch, codebooks, frames) int64 or (batch, frames, bins) float32.
 
 A further teacher of codes is one file, a subclass of [`CodeTeacher`], and a line in `CODE_TEACHERS`. What it can be told beside
-what every teacher is told is a dataclass of its own (`settings_class`) and stands in recipes below `teacher`.
+what every teacher is told is a dataclass of its own (`settings_class`) and stands in recipes below `teacher`. One that is
+fitted on the music it codes extends [`FittedTeacher`], which fits, saves and loads it.
 """
 
 from dataclasses import make_dataclass
@@ -14,11 +15,17 @@ from mert_hf.common.settings import check_values, setting
 from mert_hf.teachers.base import CodeTeacher, CodeTeacherSettings
 from mert_hf.teachers.codec import CodecTeacher
 from mert_hf.teachers.cqt import CQTSettings, CQTTeacher
+from mert_hf.teachers.fitted import FittedTeacher
 from mert_hf.teachers.kmeans import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
+from mert_hf.teachers.mel_rvq import MelRVQTeacher
+from mert_hf.teachers.random_projection import RandomProjectionTeacher
 
 CODE_TEACHERS: dict[str, type[CodeTeacher]] = {
+    "kmeans": KMeansTeacher,
     "kmeans_residual": ResidualKMeansTeacher,
     "kmeans_parallel": ParallelKMeansTeacher,
+    "random_projection": RandomProjectionTeacher,
+    "mel_rvq": MelRVQTeacher,
     "codec": CodecTeacher,
 }
 
@@ -53,8 +60,11 @@ __all__ = [
     "CodeTeacher",
     "CodeTeacherSettings",
     "CodecTeacher",
+    "FittedTeacher",
     "KMeansTeacher",
+    "MelRVQTeacher",
     "ParallelKMeansTeacher",
+    "RandomProjectionTeacher",
     "ResidualKMeansTeacher",
     "TeacherSettings",
     "teacher_settings",

@@ -23,12 +23,12 @@ Reader = Callable[[int, int], np.ndarray]
 class CodeTeacherSettings:
     """The acoustic teacher, whose codes are predicted."""
 
-    kind: str = setting("kmeans_residual", "k-means with residual codebooks, or one a feature; or a codec of transformers")
+    kind: str = setting("kmeans_residual", "what codes come from: mert-hf list teachers tells of each")
     codebook_sizes: list[int] = setting(
         [1024] * 8, "codes of each codebook (EnCodec at 6 kbit/s: 8 x 1024)", least=2, most=MOST_CODES
     )
     folder: str | None = setting(
-        None, "a fitted k-means teacher to use instead of fitting one; the codec (a folder, or facebook/encodec_24khz)"
+        None, "a fitted teacher to use instead of fitting one; the codec (a folder, or facebook/encodec_24khz)"
     )
     online: bool = setting(False, "make the codes on the fly although data.labels is given (without labels they always are)")
 
@@ -47,7 +47,7 @@ class CodeTeacher(nn.Module):
     Attributes:
         settings_class: its settings in a recipe, below `teacher`, beside those that all have.
         is_fitted: whether it is fitted on the music that it codes; such a teacher also has `fit`, `save_pretrained`,
-            `from_pretrained` and `is_saved`, as [`mert_hf.teachers.KMeansTeacher`] has. Any other is loaded by `from_settings`.
+            `from_pretrained` and `is_saved`: a [`mert_hf.teachers.FittedTeacher`]. Any other is loaded by `from_settings`.
         kind: what `teacher.kind` calls it.
         description: one line for people.
         sampling_rate: samples per second of the input.

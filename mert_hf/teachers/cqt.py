@@ -10,7 +10,7 @@ import torch.nn as nn
 from mert_hf.common.errors import InputError
 from mert_hf.common.packages import require_packages
 from mert_hf.common.settings import check_values, setting
-from mert_hf.models.spectra_mert import ConstantQSpectrum
+from mert_hf.models.spectra_mert import LOG_LEVEL, ConstantQSpectrum, compress_magnitudes
 
 
 @dataclass
@@ -23,6 +23,11 @@ class CQTSettings:
     bins_per_octave: int = setting(48, "bins an octave", above=0, most=10_000)
     backend: Literal["torch", "nnaudio"] = setting("torch", "torch is fast; nnaudio is what the official code uses, and slow")
     tolerance: float = setting(1e-3, "relative error of the torch backend; 0 is exact and slow", least=0, below=1)
+    compression: Literal["none", "sqrt", "log"] = setting(
+        "none", "of the magnitudes: none (the paper), their root, or log(1 + magnitude / log_level), in which overtones count"
+    )
+    log_level: float = setting(LOG_LEVEL, "magnitude that is compressed to log 2", above=0, most=1e6)
+    standardise: bool = setting(False, "divide the loss by the variance of its targets: the share that is not explained")
 
     def __post_init__(self):
         check_values(self, "cqt")
@@ -36,11 +41,11 @@ BACKENDS = get_args(CQTSettings.__annotations__["backend"])
 
 
 class CQTTeacher(nn.Module):
-    """Magnitudes of the constant-Q transform with the numbers of the official training.
+    """Magnitudes of the constant-Q transform, by default with the numbers of the official training.
 
     336 bins, 48 an octave, seven octaves from C1 (32.7 Hz) to 4.1 kHz, Q = 68.8; L1-normalised Hann kernels, magnitudes scaled
-    by the square root of the kernel length, neither logarithm nor standardisation. Frame i is centred on sample
-    i * hop_samples; beyond the ends of the clip there are zeros.
+    by the square root of the kernel length, without logarithm, which can be had. Frame i is centred on sample i * hop_samples;
+    beyond the ends of the clip there are zeros.
 
     The lowest kernels span seconds (2.1 s at 32.7 Hz), so the spectrum depends on the crop: it is computed on the crop, never
     stored for a whole track.
@@ -53,7 +58,8 @@ class CQTTeacher(nn.Module):
         bins_per_octave: bins an octave.
         backend: "torch" ([`ConstantQSpectrum`], mostly in the frequency domain) or "nnaudio" (CQT1992v2, as the official code
             uses it; much slower, the judge of the other).
-        tolerance: relative error of "torch" against "nnaudio" (Frobenius norm); 0 is exact and as slow.
+        tolerance: relative error of "torch" against "nnaudio" (Frobenius norm, before compression); 0 is exact, and slow.
+        compression, log_level: as in [`compress_magnitudes`].
 
     Raises:
         ValueError: a number that is not positive, or a highest bin above half the sampling rate.
@@ -69,6 +75,8 @@ class CQTTeacher(nn.Module):
         bins_per_octave: int = CQTSettings.bins_per_octave,
         backend: str = CQTSettings.backend,
         tolerance: float = CQTSettings.tolerance,
+        compression: str = CQTSettings.compression,
+        log_level: float = CQTSettings.log_level,
     ):
         super().__init__()
         if backend not in BACKENDS:
@@ -76,6 +84,12 @@ class CQTTeacher(nn.Module):
         self.sampling_rate = sampling_rate
         self.frame_rate = sampling_rate / hop_samples
         self.num_bins = bins
+        self.compression, self.log_level = compression, log_level
+        compressed = {"none": "magnitudes", "sqrt": "square roots of magnitudes", "log": f"log(1 + magnitude / {log_level:g})"}
+        if compression not in compressed:
+            raise InputError(f"compression {compression!r} is unknown; there are {', '.join(compressed)}.")
+        self.description = f"constant-Q spectrum, {bins} bins from {min_hz:g} Hz, {bins_per_octave} an octave"
+        self.description += f": {compressed[compression]}"
         self.transform = ConstantQSpectrum(sampling_rate, hop_samples, bins, bins_per_octave, min_hz, tolerance)
         if backend == "nnaudio":
             self.transform = _make_nnaudio_transform(sampling_rate, hop_samples, min_hz, bins, bins_per_octave)
@@ -85,7 +99,7 @@ class CQTTeacher(nn.Module):
         """The teacher of these settings, None where it is not enabled; InputError of numbers that do not go together."""
         if not settings.enabled:
             return None
-        numbers = {name: value for name, value in vars(settings).items() if name != "enabled"}
+        numbers = {name: value for name, value in vars(settings).items() if name not in ("enabled", "standardise")}
         try:
             return cls(sampling_rate, hop_samples, **numbers)
         except ValueError as error:
@@ -93,9 +107,9 @@ class CQTTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) at `sampling_rate` -> (batch, samples // hop_samples + 1, bins) float32 magnitudes, 0 or more."""
+        """(batch, samples) at `sampling_rate` -> (batch, samples // hop_samples + 1, bins) float32, compressed, 0 or more."""
         with torch.autocast(waveform.device.type, enabled=False):
-            return self.transform(waveform.float())
+            return compress_magnitudes(self.transform(waveform.float()), self.compression, self.log_level)
 
 
 def _make_nnaudio_transform(sampling_rate: int, hop_samples: int, min_hz: float, bins: int, bins_per_octave: int) -> nn.Module:

@@ -15,7 +15,7 @@ from mert_hf.common.errors import InputError
 from mert_hf.common.packages import require_packages
 from mert_hf.encoding.frozen import FrozenEncoder
 from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model
-from mert_hf.models.spectra_mert import Chromagram, LogMelSpectrum
+from mert_hf.models.spectra_mert import LOG_LEVEL, SILENCE_POWER, Chromagram, ConstantQSpectrum, LogMelSpectrum
 
 # Longest stretch of a track whose spectra are computed at once.
 SPECTRA_PIECE_S = 30.0
@@ -58,6 +58,59 @@ class ChromaFeature(FrameSpectrum):
     def __init__(self, sampling_rate: int, hop_samples: int, **options):
         spectrum = Chromagram(sampling_rate, hop_samples, **options)
         super().__init__(spectrum, spectrum.bins)
+
+
+class ConstantQFeature(nn.Module):
+    """Magnitudes of [`ConstantQSpectrum`], compressed to log(1 + magnitude / level): harmony, where log-mel bands are too wide.
+
+    Folded to one octave it is a chromagram of compressed magnitudes: octaves are added up and each frame scaled to length 1 (0
+    in silence). Without compression loud partials alone would tell it (Müller and Ewert, "Chroma Toolbox", ISMIR 2011).
+
+    Args:
+        sampling_rate, hop_samples: as in [`LogMelSpectrum`].
+        min_hz: centre of the lowest bin (C1).
+        bins, bins_per_octave: seven octaves of semitones. Kernels are 17 periods long then, half a second at 32.7 Hz; with 24
+            bins an octave twice that.
+        level: magnitude that is compressed to log 2.
+        fold: whether to fold it.
+        tolerance: of [`ConstantQSpectrum`]. 0 is fast enough for semitones, and exact: a frame hears half the longest kernel to
+            each side and nothing beyond. Otherwise the error depends on the whole clip, and `frame_local` is False.
+    """
+
+    piece_s = SPECTRA_PIECE_S
+
+    def __init__(
+        self,
+        sampling_rate: int,
+        hop_samples: int,
+        min_hz: float = 32.7,
+        bins: int = 84,
+        bins_per_octave: int = 12,
+        level: float = LOG_LEVEL,
+        fold: bool = False,
+        tolerance: float = 0.0,
+    ):
+        super().__init__()
+        if not level > 0:
+            raise ValueError(f"level={level} must be positive.")
+        if fold and bins % bins_per_octave:
+            raise ValueError(f"bins={bins} must be whole octaves of bins_per_octave={bins_per_octave} to be folded to one.")
+        self.spectrum = ConstantQSpectrum(sampling_rate, hop_samples, bins, bins_per_octave, min_hz, tolerance)
+        if sum(self.spectrum.kernel_samples) > MOST_FILTERS:
+            raise ValueError(f"{bins} kernels of up to {self.spectrum.kernel_samples[0]} samples; give fewer bins_per_octave.")
+        self.level, self.fold = level, fold
+        self.bins = bins_per_octave if fold else bins
+        self.frame_local = tolerance == 0
+        # the window begins with a zero, so that half of it is all it reaches
+        self.context_samples = -(-self.spectrum.kernel_samples[0] // (2 * hop_samples)) * hop_samples
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, samples // hop_samples + 1, bins) float32, 0 or more."""
+        compressed = torch.log1p(self.spectrum(waveform) / self.level)
+        if not self.fold:
+            return compressed
+        folded = compressed.unflatten(-1, (-1, self.bins)).sum(-2)
+        return folded / (torch.linalg.vector_norm(folded, dim=-1, keepdim=True) + SILENCE_POWER)
 
 
 class MFCCFeature(FrameSpectrum):
@@ -193,6 +246,7 @@ FRAME_FEATURES: dict[str, type[nn.Module]] = {
     "mfcc": MFCCFeature,
     "hidden_states": HiddenStatesFeature,
     "joined_hidden_states": JoinedHiddenStatesFeature,
+    "constant_q": ConstantQFeature,
 }
 
 
@@ -204,7 +258,7 @@ def make_feature(name: str, sampling_rate: int, hop_samples: int, options: dict[
     """
     for option, value in options.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (number and 0 <= value <= LARGEST_OPTION) and not isinstance(value, (str, type(None))):
+        if not (number and 0 <= value <= LARGEST_OPTION) and not isinstance(value, (str, bool, type(None))):
             raise InputError(
                 f"feature_options.{name}.{option}={str(value)[:80]}: numbers from 0 to {LARGEST_OPTION:,} are accepted."
             )

@@ -9,8 +9,9 @@ from support.small_runs import MODEL
 from mert_hf import MERTConfig, MERTForPreTraining, MERTModel
 from mert_hf.architectures.initial_weights import InitSettings
 from mert_hf.common.errors import InputError
+from mert_hf.objectives.masked_prediction import PredictionSettings
 from mert_hf.pretraining.settings import PretrainSettings
-from mert_hf.pretraining.setup import Setup
+from mert_hf.pretraining.setup import Setup, build_config
 from mert_hf.teachers import CQTSettings, TeacherSettings
 
 
@@ -79,3 +80,19 @@ def test_an_encoder_is_never_random(folders):
         build(folders / "encoder", True, intermediate_size=128)
     with pytest.raises(InputError, match="init.model='/nowhere' cannot be loaded"):
         build("/nowhere", True)
+
+
+@pytest.mark.parametrize("encoder", ["mert", "mert2"])
+def test_a_configuration_says_what_its_heads_predict(encoder):
+    told = {"cqt": CQTSettings(compression="log", log_level=0.3, standardise=True, bins=84, bins_per_octave=12)}
+    settings = PretrainSettings(**told, prediction=PredictionSettings(encoder=encoder))
+    config = build_config(settings)
+    assert (config.cqt_bins, config.cqt_compression, config.cqt_log_level, config.cqt_standardise) == (84, "log", 0.3, True)
+    plain = build_config(PretrainSettings(prediction=PredictionSettings(encoder=encoder)))
+    assert (plain.cqt_bins, plain.cqt_compression, plain.cqt_standardise, plain.unmasked_loss_weight) == (336, "none", False, 0)
+
+
+def test_fresh_weights_are_trained_on_a_fast_constant_q_input():
+    """As accurate as the teacher's; what is loaded keeps what its configuration says, which is exact by default."""
+    assert build_config(PretrainSettings()).feature_extractor_cqt_tolerance == CQTSettings().tolerance
+    assert MERTConfig().feature_extractor_cqt_tolerance == 0

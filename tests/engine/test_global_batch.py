@@ -64,3 +64,29 @@ def test_the_mean_of_the_parts_means_is_another_gradient(whole, tmp_path):
     gradient = dict(objective.named_parameters())["model.cqt_head.weight"].grad
     expected = expected["gradient"]["model.cqt_head.weight"]
     assert (gradient - expected).norm() > 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize("mert2", [False, True], ids=["MERT", "MERT-v2"])
+def test_unmasked_frames_and_a_standardised_spectrum_are_those_of_the_global_batch(mert2):
+    """Their counts and sums are added up as all are; here of two uneven parts, one of which has hardly a masked frame."""
+    batch = prepare_clips(mert2)
+    still = dict(hidden_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0)
+    objective = make_objective(mert2=mert2, **still).double().train()
+    objective.model.config.unmasked_loss_weight, objective.model.config.cqt_standardise = 0.5, True
+    found = []
+    for sizes in ([4], [1, 3]):
+        parts = cut(batch, sizes)
+        counts = [objective.count(part) for part in parts]
+        totals = {name: sum(count[name] for count in counts) for name in counts[0]}
+        outputs = [objective(part, totals) for part in parts]
+        objective.zero_grad()
+        sum(output.loss for output in outputs).backward()
+        gradients = {name: value.grad.clone() for name, value in objective.named_parameters() if value.grad is not None}
+        logs = {name: sum(output.logs[name] for output in outputs) for name in outputs[0].logs}
+        found.append((gradients, logs))
+    (expected, whole), (gradients, logs) = found
+    assert {"unmasked_code_loss", "unmasked_cqt_loss"} <= whole.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(logs[name], value, rtol=1e-9 if value.dtype == torch.float64 else 1e-6, atol=0)
+    for name, value in expected.items():
+        assert (gradients[name] - value).norm() <= 1e-9 * value.norm() + 1e-15, name

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from support.sounds import make_tones
 from transformers import AutoModel, AutoModelForPreTraining, HubertConfig, HubertModel
 
 from mert_hf import MERTConfig, MERTForPreTraining, MERTForSequenceClassification, MERTModel
@@ -262,3 +263,21 @@ def test_a_mask_of_any_type_is_the_same_mask(tiny_config, dtype):
     mask[1, 5001:] = 0
     expected = model(waveform, attention_mask=mask).logits
     torch.testing.assert_close(model(waveform, attention_mask=mask.to(dtype)).logits, expected, atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_a_constant_q_input_may_be_computed_fast(tiny_config):
+    """To its tolerance: exact where a configuration says nothing, as published ones do."""
+    tiny_config.feature_extractor_cqt, tiny_config.feature_extractor_cqt_bins = True, 84
+    assert tiny_config.feature_extractor_cqt_tolerance == 0
+    torch.manual_seed(0)
+    exact = MERTModel(tiny_config).eval()
+    tiny_config.feature_extractor_cqt_tolerance = 1e-3
+    fast = MERTModel(tiny_config).eval()
+    fast.load_state_dict(exact.state_dict())
+    assert (exact.feature_extractor_cqt.first_short, fast.feature_extractor_cqt.first_short > 0) == (0, True)
+    clip = torch.from_numpy(make_tones(2.0, 24000))[None]
+    spectra = [model.feature_extractor_cqt(clip) for model in (exact, fast)]
+    assert 0 < float((spectra[1] - spectra[0]).norm()) < 1e-3 * float(spectra[0].norm())
+    states = [model(clip).last_hidden_state for model in (exact, fast)]
+    assert float((states[1] - states[0]).norm()) < 1e-2 * float(states[0].norm())

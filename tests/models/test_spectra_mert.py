@@ -4,7 +4,7 @@ import torch
 import torchaudio
 from support.sounds import make_tones
 
-from mert_hf.models.spectra_mert import Chromagram, LogMelSpectrum, PowerSpectrum
+from mert_hf.models.spectra_mert import Chromagram, ConstantQSpectrum, LogMelSpectrum, PowerSpectrum
 
 
 def test_a_full_scale_sine_has_power_one():
@@ -63,3 +63,27 @@ def test_chroma_does_not_hear_loudness():
 def test_refuses_spectra_that_cannot_be_computed(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tolerance", [0.0, 1e-3])
+def test_an_exported_constant_q_is_the_exact_one(tolerance):
+    """Without complex numbers, which exported graphs do not know; the module itself works on as before."""
+    clip = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    exact, fast = (ConstantQSpectrum(24000, 960, 36, 12, 65.4, error)(clip) for error in (0.0, tolerance))
+    spectrum = ConstantQSpectrum(24000, 960, 36, 12, 65.4, tolerance)
+    exported = torch.export.export(spectrum, (clip,), strict=False)
+    assert "fft" not in str(exported.graph)
+    torch.testing.assert_close(exported.module()(clip), exact)
+    assert torch.equal(spectrum(clip), fast)
+    assert torch.equal(exact, fast) == (tolerance == 0)
+
+
+@torch.no_grad()
+def test_kernels_of_an_octave_are_those_of_all():
+    """Whatever their neighbours, whose width they share: also where the last octave is not whole."""
+    clip = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    together = ConstantQSpectrum(24000, 960, 30, 12, 130.8)(clip)
+    for bin in (0, 11, 12, 29):
+        alone = ConstantQSpectrum(24000, 960, 1, 12, 130.8 * 2 ** (bin / 12))(clip)
+        torch.testing.assert_close(alone[..., 0], together[..., bin], atol=1e-6, rtol=1e-5)

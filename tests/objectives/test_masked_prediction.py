@@ -113,3 +113,72 @@ def test_teachers_that_do_not_fit_the_model_are_refused(objective):
     ]:
         with pytest.raises(InputError, match=message):
             MaskedPrediction(model, Teachers(*teachers), *rest)
+
+
+def test_a_compressed_spectrum_is_what_the_configuration_says(objective, teachers):
+    """A model that predicts magnitudes is not trained on logarithms, nor its configuration left to say so."""
+    compressed = Teachers(teachers.codes, CQTTeacher(bins=24, bins_per_octave=12, compression="log", log_level=0.5))
+    arguments = (objective.masking, objective.mixture)
+    with pytest.raises(InputError, match="cqt.compression=log with cqt.log_level=0.5, the model predicts none"):
+        MaskedPrediction(objective.model, compressed, *arguments)
+    objective.model.config.cqt_compression, objective.model.config.cqt_log_level = "log", 0.5
+    prepared = MaskedPrediction(objective.model, compressed, *arguments).prepare(clips(), Draws(5))
+    magnitudes = teachers.spectrum(clips())
+    torch.testing.assert_close(prepared["cqt_labels"], (1 + magnitudes / 0.5).log())
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_a_standardised_loss_is_the_share_of_the_variance_that_is_not_explained(objective, scale):
+    """1 for a head that knows the mean of each bin, however loud the targets are; the relative error stays what it was."""
+    objective.eval().model.config.cqt_standardise = True
+    batch = objective.prepare(clips(), Draws(5))
+    batch["cqt_labels"] = scale * batch["cqt_labels"]
+    masked = batch["cqt_labels"][:, : batch["mask_time_indices"].shape[1]][batch["mask_time_indices"]]
+    head = objective.model.cqt_head
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.copy_(masked.mean(0))
+        logs = objective(batch, objective.count(batch)).logs
+        assert float(logs["cqt_loss"]) == pytest.approx(1, rel=1e-4)
+        error = float(objective.summarise(logs)["cqt_error"])
+        assert error == pytest.approx(float((masked - masked.mean(0)).norm() / masked.norm()), rel=1e-4)
+        head.bias.zero_()
+        explained = 1 - float(objective(batch, objective.count(batch)).logs["cqt_loss"])
+    variance = masked.var(0, correction=0).mean()
+    assert explained == pytest.approx(1 - float(masked.square().mean() / variance), rel=1e-3)
+
+
+def test_standardised_silence_is_not_blown_up(objective):
+    objective.model.config.cqt_standardise = True
+    batch = objective.prepare(torch.zeros(2, 36000), Draws(5))
+    logs = objective(batch, objective.count(batch)).logs
+    assert torch.isfinite(logs["cqt_loss"])
+    with pytest.raises(ValueError, match="count_loss_items must be given cqt_labels"):
+        objective.model(**batch, loss_totals=objective.model.count_loss_items(batch["mask_time_indices"], batch["labels"]))
+
+
+def test_unmasked_frames_count_with_their_weight(objective):
+    """They are what would be compared were the mask of the loss the other one."""
+    model, batch = objective.eval().model, objective.prepare(clips(), Draws(5))
+    batch["labels"][0, 0] = -100
+    with torch.no_grad():
+        before = model(**batch)
+        model.config.unmasked_loss_weight = 0.25
+        after = model(**batch)
+        hidden, unmasked = before.last_hidden_state, ~batch["mask_time_indices"]
+        frames = unmasked.shape[1]
+        codes, states = batch["labels"].mT[:, :frames][unmasked], hidden[unmasked]
+        losses = [
+            torch.nn.functional.cross_entropy(logits, codes[:, book]) for book, logits in enumerate(model.code_head(states))
+        ]
+        spectrum = batch["cqt_labels"][:, :frames][unmasked]
+        error = torch.nn.functional.mse_loss(model.cqt_head(states), spectrum)
+    torch.testing.assert_close(after.unmasked_code_loss, sum(losses))
+    torch.testing.assert_close(after.unmasked_cqt_loss, error)
+    assert (before.unmasked_code_loss, before.unmasked_cqt_loss) == (None, None)
+    for name in ("code_loss", "cqt_loss", "code_accuracy"):
+        assert torch.equal(after[name], before[name])
+    added = 0.25 * (model.config.code_loss_weight * sum(losses) + model.config.cqt_loss_weight * error)
+    torch.testing.assert_close(after.loss, before.loss + added)
+    logs = objective(batch, objective.count(batch)).logs
+    assert {"unmasked_code_loss", "unmasked_cqt_loss"} <= set(logs)

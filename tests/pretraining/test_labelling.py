@@ -339,7 +339,7 @@ def test_as_many_frames_are_fitted_on_as_fit_s_says(tmp_path, monkeypatch, caplo
         fitted_on.append(len(frames))
         return frames[:size]
 
-    monkeypatch.setattr("mert_hf.teachers.kmeans._fit_kmeans", take_the_first)
+    monkeypatch.setattr("mert_hf.teachers.kmeans.fit_centroids", take_the_first)
     caplog.set_level("INFO", "mert_hf")
     long_clip = torch.from_numpy(make_tones(200.0, 24000))
     fit_or_load_teacher(settings(None, fit_s=3000.0), MERTConfig(), itertools.repeat(long_clip), tmp_path / "long")

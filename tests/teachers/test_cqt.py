@@ -3,7 +3,8 @@ import pytest
 import torch
 from support.sounds import make_tones
 
-from mert_hf.teachers import CQTTeacher
+from mert_hf.common.errors import InputError
+from mert_hf.teachers import CQTSettings, CQTTeacher
 
 
 def constant_q_by_definition(waveform, frame, hz, sampling_rate=24000, hop=320, bins_per_octave=48):
@@ -106,3 +107,28 @@ def test_kernels_stay_out_of_state_dicts_and_autocast(backend):
 def test_refuses_bins_that_do_not_fit(fields, message):
     with pytest.raises(ValueError, match=message):
         CQTTeacher(**fields)
+
+
+@pytest.mark.parametrize("hop", [320, 960])
+def test_compression(judge, hop):
+    """At 75 and at 25 frames a second, against nnAudio's magnitudes."""
+    waveform = SOUNDS["tones"](48000)[None]
+    magnitudes = judge(waveform.double())[:, :: hop // 320]
+    expected = {"none": magnitudes, "sqrt": magnitudes.sqrt(), "log": (1 + magnitudes / 0.2).log()}
+    for compression, target in expected.items():
+        teacher = CQTTeacher(hop_samples=hop, compression=compression, log_level=0.2, tolerance=1e-4)
+        found = teacher(waveform).double()
+        assert (found.shape, found.min() >= 0) == (target.shape, True)
+        assert float((found - target).norm() / target.norm()) < 2e-3, compression
+        assert teacher.frame_rate == 24000 / hop
+
+
+def test_a_teacher_says_what_it_gives():
+    settings = CQTSettings(bins=84, bins_per_octave=12, compression="log", standardise=True)
+    teacher = CQTTeacher.from_settings(settings, 24000, 960)
+    assert teacher.description == "constant-Q spectrum, 84 bins from 32.7 Hz, 12 an octave: log(1 + magnitude / 0.1)"
+    assert CQTTeacher().description.endswith("48 an octave: magnitudes")
+    with pytest.raises(InputError, match="compression 'cube' is unknown; there are none, sqrt, log"):
+        CQTTeacher(compression="cube")
+    with pytest.raises(InputError, match="cqt.compression='cube'|cqt.compression"):
+        CQTSettings(compression="cube")

@@ -10,8 +10,8 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 from mert_hf import MERTConfig, MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.common.errors import InputError
 from mert_hf.models.spectra_mert import LogMelSpectrum
-from mert_hf.teachers import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
-from mert_hf.teachers.features import HiddenStatesFeature, MFCCFeature
+from mert_hf.teachers import CQTTeacher, KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
+from mert_hf.teachers.features import ConstantQFeature, HiddenStatesFeature, MFCCFeature
 
 
 def clips(count=4, seconds=3.0):
@@ -34,6 +34,51 @@ def test_mfcc_against_scipy(coefficients, dimensions):
     found = feature(clips(2)).numpy()
     assert found.shape == (2, 226, dimensions)
     np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize(("pitch_class", "hz"), [(0, 65.41), (9, 110.0), (9, 880.0), (7, 392.0), (11, 1975.53)])
+def test_a_folded_constant_q_finds_the_pitch_class_in_every_octave(pitch_class, hz):
+    """Also of a tone 40 dB down, whose partials the logarithm keeps, and at any frame rate; silence stays 0."""
+    feature = ConstantQFeature(24000, 960, fold=True)
+    assert feature.bins == 12
+    time = torch.arange(48000) / 24000
+    for level in (1.0, 0.01):
+        chroma = feature(level * torch.sin(2 * torch.pi * hz * time)[None])
+        assert chroma.shape == (1, 51, 12)
+        assert int(chroma[0, 25].argmax()) == pitch_class
+        torch.testing.assert_close(chroma[0, 25].norm(), torch.tensor(1.0))
+    assert float(feature(torch.zeros(1, 24000)).abs().max()) == 0
+
+
+def test_constant_q_is_compressed_as_told_and_hears_half_its_longest_kernel():
+    exact = ConstantQFeature(24000, 960, min_hz=65.4, bins=48, level=0.5)
+    longest = 24000 / 65.4 / (2 ** (1 / 12) - 1)
+    assert exact.context_samples % 960 == 0
+    assert longest / 2 <= exact.context_samples < longest / 2 + 960
+    assert (exact.frame_local, ConstantQFeature(24000, 960, tolerance=1e-3).frame_local) == (True, False)
+    clip = clips(1)
+    magnitudes = CQTTeacher(24000, 960, 65.4, 48, 12, backend="nnaudio")(clip)
+    torch.testing.assert_close(exact(clip), (1 + magnitudes / 0.5).log(), atol=1e-4, rtol=1e-4)
+    # what lies further away changes nothing
+    frame, changed = 40, clip.clone()
+    changed[:, : frame * 960 - exact.context_samples] = 0
+    changed[:, frame * 960 + exact.context_samples :] = 0
+    torch.testing.assert_close(exact(changed)[0, frame], exact(clip)[0, frame], atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(exact(changed)[0, frame + 5], exact(clip)[0, frame + 5], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fold": True, "bins": 40}, "bins=40 must be whole octaves of bins_per_octave=12"),
+        ({"level": 0}, "level=0 must be positive"),
+        ({"bins": 120}, "above 12000 Hz"),
+        ({"bins": 12, "bins_per_octave": 100_000}, "give fewer bins_per_octave"),
+    ],
+)
+def test_a_constant_q_that_cannot_be_computed_is_refused(options, message):
+    with pytest.raises(InputError, match=f"feature_options.constant_q: .*{message}"):
+        ParallelKMeansTeacher([8], ["constant_q"], {"constant_q": options})
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +200,7 @@ LOCAL = {
     "log_mel": {"features": ["log_mel"], "feature_options": {"log_mel": {"bins": 40}}},
     "chroma": {"features": ["chroma"], "feature_options": {"chroma": {"bins": 24}}},
     "mfcc": {"features": ["mfcc"]},
+    "constant_q": {"features": ["constant_q"], "feature_options": {"constant_q": {"min_hz": 130.8, "bins": 36}}},
 }
 
 

@@ -8,8 +8,9 @@ from safetensors.torch import load_file, save_file
 from support.sounds import make_tones
 
 from mert_hf.common.errors import InputError
-from mert_hf.teachers import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher
-from mert_hf.teachers.kmeans import _join, nearest_centroid
+from mert_hf.teachers import KMeansTeacher, ParallelKMeansTeacher, ResidualKMeansTeacher, TeacherSettings
+from mert_hf.teachers.centroids import nearest_centroid
+from mert_hf.teachers.fitted import join
 
 SMALL = {
     "kmeans_parallel": {
@@ -73,7 +74,7 @@ def test_thousands_of_codes():
 def test_frames_are_joined_in_their_order_and_given_up_meanwhile():
     pieces = [torch.randn(length, 7) for length in (3, 1, 5)]
     expected = torch.cat(pieces)
-    assert torch.equal(_join(pieces), expected)
+    assert torch.equal(join(pieces), expected)
     assert pieces == []
 
 
@@ -127,7 +128,7 @@ def test_assignment_in_blocks_of_bounded_memory_changes_no_code(monkeypatch):
     assert whole.shape == (3, 41)
     assert torch.equal(whole, torch.cdist(frames, centroids).argmin(-1))
     sizes = []
-    monkeypatch.setattr("mert_hf.teachers.kmeans.DISTANCES_AT_ONCE", 700)
+    monkeypatch.setattr("mert_hf.teachers.centroids.DISTANCES_AT_ONCE", 700)
     addmm = torch.addmm
     monkeypatch.setattr(torch, "addmm", lambda *args, **kwargs: sizes.append(args[1].shape[0] * 64) or addmm(*args, **kwargs))
     assert torch.equal(nearest_centroid(frames, centroids), whole)
@@ -240,3 +241,53 @@ def test_absurd_descriptions_are_refused_before_memory_is_taken(tmp_path, change
     assert time.perf_counter() - started < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
     assert "\n" not in str(refused.value)
+
+
+SEVERAL = {
+    "codebook_sizes": [16, 8, 12, 8],
+    "features": ["log_mel", "chroma"],
+    "feature_options": SMALL["kmeans_parallel"]["feature_options"],
+}
+
+
+def test_several_features_have_several_residual_codebooks_each(tmp_path):
+    """The codebooks of a feature are those of a residual teacher of that feature alone."""
+    teacher = KMeansTeacher(**SEVERAL, books=[3, 1]).fit(clips())
+    batch = torch.stack(clips(2))
+    codes = teacher(batch)
+    assert codes.shape == (2, 4, 226)
+    alone = ResidualKMeansTeacher([16, 8, 12], ["log_mel"], {"log_mel": {"bins": 40}}).fit(clips())
+    assert torch.equal(codes[:, :3], alone(batch))
+    chroma = teacher.spectra[1](batch)
+    assert torch.equal(codes[:, 3], torch.cdist(chroma, teacher.centroids_3).argmin(-1))
+    torch.testing.assert_close(teacher.decode(codes[:, 3:], feature=1), teacher.centroids_3[codes[:, 3]])
+    teacher.save_pretrained(tmp_path)
+    again = KMeansTeacher.from_pretrained(tmp_path)
+    assert (type(again), again.books, again.fingerprint()) == (KMeansTeacher, [3, 1], teacher.fingerprint())
+    assert torch.equal(again(batch), codes)
+    assert KMeansTeacher(**SEVERAL, books=[2, 2]).fit(clips()).fingerprint() != teacher.fingerprint()
+
+
+def test_one_kind_says_what_the_two_older_ones_say():
+    batch = torch.stack(clips(2))
+    for name, form in FORMS.items():
+        codes, older = (kind(**SMALL[name]).fit(clips())(batch) for kind in (KMeansTeacher, form))
+        assert torch.equal(codes, older)
+
+
+def test_settings_of_one_kind():
+    settings = TeacherSettings(kind="kmeans", **SEVERAL, books=[3, 1])
+    teacher = KMeansTeacher.from_settings(settings, 24000, 320)
+    assert teacher.settings() == KMeansTeacher.describe(settings)
+    assert teacher.settings()["books"] == [3, 1]
+    assert TeacherSettings(kind="kmeans", codebook_sizes=[8, 8]).books is None
+    for given, message in [
+        ({"kind": "kmeans", **SEVERAL}, r"teacher.books=\[1, 1\] must name 1 or more .* codebook_sizes has: 4"),
+        ({"kind": "kmeans", **SEVERAL, "books": [4, 0]}, r"teacher.books=\[4, 0\]"),
+        ({"kind": "kmeans", **SEVERAL, "books": [4]}, r"teacher.books=\[4\]"),
+        ({"kind": "kmeans", **SEVERAL, "features": []}, r"teacher.books=\[\]"),
+        ({"kind": "kmeans_residual", "books": [8]}, "teacher.books is for teacher.kind=kmeans; kmeans_residual knows"),
+    ]:
+        with pytest.raises(InputError, match=message) as refused:
+            TeacherSettings(**given)
+        assert "\n" not in str(refused.value)
