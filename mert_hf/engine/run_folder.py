@@ -39,6 +39,7 @@ FREE_TO_CHANGE = (
     "data.dataset",
     "data.workers",
     "data.check_threads",
+    "data.synthetic_workers",
     "data.max_skipped",
     "training.resume",
     "training.log_every",
@@ -83,7 +84,7 @@ class RunFolder:
     """
 
     free_to_change = FREE_TO_CHANGE
-    former: dict[str, Any] = {}
+    former: dict[str, Any] = {"data.synthetic_renderer": "builtin"}
     prefix = "step_"
 
     def __init__(self, folder: str | os.PathLike):
