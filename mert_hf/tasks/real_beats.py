@@ -58,7 +58,7 @@ class RealBeats(Source):
         return replace(
             pieces,
             splits={**pieces.splits, SPLITS[-1]: tracks},
-            origin=f"{pieces.origin}, tested on {self.folder}",
+            origin=f"{pieces.origin}, tested on {self.folder.expanduser().resolve().name}",
             fingerprint=digest([pieces.fingerprint, states]),
             notes=pieces.notes + notes,
         )
