@@ -6,6 +6,7 @@
 Any encoder that hears raw audio and that AutoModel loads can be judged: MERT, HuBERT, wav2vec2, WavLM, data2vec. The suite
 "synthetic" needs no download; "marble" and "deezer" need their datasets, see --check. In place of a suite, --folder is your own
 labelled music, as `mert-hf finetune` takes it, in the same splits. What was done is kept: run the same line again to go on.
+--beats adds a task to "synthetic": the probe learns beats of its pieces and finds those of your recordings.
 """
 
 import argparse
@@ -101,6 +102,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first_summed", type=int, default=1, help="first layer of the weighted sum (default: 1, as MARBLE)")
     parser.add_argument("--limited", action="store_true", help="also learn from 1, 5, 10 and 20 %% of the training data")
     parser.add_argument("--renderer", choices=RENDERERS, default="builtin", help="of the synthetic suite (default: builtin)")
+    parser.add_argument("--beats", type=Path, help="folder of tracks with .beats files, to be tested on after synthetic pieces")
     cache = Path(constants.HF_HOME) / "mert_hf"
     parser.add_argument("--cache", type=Path, default=cache, help=f"folder of features (default: {cache})")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of features on the disk")
@@ -118,26 +120,34 @@ def _choose_tasks(arguments: argparse.Namespace) -> list["Task"]:
     """The tasks of the suite, or those named; or the labelled folder."""
     from mert_hf.tasks import TASKS, tasks_of
     from mert_hf.tasks.labelled import LabelReading
+    from mert_hf.tasks.real_beats import REAL_BEAT, real_beats
     from mert_hf.tasks.synthetic import with_renderer
 
     ours = ("problem_type", "split_seed", "clip_s", *(field.name for field in dataclasses.fields(LabelReading)))
     given = {name: getattr(arguments, name) for name in ours if getattr(arguments, name) is not None}
     if arguments.renderer != "builtin" and arguments.suite != "synthetic":
         raise InputError("--renderer belongs to --suite synthetic.")
+    if arguments.beats is not None and arguments.suite != "synthetic":
+        raise InputError("--beats belongs to --suite synthetic: its pieces are what the probe learns from.")
     if arguments.folder is not None:
         return [_folder_task(arguments, given)]
     if given:
         raise InputError(f"--{next(iter(given))} belongs to --folder.")
     tasks = tasks_of(arguments.suite)
+    if arguments.renderer != "builtin":
+        tasks = [with_renderer(task, arguments.renderer) for task in tasks]
+    if arguments.beats is not None:
+        tasks.append(real_beats(arguments.beats, arguments.renderer))
+    elif REAL_BEAT in (arguments.tasks or ()):
+        raise InputError(f"task {REAL_BEAT!r} needs --beats, a folder of tracks with .beats files.")
     names = [task.name for task in tasks]
     for name in arguments.tasks or ():
         if name not in names:
             where = "is no task of this suite" if name in TASKS else "is unknown"
             raise InputError(f"task {name!r} {where}; tasks of {arguments.suite}: {', '.join(names)}.")
     if arguments.tasks:
-        tasks = [task for task in tasks if task.name in arguments.tasks]
-    if arguments.renderer != "builtin":
-        tasks = [with_renderer(task, arguments.renderer) for task in tasks]
+        # a folder of beats asks for its task by itself
+        tasks = [task for task in tasks if task.name in (*arguments.tasks, REAL_BEAT)]
     return tasks
 
 

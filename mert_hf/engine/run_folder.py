@@ -39,6 +39,7 @@ FREE_TO_CHANGE = (
     "data.dataset",
     "data.workers",
     "data.check_threads",
+    "data.synthetic_workers",
     "data.max_skipped",
     "training.resume",
     "training.log_every",
@@ -75,6 +76,7 @@ FORMER = {
     "cqt.compression": "none",
     "cqt.log_level": 0.1,
     "cqt.standardise": False,
+    "data.synthetic_renderer": "builtin",
     "teacher.projection_size": 16,
     "training.ema_decay": 0.0,
 }

@@ -28,6 +28,10 @@ class DataSettings:
         120, "pieces of synthetic music to render where neither folder nor dataset is given", above=0, most=MOST_TRACKS
     )
     synthetic_piece_s: float = setting(30.0, "length of a synthetic piece in seconds", above=0, most=3600)
+    synthetic_renderer: Literal["builtin", "fluidsynth", "both"] = setting(
+        "builtin", "sound of synthetic pieces: the package's own, sampled instruments (needs fluidsynth), or each in turn"
+    )
+    synthetic_workers: int | None = setting(None, "processes that render them; null: the cores there are", above=0, most=1024)
     crop_s: float = setting(5.0, "length of a training clip in seconds (MERT: 5)", above=0, most=3600)
     min_track_s: float = setting(3.0, "shorter tracks are skipped (official recipe: 72000 samples)", above=0, most=86_400)
     max_skipped: float = setting(0.1, "largest share of tracks that may be unusable before the run stops", least=0, most=1)

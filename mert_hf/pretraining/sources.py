@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.threads import count_cores
 from mert_hf.data.corpus import Corpus, load_audio_dataset, open_dataset, open_folder
 from mert_hf.data.crops import RandomCrops
 from mert_hf.data.label_store import LabelFolder, LabelStore
@@ -161,5 +162,6 @@ def _render_synthetic_music(settings: RunSettings, sampling_rate: int, run: RunF
     data = settings.data
     folder = run.folder / "synthetic_music"
     logger.info("No data.folder is given: rendering %d pieces of synthetic music into %s", data.synthetic_pieces, folder)
-    write_corpus(folder, data.synthetic_pieces, data.synthetic_piece_s, settings.training.seed, sampling_rate)
+    how = (data.synthetic_piece_s, settings.training.seed, sampling_rate, data.synthetic_renderer)
+    write_corpus(folder, data.synthetic_pieces, *how, data.synthetic_workers or count_cores())
     return folder

@@ -1,6 +1,6 @@
 """Audio of the synthetic benchmark: single notes and short pieces in three splits made from separate vocabularies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,8 +18,10 @@ from mert_hf.synthetic.score.composition import compose
 from mert_hf.synthetic.score.instruments import INSTRUMENT_TABLE, INSTRUMENTS
 from mert_hf.synthetic.score.labels import Note, PieceLabels, Score
 from mert_hf.synthetic.score.vocabulary import draw_either_side
-from mert_hf.synthetic.sound.fluidsynth import find_fluidsynth
+from mert_hf.synthetic.sound.fluidsynth import Clip, find_fluidsynth
+from mert_hf.synthetic.sound.oscillators import FloatArray
 from mert_hf.synthetic.sound.render import render
+from mert_hf.synthetic.sound.soundfonts import TEST_SOUNDFONT, TEST_SOUNDFONT_VARIABLE
 
 BENCHMARK_VERSION = 1
 """Raised whenever an item of the benchmark is another than before."""
@@ -80,7 +82,18 @@ def benchmark_version(renderer: str) -> str:
     version = f"generator {GENERATOR_VERSION}, benchmark {BENCHMARK_VERSION}"
     if renderer not in RENDERERS:
         raise InputError(f"renderer {renderer!r} is unknown; known renderers: {', '.join(RENDERERS)}.")
-    return version if renderer == "builtin" else f"{version}, soundfont {find_fluidsynth().fingerprint[:12]}"
+    return version if renderer == "builtin" else f"{version}, {find_fluidsynth().version}"
+
+
+def benchmark_notes(renderer: str) -> tuple[str, ...]:
+    """What is to be known about the audio beside its version; errors as in [`benchmark_version`]."""
+    benchmark_version(renderer)  # refuses what is no renderer
+    if renderer == "builtin" or not (player := find_fluidsynth()).one_for_all:
+        return ()
+    return (
+        f"all splits are played with one soundfont, {player.soundfont.path.name}; install {TEST_SOUNDFONT} or set"
+        f" {TEST_SOUNDFONT_VARIABLE} to another one for test",
+    )
 
 
 def write_benchmark(folder: str | Path, dataset: str, renderer: str = "builtin") -> None:
@@ -97,13 +110,23 @@ def write_benchmark(folder: str | Path, dataset: str, renderer: str = "builtin")
         (split, index, item) for split in SIZES[dataset] for index, item in enumerate(benchmark_items(folder, dataset, split))
     ]
     missing = [place for place in items if not place[2].audio.exists()]
-    play: Callable = render if renderer == "builtin" else find_fluidsynth().render
-    duration_s = PIECE_S if dataset == "pieces" else NOTE_S
-    for split, index, item in tqdm(missing, desc=f"Rendering {dataset}", unit="clip", disable=not missing):
-        seed = np.random.SeedSequence(item_seed(dataset, split, index), spawn_key=(1_000_000,))
-        waveform = play(item.score, round(duration_s * SAMPLING_RATE), SAMPLING_RATE, seed, VOCABULARIES[split])
+    num_samples = round((PIECE_S if dataset == "pieces" else NOTE_S) * SAMPLING_RATE)
+    clips = [
+        (item.score, np.random.SeedSequence(item_seed(dataset, split, index), spawn_key=(1_000_000,)), VOCABULARIES[split])
+        for split, index, item in missing
+    ]
+    played = _play(renderer, clips, num_samples)
+    for _, _, item in tqdm(missing, desc=f"Rendering {dataset}", unit="clip", disable=not missing):
         item.audio.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(item.audio, encode_flac(waveform, SAMPLING_RATE))
+        write_atomically(item.audio, encode_flac(next(played), SAMPLING_RATE))
+
+
+def _play(renderer: str, clips: Sequence[Clip], num_samples: int) -> Iterator[FloatArray]:
+    if renderer == "fluidsynth":
+        yield from find_fluidsynth().render_all(clips, num_samples, SAMPLING_RATE)
+        return
+    for score, seed, vocabulary in clips:
+        yield render(score, num_samples, SAMPLING_RATE, seed, vocabulary)
 
 
 def _claim(folder: Path, version: str) -> None:

@@ -19,6 +19,7 @@ from mert_hf.synthetic.benchmark import (
     SIZES,
     Item,
     benchmark_items,
+    benchmark_notes,
     benchmark_version,
     write_benchmark,
 )
@@ -61,10 +62,9 @@ class SyntheticSource(Source):
 
     def check(self, folder: Path | None) -> Check:
         try:
-            benchmark_version(self.renderer)
+            return Check(notes=benchmark_notes(self.renderer))
         except InputError as error:
             return Check((str(error),))
-        return Check()
 
     def load(self, folder: Path | None) -> Loaded:
         """Render what is missing into the folder (by default below the Hub's home) and label it."""
@@ -77,7 +77,8 @@ class SyntheticSource(Source):
         }
         # without labels: tasks that hear the same audio share its features
         heard = [[(example.name, example.start_s, example.end_s) for example in splits[split]] for split in SPLITS]
-        return Loaded(splits, (), f"synthetic {self.dataset} ({version})", {}, digest([version, heard]))
+        origin, notes = f"synthetic {self.dataset} ({version})", benchmark_notes(self.renderer)
+        return Loaded(splits, (), origin, {}, digest([version, heard]), notes)
 
 
 def with_renderer(task: Task, renderer: str) -> Task:

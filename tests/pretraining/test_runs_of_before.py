@@ -5,6 +5,7 @@ import json
 import runpy
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ import yaml
 from accelerate.state import AcceleratorState
 from support.sounds import make_tones
 
+from mert_hf.common.errors import InputError
 from mert_hf.common.settings import flatten, read_settings
 from mert_hf.data.label_store import LabelStore
 from mert_hf.engine.metrics import read_metrics
+from mert_hf.engine.run_folder import RunFolder
 from mert_hf.pretraining.checkpoint_export import export_checkpoint
 from mert_hf.pretraining.settings import PretrainSettings
 
@@ -62,6 +65,16 @@ def test_its_recipe_says_what_it_said(tmp_path):
     settings = flatten(read_settings(PretrainSettings, str(RUN / "recipe.yaml"), tmp_path))
     before = flatten(yaml.safe_load((RUN / "recipe.yaml").read_text()))
     assert {name: settings[name] for name in before} == before
+
+
+def test_it_heard_the_sounds_of_the_package(tmp_path):
+    """There were no others, and no processes to share the work."""
+    folder = shutil.copytree(RUN, tmp_path / "run")
+    for given, refused in (({"synthetic_workers": "3"}, None), ({"synthetic_renderer": "both"}, "'builtin' -> 'both'")):
+        overrides = {f"data.{name}": text for name, text in given.items()}
+        settings = read_settings(PretrainSettings, str(RUN / "recipe.yaml"), tmp_path, overrides)
+        with pytest.raises(InputError, match=refused) if refused else nullcontext():
+            RunFolder(folder).require_settings(settings)
 
 
 def test_its_checkpoint_is_exported_as_it_was(tmp_path):

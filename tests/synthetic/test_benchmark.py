@@ -1,11 +1,11 @@
 """The synthetic benchmark: splits that share nothing but the labels, disjoint from the corpus that the quickstart trains on."""
 
 import hashlib
-import struct
 
 import numpy as np
 import pytest
 from mert_hf.data.synthetic import generate_piece
+from support.midi_files import read_midi
 
 from mert_hf.common.errors import InputError
 from mert_hf.synthetic import benchmark
@@ -14,8 +14,8 @@ from mert_hf.synthetic.score.benchmark_vocabularies import VOCABULARIES
 from mert_hf.synthetic.score.composition import compose
 from mert_hf.synthetic.score.labels import DrumHit, Note, Score
 from mert_hf.synthetic.score.vocabulary import CORPUS
-from mert_hf.synthetic.sound import fluidsynth
-from mert_hf.synthetic.sound.midi import TICKS_PER_S, midi_bytes
+from mert_hf.synthetic.sound.midi import midi_bytes
+from mert_hf.synthetic.sound.soundfonts import SOUNDFONT_VARIABLE
 from mert_hf.synthetic.sound.timbres import draw_colour
 
 SPLITS = ("train", "validation", "test")
@@ -147,7 +147,7 @@ def test_a_missing_player_or_soundfont_is_said(tmp_path, small, monkeypatch):
     player = tmp_path / "fluidsynth"
     player.write_text("#!/bin/sh\necho no such font >&2\nexit 1\n")
     player.chmod(0o755)
-    monkeypatch.setenv(fluidsynth.SOUNDFONT_VARIABLE, str(tmp_path / "none.sf2"))
+    monkeypatch.setenv(SOUNDFONT_VARIABLE, str(tmp_path / "none.sf2"))
     with pytest.raises(InputError, match=r"no General MIDI soundfont was found \(.*none.sf2\)"):
         write_benchmark(tmp_path, "notes", "fluidsynth")
     (tmp_path / "none.sf2").write_bytes(b"font")
@@ -174,41 +174,3 @@ def test_midi_bytes_say_what_is_played():
     assert again == [(0x81, 60, 0), (0x91, 60, 90)]
     with pytest.raises(InputError, match="no General MIDI program is given for bass; known: piano"):
         midi_bytes(score, {"piano": 0})
-
-
-def read_midi(data):
-    """(seconds, status, data...) of every message, read by the format's rules."""
-    kind, length, form, tracks, division = struct.unpack(">4sIHHH", data[:14])
-    assert (kind, length, form, tracks) == (b"MThd", 6, 0, 1)
-    kind, size = struct.unpack(">4sI", data[14:22])
-    assert kind == b"MTrk" and size == len(data) - 22
-    place, tick, events, quarter_s = 22, 0, [], None
-
-    def number():
-        nonlocal place
-        value = 0
-        while True:
-            byte = data[place]
-            place += 1
-            value = value << 7 | byte & 0x7F
-            if not byte & 0x80:
-                return value
-
-    while place < len(data):
-        tick += number()
-        status = data[place]
-        place += 1
-        if status == 0xFF:
-            meta, count = data[place], data[place + 1]
-            content = data[place + 2 : place + 2 + count]
-            place += 2 + count
-            if meta == 0x51:
-                quarter_s = int.from_bytes(content, "big") / 1e6
-            elif meta == 0x2F:
-                assert place == len(data)
-        else:
-            count = 1 if status >> 4 == 0xC else 2
-            events.append((tick * quarter_s / division, status, *data[place : place + count]))
-            place += count
-    assert division / quarter_s == TICKS_PER_S
-    return events

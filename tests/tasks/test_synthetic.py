@@ -87,3 +87,26 @@ def test_another_renderer_is_another_dataset(monkeypatch, tmp_path):
     assert problem.startswith("the program fluidsynth is not installed")
     with pytest.raises(InputError, match="fluidsynth is not installed"):
         task.load(tmp_path)
+
+
+def test_one_soundfont_for_all_splits_is_said_before_and_with_the_results(monkeypatch, tmp_path):
+    program, font = tmp_path / "fluidsynth", tmp_path / "own.sf2"
+    program.write_text("")
+    program.chmod(0o755)
+    font.write_bytes(b"font")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("MERT_HF_SOUNDFONT", str(font))
+    monkeypatch.delenv("MERT_HF_TEST_SOUNDFONT", raising=False)
+    monkeypatch.setattr("mert_hf.tasks.synthetic.write_benchmark", lambda *_: None)
+    task = with_renderer(PITCH, "fluidsynth")
+    (note,) = task.check(tmp_path).notes
+    assert note.startswith(
+        "all splits are played with one soundfont, own.sf2; install TimGM6mb.sf2 or set MERT_HF_TEST_SOUNDFONT"
+    )
+    data = task.load(tmp_path)
+    assert note in data.notes and "for all splits" in data.origin
+    other = tmp_path / "other.sf2"
+    other.write_bytes(b"other")
+    monkeypatch.setenv("MERT_HF_TEST_SOUNDFONT", str(other))
+    assert task.check(tmp_path) == Check()
+    assert task.load(tmp_path).fingerprint != data.fingerprint

@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState
 
 from mert_hf.probing import runner
 from mert_hf.synthetic import benchmark
-from mert_hf.tasks import TASKS
+from mert_hf.tasks import TASKS, real_beats
 
 SCRIPTS = Path(__file__).parents[2] / "training"
 
@@ -46,5 +46,6 @@ def small_suite(monkeypatch):
         if name.startswith("synthetic"):
             protocol = replace(task.protocol, max_epochs=2, hidden_size=16)
             monkeypatch.setitem(TASKS, name, replace(task, protocol=protocol))
+    monkeypatch.setattr(real_beats, "BEAT", TASKS["synthetic_beat"])
     yield
     benchmark.make_score.cache_clear()

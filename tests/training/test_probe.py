@@ -3,10 +3,13 @@
 import json
 
 import pytest
+import soundfile
 from PIL import Image
+from support.probing_tasks import RATE, clicks
 from support.task_layouts import BUILDERS
 
 from mert_hf import MERTFeatureExtractor, MERTForPreTraining
+from mert_hf.synthetic import benchmark
 from mert_hf.tasks import TASKS
 
 
@@ -68,6 +71,14 @@ def test_the_synthetic_suite_from_nothing_to_a_table(run, small_suite, model, tm
         (("--suite", "synthetic", "--tasks", "gtzan_genre"), "'gtzan_genre' is no task of this suite; tasks of synthetic: "),
         (("--suite", "marble", "--tasks", "genre"), "task 'genre' is unknown; tasks of marble: magnatagatune"),
         (("--suite", "marble", "--renderer", "fluidsynth"), "--renderer belongs to --suite synthetic"),
+        (
+            ("--suite", "marble", "--beats", "music"),
+            "--beats belongs to --suite synthetic: its pieces are what the probe learns",
+        ),
+        (
+            ("--suite", "synthetic", "--tasks", "real_beat"),
+            "task 'real_beat' needs --beats, a folder of tracks with .beats files",
+        ),
         (("--suite", "synthetic", "--seeds", "0"), "--seeds must be 1 or more"),
         (("--suite", "synthetic", "--model", "nowhere/at-all", "--output", "x"), "nowhere/at-all cannot be loaded: "),
     ],
@@ -84,6 +95,28 @@ def test_a_package_that_is_missing_is_named_before_the_work(run, monkeypatch, tm
     with pytest.raises(SystemExit) as stopped:
         run("--suite", "synthetic", "--model", "nowhere/at-all", "--output", tmp_path)
     assert str(stopped.value) == 'error: judging needs package-that-is-missing: pip install "mert_hf[train]"'
+
+
+def test_beats_of_recordings_stand_in_the_table(run, small_suite, model, tmp_path, monkeypatch):
+    monkeypatch.setitem(benchmark.SIZES, "pieces", {"train": 3, "validation": 2, "test": 1})
+    music = tmp_path / "music"
+    music.mkdir()
+    for number, period_s in enumerate((0.4, 0.5)):
+        sound, beats = clicks(period_s, 11.0, seed=number)  # longer than a window
+        soundfile.write(music / f"{number}.wav", 0.2 * sound, RATE)
+        (music / f"{number}.beats").write_text("".join(f"{beat:.3f}\n" for beat in beats))
+    output = tmp_path / "results"
+    common = ("--model", model, "--suite", "synthetic", "--output", output, "--data", tmp_path, "--cache", tmp_path / "cache")
+    run(*common, "--seeds", 1, "--beats", music, "--tasks", "real_beat")
+    rows = json.loads((output / "evaluation.json").read_text())["results"]
+    assert {row["task"] for row in rows} == {"real_beat"} and "| Real beat | beat F1 (70 ms) |" in (
+        output / "evaluation.md"
+    ).read_text()
+    (main,) = [row for row in rows if row["metric"] == "beat_f1"]
+    # clicks can be followed without any model
+    assert main["baselines"]["onset activation + HMM"]["value"] > 90 > main["baselines"]["majority"]["value"]
+    assert main["dataset"]["name"].endswith("tested on music")
+    assert Image.open(output / "activation_real_beat.png").size[0] > 300
 
 
 def test_check_says_what_is_there_and_what_is_not(run, tmp_path, capsys):

@@ -128,6 +128,16 @@ def _finish(dry: FloatArray, sent: FloatArray, mix: Mix, rate: int, rng: np.rand
     return sound * np.float32(mix.peak / max(float(np.max(np.abs(sound))), 1e-9))
 
 
+def add_room(dry: FloatArray, sampling_rate: int, seed: np.random.SeedSequence) -> FloatArray:
+    """Put a dry recording (samples,) into a room, with a colour, a noise floor and a level, all drawn as those of [`render`].
+
+    Its drums and bass cannot be told from the rest, so the room hears less of all.
+    """
+    mix_seed, _, room_seed, _ = seed.spawn(4)
+    mix, room_rng = _draw_mix(np.random.default_rng(mix_seed)), np.random.default_rng(room_seed)
+    return _finish(dry, 0.5 * dry, mix, sampling_rate, room_rng)
+
+
 def render(
     labels: PieceLabels | Score,
     num_samples: int,
