@@ -146,7 +146,7 @@ def _key(title: str, data: TaskData, encoder: Encoder | None, settings: ProbingS
         "dtype": None if encoder is None else dtype,
         "dataset": data.fingerprint,
         "labels": data.labels,
-        "task": {name: asdict(data.task)[name] for name in TASK_FIELDS},
+        "task": {name: asdict(data.task)[name] for name in TASK_FIELDS} | {"protocol": data.task.protocol.described()},
         "judging": {name: value for name, value in asdict(settings).items() if name != "device"},
     }
     version = probe_of(data.task).baseline_version

@@ -14,8 +14,8 @@ from support.task_layouts import BUILDERS
 from mert_hf import __version__
 from mert_hf.common.errors import InputError
 from mert_hf.probing import probes
-from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.features.spectra import LogMel
 from mert_hf.probing.metrics import score_all
 from mert_hf.probing.probes.base import TaskProbe, TaskScorer, TrainedProbes
 from mert_hf.probing.runner import evaluate_encoder

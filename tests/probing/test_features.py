@@ -21,8 +21,9 @@ from mert_hf import MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.common.errors import InputError
 from mert_hf.probing.features import extraction as features_module
 from mert_hf.probing.features.cache import FeatureCache, FeatureWindow
-from mert_hf.probing.features.encoders import FrozenModel, LogMel, load_encoder
+from mert_hf.probing.features.encoders import FrozenModel, load_encoder
 from mert_hf.probing.features.extraction import Extraction, cut_windows, extract_features
+from mert_hf.probing.features.spectra import LogMel
 from mert_hf.tasks.base import Windows
 from mert_hf.tasks.examples import Example, Waveform
 

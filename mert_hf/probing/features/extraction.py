@@ -62,6 +62,7 @@ def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level,
     own = split == "train" and not task.random_train_windows
     windows = task.train_windows or task.windows if own else task.windows
     size = EXAMPLES_PER_SHARD[level]
+    pooled = level == "windows" and task.protocol.pooling != "mean"
     key = {
         "features_version": FEATURES_VERSION,
         "package": __version__,
@@ -73,6 +74,8 @@ def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level,
         "level": level,
         "dtype": extraction.dtype,
         "examples_per_shard": size,
+        # left out where it is as it was before there was another
+        **({"pooling": task.protocol.pooling} if pooled else {}),
     }
     cache = FeatureCache(extraction.folder, key)
     starts = range(0, len(examples), size)

@@ -7,7 +7,7 @@ the same scorer. What is kept for a later run is the features (`features.cache`)
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,22 @@ class TrainedProbes:
     heads: Sequence[str]  # names of the probes of a seed: layers, and the weighted sum of layers
     validation: NDArray  # (seeds, heads) how good they are on the validation split; larger is better
     answers: Sequence[Sequence[Any]]  # by seed and head, on the test split; `TaskProbe.predictions` makes predictions of one
-    learning_rates: dict[str, float]  # by head
+    trials: dict[str, float]  # by head, the learning rate that was chosen, or the penalty of a head that was solved
     epochs: dict[str, int]  # by head, which one the first seed kept, counted from 1
     layer_shares: list[float] | None  # of the layers in the first seed's weighted sum; None without one
+    kinds: dict[str, str] = field(default_factory=dict)  # by head, "linear" or "mlp" where several are tried
+    solved: frozenset[str] = frozenset()  # heads that were not trained but solved
+    plans: tuple[int, ...] = ()  # by head, which of the kinds that are tried was chosen
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """By head, of those that were trained."""
+        return {head: trial for head, trial in self.trials.items() if head not in self.solved}
+
+    @property
+    def penalties(self) -> dict[str, float]:
+        """By head, of those that were solved."""
+        return {head: trial for head, trial in self.trials.items() if head in self.solved}
 
     @property
     def best(self) -> int:

@@ -55,7 +55,8 @@ class BeatProbe(LayerProbes):
 
     def __init__(self, encoder, data, extraction, settings):
         super().__init__(encoder, data, extraction, settings)
-        self.features = extract_splits(encoder, data, "frames", extraction)
+        found = extract_splits(encoder, data, "frames", extraction)
+        self.features = {split: one.with_context(data.task.protocol.context_frames) for split, one in found.items()}
         self._targets = {
             split: beat_targets(
                 self.features[split],
