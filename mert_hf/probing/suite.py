@@ -158,6 +158,9 @@ def _key(title: str, data: TaskData, encoder: Encoder | None, settings: ProbingS
 def run_evaluations(evaluations: Sequence[Evaluation], extraction: Extraction) -> None:
     """Make all features together with the other processes, then run every evaluation whose turn is this process's."""
     missing = [evaluation for evaluation in evaluations if evaluation.result() is None]
+    # of the same audio, frames and the vectors of whole windows come from one pass through the model
+    extraction = replace(extraction, pool_frames=True)
+    missing.sort(key=lambda evaluation: not probe_of(evaluation.data.task).hears_frames)
     extraction.barrier()  # nobody writes before everybody has looked
     for evaluation in missing:
         evaluation.make_features(extraction)

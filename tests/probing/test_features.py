@@ -305,10 +305,10 @@ def test_log_mel_baseline_is_the_spectrums_mean_and_deviation():
     waveform = torch.from_numpy(tone(60, 1.0))[None]
     encoder = LogMel(RATE)
     frames = encoder(waveform)
-    assert frames.shape == (1, 1, 76, 128) and encoder.hidden_size == 128
+    assert frames.shape == (1, 1, 51, 256) and encoder.hidden_size == 256
     pooled = encoder.pool(frames)
-    spectrum = encoder._spectrum(waveform)[0]
-    torch.testing.assert_close(pooled[0, 0, :64], spectrum.mean(dim=0), atol=0.1, rtol=0.05)
+    spectrum = encoder.spectrum(waveform)[0]
+    torch.testing.assert_close(pooled[0, 0, :128], spectrum.mean(dim=0), atol=0.1, rtol=0.05)
 
 
 def test_a_full_disk_is_said_before_it_is_full(encoder, tmp_path, monkeypatch):

@@ -137,14 +137,19 @@ class FeatureCache:
     """
 
     def __init__(self, folder: str | Path, key: Mapping[str, Any]):
-        text = json.dumps(key, sort_keys=True, indent=1)
-        self.folder = Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:20]
+        text = _spell(key)
+        self.folder = _folder_of(folder, text)
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / KEY_FILE
         if not file.exists():
             write_atomically(file, text)
         elif read_text(file) != text:
             raise InputError(f"{self.folder} holds features of something else than its name says; delete it and run again.")
+
+    @staticmethod
+    def is_begun(folder: str | Path, key: Mapping[str, Any]) -> bool:
+        """Whether there is a folder of this key."""
+        return _folder_of(folder, _spell(key)).is_dir()
 
     def has(self, shard: int) -> bool:
         """Whether a shard is complete."""
@@ -205,3 +210,11 @@ class FeatureCache:
 
     def _description(self, shard: int) -> Path:
         return self.folder / f"shard_{shard:05d}.json"
+
+
+def _spell(key: Mapping[str, Any]) -> str:
+    return json.dumps(key, sort_keys=True, indent=1)
+
+
+def _folder_of(folder: str | Path, spelt: str) -> Path:
+    return Path(folder) / hashlib.sha256(spelt.encode()).hexdigest()[:20]

@@ -103,6 +103,7 @@ class TaskProbe(ABC):
 
     Class attributes:
         least_frame_rate: of features, a second, where answers are frames.
+        hears_frames: features are kept frame by frame, not pooled over a window.
         slow_to_score: measures take long, and are resampled less often.
         baseline_version: raised when baselines alone are scored in another way than before; None as long as they were not.
         layer_seeds: how many seeds are scored for every layer; None is all.
@@ -114,6 +115,7 @@ class TaskProbe(ABC):
     scorer: TaskScorer
     notes: tuple[str, ...]
     least_frame_rate = 0.0
+    hears_frames = False
     slow_to_score = False
     baseline_version: int | None = None
     layer_seeds: int | None = None

@@ -45,6 +45,7 @@ class BeatProbe(LayerProbes):
     outputs = 1
     layer_seeds = 1
     least_frame_rate = LEAST_FRAME_RATE
+    hears_frames = True
     slow_to_score = True
     notes = (
         "epoch, learning rate and layer are chosen by the validation loss, not by F1",

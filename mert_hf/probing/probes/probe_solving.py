@@ -60,11 +60,11 @@ def solve_probes(
         bank.zero_grad()
         return found.detach().flatten(), gradients
 
-    bank.train()
+    bank.eval()  # dropout would give another loss at every look
     start = torch.zeros_like(_gather(bank, [*bank.parameters()]))
     solution, iterations = minimise(objective, start)
     _assign(bank, solution)
-    best = validate(bank.eval())
+    best = validate(bank)
     return FinishedBank(bank, best, iterations.view(shape.rates, shape.heads).cpu().numpy())
 
 
