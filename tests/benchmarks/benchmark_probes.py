@@ -43,7 +43,7 @@ def judge_answers(probe, layer: int) -> dict[str, np.ndarray]:
     found = []
     for penalty in penalties:
         strength = 1 / (penalty * len(targets["train"]))
-        logistic = LogisticRegression(C=strength, max_iter=300)
+        logistic = LogisticRegression(C=strength, tol=1e-5, max_iter=1000)
         if targets["train"].ndim == 1:
             fitted = logistic.fit(inputs["train"], targets["train"])
             answers = {}
@@ -52,7 +52,7 @@ def judge_answers(probe, layer: int) -> dict[str, np.ndarray]:
                 answers[split] = np.full((len(inputs[split]), probe.outputs), -np.inf)
                 answers[split][:, fitted.classes_] = fitted.decision_function(inputs[split])
         elif targets["train"].dtype == np.float32 and set(np.unique(targets["train"])) == {0.0, 1.0}:
-            logistic = LogisticRegression(C=strength / probe.outputs, max_iter=300)
+            logistic = LogisticRegression(C=strength / probe.outputs, tol=1e-5, max_iter=1000)
             fitted = OneVsRestClassifier(logistic).fit(inputs["train"], targets["train"].astype(int))
             answers = {split: fitted.decision_function(inputs[split]) for split in ("validation", "test")}
         else:

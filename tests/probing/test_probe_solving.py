@@ -150,7 +150,7 @@ def test_the_suites_probe_finds_what_logistic_regression_finds(few_notes, tmp_pa
         inputs = {split: (values - mean) / deviation for split, values in inputs.items()}
         scores = []
         for penalty in probe.plans[0].penalties:
-            judge = LogisticRegression(C=1 / (penalty * len(inputs["train"])), max_iter=1000)
+            judge = LogisticRegression(C=1 / (penalty * len(inputs["train"])), tol=1e-5, max_iter=1000)
             judge.fit(inputs["train"], probe.targets["train"])
             scores.append([judge.score(inputs[split], probe.targets[split]) for split in ("validation", "test")])
         expected = max(scores, key=lambda pair: pair[0])

@@ -64,7 +64,7 @@ class TrainedProbes:
     validation: NDArray  # (seeds, heads) how good they are on the validation split; larger is better
     answers: Sequence[Sequence[Any]]  # by seed and head, on the test split; `TaskProbe.predictions` makes predictions of one
     trials: dict[str, float]  # by head, the learning rate that was chosen, or the penalty of a head that was solved
-    epochs: dict[str, int]  # by head, which one the first seed kept, counted from 1
+    epochs: dict[str, int]  # by head that was trained, which one the first seed kept, counted from 1
     layer_shares: list[float] | None  # of the layers in the first seed's weighted sum; None without one
     kinds: dict[str, str] = field(default_factory=dict)  # by head, "linear" or "mlp" where several are tried
     solved: frozenset[str] = frozenset()  # heads that were not trained but solved
@@ -163,7 +163,7 @@ class TaskProbe(ABC):
         """Probes of all seeds, trained on the whole training split."""
 
     def train_on(self, chosen: NDArray[np.int64], seed: int, trained: TrainedProbes) -> Sequence[Any]:
-        """Answers by head of a probe that learns from some training examples alone, with the learning rates of `trained`."""
+        """Answers by head of a probe that learns from some training examples alone, with the trials of `trained`."""
         raise InputError(f"{self.data.task.name} has no probe that learns from a share of its training split.")
 
     @property

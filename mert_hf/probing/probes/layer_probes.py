@@ -37,7 +37,7 @@ class LayerProbes(TaskProbe):
 
     @abstractmethod
     def answers(self, bank: ProbeBank, rates: NDArray[np.int64]) -> NDArray:
-        """Of every head with the learning rate that `rates` (heads,) says, its answers on the test split."""
+        """Of every head with the trial whose place `rates` (heads,) says, its answers on the test split."""
 
     def train(self) -> TrainedProbes:
         encoder = self.encoder
@@ -56,7 +56,7 @@ class LayerProbes(TaskProbe):
             validation.max(axis=0)[None],
             [_of_plans(given, plans)],
             dict(zip(heads, tried, strict=True)),
-            {head: int(found[plans[n]].epochs[trials[plans[n], n], n]) for n, head in zip(places, heads, strict=True)},
+            {heads[n]: int(found[plans[n]].epochs[trials[plans[n], n], n]) for n in places if not solved[n]},
             shares[plans[-1]] if self.summed else None,
             {head: self.plans[plan].head for head, plan in zip(heads, plans, strict=True)},
             frozenset(head for head, is_solved in zip(heads, solved, strict=True) if is_solved),

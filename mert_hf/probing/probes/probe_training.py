@@ -59,7 +59,7 @@ class FinishedBank:
 
     bank: ProbeBank  # of the probes
     best: NDArray  # (rates, heads) of the validation split at those epochs
-    epochs: NDArray  # (rates, heads) which they were, counted from 1
+    epochs: NDArray  # (rates, heads) which they were, counted from 1; iterations of what was solved
 
 
 def train_probes(
