@@ -53,9 +53,9 @@ def test_features_of_a_recipe_can_be_replaced(tmp_path):
     whole = ("--teacher.features", "[mfcc]", "--teacher.feature_options", "{mfcc: {coefficients: 20}}")
     mine = tmp_path / "mine.yaml"
     mine.write_text(
-        "base: quickstart\nteacher: {features: [mfcc], feature_options: {log_mel: null, mfcc: {coefficients: 20}}}\n"
+        "base: mert_small\nteacher: {features: [mfcc], feature_options: {log_mel: null, mfcc: {coefficients: 20}}}\n"
     )
-    for arguments in (("--recipe", "quickstart", *whole), ("--recipe", str(mine))):
+    for arguments in (("--recipe", "mert_small", *whole), ("--recipe", str(mine))):
         teacher = parse_command_line(PretrainSettings, recipes, "", arguments).teacher
         assert (teacher.features, teacher.feature_options) == (["mfcc"], {"mfcc": {"coefficients": 20}})
 

@@ -155,7 +155,7 @@ def test_presets():
             sum(parameter.numel() for parameter in MERT2Model(make()).parameters())
             for make in (MERT2Config.mert2_30s, MERT2Config.mert2_full_song, MERT2Config.small)
         ]
-    assert parameters == [632_295_808, 632_295_808, 4_180_416]
+    assert parameters == [632_295_808, 632_295_808, 5_215_872]
     assert MERT2Config().frame_rate == MERT2Config.small().frame_rate == 25.0
     assert (MERT2Config.mert2_30s().context_seconds, MERT2Config.mert2_full_song().context_seconds) == (30.0, 360.0)
     changed = MERT2Config(inputs_to_logits_ratio=1, frame_rate=7.0, minimum_input_samples=3)

@@ -14,7 +14,7 @@ CARDS = ROOT / "model_cards"
 REPO = "ada/mine"
 # smaller than small: what is tested is the beginning and the end of it
 SETTINGS = (
-    "--recipe quickstart --model.hidden_size 32 --model.num_hidden_layers 1 --model.intermediate_size 32 --training.max_steps 1"
+    "--recipe mert_small --model.hidden_size 32 --model.num_hidden_layers 1 --model.intermediate_size 32 --training.max_steps 1"
     " --model.conv_dim [8,8,8,8,8,8,8] --model.num_conv_pos_embeddings 8 --model.num_conv_pos_embedding_groups 4"
     " --teacher.codebook_sizes [8] --teacher.fit_s 10 --cqt.enabled false --data.workers 0 --validation.share 0"
     " --training.tracker none"

@@ -14,7 +14,7 @@ from support.sounds import make_tones
 
 REPO = "ada/shards"
 SETTINGS = (
-    "--recipe quickstart --model.hidden_size 32 --model.num_hidden_layers 1 --model.intermediate_size 32"
+    "--recipe mert_small --model.hidden_size 32 --model.num_hidden_layers 1 --model.intermediate_size 32"
     " --model.conv_dim [8,8,8,8,8,8,8] --model.num_conv_pos_embeddings 8 --model.num_conv_pos_embedding_groups 4"
     " --teacher.codebook_sizes [8] --teacher.fit_s 10 --cqt.enabled false --mixture.probability 0 --data.workers 1"
     f" --data.dataset {REPO} --data.streaming true --validation.share 0 --training.tracker none"

@@ -32,7 +32,7 @@ from mert_hf.teachers import KMeansTeacher
 
 TRAINING = Path(__file__).parents[2] / "training"
 MODEL = shlex.split("""
-    --recipe quickstart --model.hidden_size 32 --model.num_hidden_layers 1 --model.intermediate_size 32
+    --recipe mert_small --model.hidden_size 32 --model.num_hidden_layers 1 --model.intermediate_size 32
     --model.conv_dim [16,16,16,16,16,16,16] --model.num_conv_pos_embeddings 16 --model.num_conv_pos_embedding_groups 4
     --teacher.codebook_sizes [16,12] --teacher.fit_s 20 --cqt.bins 24 --data.max_skipped 0.2 --data.workers 0
     --training.batch_size 2 --training.max_steps 3 --training.log_every 1

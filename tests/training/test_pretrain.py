@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "training" / "pretrain.py"
 SMALL = [
     "--recipe",
-    "quickstart",
+    "mert_small",
     "--model.hidden_size",
     "32",
     "--model.num_hidden_layers",
@@ -79,7 +79,7 @@ def launch(*arguments, processes=1):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "quickstart"
+    folder = tmp_path_factory.mktemp("runs") / "small"
     code, output = launch("--data.synthetic_pieces", 6, "--data.synthetic_piece_s", 6, "--output_dir", folder)
     assert code == 0, output
     return folder, output
@@ -94,7 +94,7 @@ def test_trains_on_synthetic_music_and_says_what_it_did(trained):
         "Fitting residual k-means codes of a spectrum (local stand-in for EnCodec, not EnCodec): 16 + 12",
         "M parameters; 12 updates on cpu",
         "An update: 2 clips, 4 s (0.00 h) of audio (1 x 2 x 1: processes x clips x accumulated batches)",
-        # a trial of the quickstart, whose warm-up takes 50 updates and whose peak is 0.001
+        # a trial of a recipe whose warm-up takes 50 updates and whose peak is 0.001
         "The warm-up of 50 updates is not over before the run's 12 are: the learning rate only rises, to 0.00024 (training.",
         "Give --training.warmup_steps 1 for a rate that rises and falls",
         "masked accuracy",

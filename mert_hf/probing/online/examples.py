@@ -69,6 +69,8 @@ class TaskExamples:
     def __init__(self, data: TaskData, sampling_rate: int, most: int, rank: int = 0, world_size: int = 1):
         self.sampling_rate, self._rank, self._world_size = sampling_rate, rank, world_size
         self.data = replace(data, splits={split: _draw(data, split, most) for split in SPLITS})
+        # a class is told by its number, everything else by a vector
+        self._classes = np.ndim(self.data.target(self.data.splits["train"][0])) == 0
         self._targets = self._make_targets(self.data.splits["train"])
         self._scorers = {split: ClipScorer(self.data, split) for split in ("validation", "test")}
         self.audio_bytes = 0
@@ -116,15 +118,13 @@ class TaskExamples:
 
     def _measure(self, split: str, answers: NDArray) -> float:
         """The task's measure of (examples, outputs) answers."""
-        if self.data.task.kind in ("multiclass", "key"):
+        if self._classes:
             answers = answers.argmax(axis=1)
         return self._scorers[split](answers).values[self.data.task.monitor]
 
     def _make_targets(self, examples) -> NDArray[np.float64]:
         targets = np.array([self.data.target(example) for example in examples])
-        if self.data.task.kind in ("multiclass", "key"):
-            return np.eye(len(self.data.labels))[targets]
-        return targets.astype(np.float64)
+        return np.eye(len(self.data.labels))[targets] if self._classes else targets.astype(np.float64)
 
     def _read(self, split: str) -> list[list[NDArray[np.float32]]]:
         """The windows of this process's examples."""
