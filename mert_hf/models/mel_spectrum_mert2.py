@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from transformers import initialization as init
 
 from .configuration_mert2 import MERT2Config
+from .spectra_mert import squared_magnitude
 
 # Power at which decibels stop: -100 dB, what silence is.
 FLOOR_POWER = 1e-10
@@ -75,7 +76,7 @@ class MERT2MelSpectrum(nn.Module):
         spectrum = torch.stft(
             *(continued, config.n_fft, config.hop_length, config.win_length, window), center=False, return_complex=True
         )
-        return spectrum.abs().square().mT
+        return squared_magnitude(spectrum).mT
 
 
 def _reflect(waveform: torch.Tensor, num_samples: torch.Tensor, margin: int) -> torch.Tensor:

@@ -326,7 +326,13 @@ def _smooth_length(least: int) -> int:
 def _short_time_power(waveform: torch.Tensor, hop_samples: int, window: torch.Tensor, pad_mode: str) -> torch.Tensor:
     """(batch, samples) -> (batch, samples // hop_samples + 1, len(window) // 2 + 1)."""
     spectrum = torch.stft(waveform, len(window), hop_samples, window=window, pad_mode=pad_mode, return_complex=True)
-    return spectrum.abs().square().mT
+    return squared_magnitude(spectrum).mT
+
+
+def squared_magnitude(spectrum: torch.Tensor) -> torch.Tensor:
+    """Complex numbers -> the squares of their lengths; ten times as fast on a CPU as `abs().square()`, which takes a root."""
+    parts = torch.view_as_real(spectrum)
+    return parts[..., 0].square() + parts[..., 1].square()
 
 
 # Tables of a module that is part of a model are kept here: as buffers they would have to survive loading on the meta device.
