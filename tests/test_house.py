@@ -18,6 +18,7 @@ SCRIPTS = sorted((ROOT / "training").glob("*.py"))
 HOMES = {
     "nnAudio": ("teachers/cqt.py",),
     "sklearn": ("teachers/centroids.py", "probing/", "finetuning/", "integrations/scikit_learn.py"),
+    "scipy": ("probing/report/intervals.py",),
     "sentence_transformers": ("integrations/sentence_transformer.py",),
     "mteb": ("integrations/mteb_encoder.py",),
     "matplotlib": ("common/figures.py", "objectives/pictures.py", "probing/report/plots.py", "comparison/plots.py"),

@@ -24,10 +24,10 @@ from mert_hf.common.threads import share_cores
 from mert_hf.comparison.cells import Cell, Music, cell_names, read_cells
 from mert_hf.comparison.plots import plot_comparison, plot_differences
 from mert_hf.comparison.run import SuiteEvaluator, evaluate_cell, train_cell
-from mert_hf.comparison.table import compile_results, describe_cell, describe_failure, markdown_table
+from mert_hf.comparison.table import Measured, compile_results, describe_cell, describe_failure, markdown_table
 from mert_hf.engine.trainer import Interrupted
-from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.features.spectra import spectral_baselines
 from mert_hf.probing.settings import ProbingSettings
 from mert_hf.probing.suite import load_suite
 from mert_hf.synthetic import write_corpus
@@ -69,11 +69,13 @@ def main() -> None:
     )
     settings = ProbingSettings(seeds=arguments.seeds, device=str(accelerator.device))
     evaluator = SuiteEvaluator(loaded, SUITE, extraction, settings)
-    baselines = evaluator.evaluate(LogMel(), arguments.output / "baselines", baselines=True)
+    spectrum, *others = spectral_baselines()
+    baselines = evaluator.evaluate(spectrum, arguments.output / "baselines", others, baselines=True)
     circumstances = {
         "budget_s": arguments.budget,
         "music": "synthetic, rendered by the package" if arguments.music is None else arguments.music.resolve().name,
         "seed": arguments.seed,
+        "training_seeds": arguments.training_seeds,
         "probe_seeds": arguments.seeds,
         "min_track_s": music.min_track_s,
         "held_out": music.held_out,
@@ -82,37 +84,44 @@ def main() -> None:
     described = []
     for place, cell in enumerate(cells):
         logger.info("\nCell %d of %d: %s", place + 1, len(cells), cell.name)
-        described.append(run_cell(cell, evaluator))
+        described.append(run_cell(cell, evaluator, arguments.training_seeds))
         if accelerator.is_main_process:  # after every cell, so that one can look while the others run
             write_report(compile_results(described, baselines, circumstances), arguments.output)
-    failed = [cell["name"] for cell in described if "failed" in cell]
+    failed = [cell.described["name"] for cell in described if "failed" in cell.described]
     if failed and accelerator.is_main_process:
         raise InputError(f"{len(failed)} of {len(cells)} cells could not be trained: {', '.join(failed)}; why is said above.")
 
 
-def run_cell(cell: Cell, evaluator: SuiteEvaluator) -> dict:
-    """Train and evaluate; a training that diverges or collapses is a finding, and the others go on."""
-    try:
-        trained = train_cell(cell)
-    except TrainingFailedError as failure:
-        logger.warning("%s failed: %s", cell.name, failure)
-        return describe_failure(cell, str(failure))
-    except Interrupted:
-        logger.warning("The same line goes on from there.")
-        raise
-    judged = evaluate_cell(cell, evaluator)
-    logger.info("Judged in %.0f s", judged["judged_s"])
-    return describe_cell(cell, trained, judged)
+def run_cell(cell: Cell, evaluator: SuiteEvaluator, training_seeds: int) -> Measured:
+    """Train and evaluate, once a seed; a training that diverges or collapses is a finding, and the other cells go on."""
+    trained, judged, runs = [], [], cell.with_seeds(training_seeds)
+    seeds = [run.settings.training.seed for run in runs]
+    for run, seed in zip(runs, seeds, strict=True):
+        try:
+            trained.append(train_cell(run))
+        except TrainingFailedError as failure:
+            logger.warning("%s failed with seed %d: %s", cell.name, seed, failure)
+            return describe_failure(cell, str(failure) if training_seeds == 1 else f"seed {seed}: {failure}")
+        except Interrupted:
+            logger.warning("The same line goes on from there.")
+            raise
+        judged.append(evaluate_cell(run, evaluator))
+        logger.info("Judged in %.0f s", judged[-1]["judged_s"])
+    return describe_cell(cell, trained, judged, seeds)
 
 
 def write_report(results: dict, output: Path) -> None:
     """`results.json`, the table and the picture."""
     write_atomically(output / "results.json", to_json(results, indent=1) + "\n")
     write_atomically(output / "comparison.md", markdown_table(results))
-    title = f"{results['budget_s']:g} s of audio a cell ({results['music']}), one training each; 95 % over test examples"
+    seeds = results["training_seeds"]
+    trainings = "one training each" if seeds == 1 else f"{seeds} trainings each"
+    over = "over test examples" if seeds == 1 else "over trainings and test examples"
+    title = f"{results['budget_s']:g} s of audio a cell ({results['music']}), {trainings}; 95 % {over}"
     plot_comparison(results, title, output / "comparison.png")
     title = f"What {results['budget_s']:g} s of audio change, beside random weights, in points"
-    plot_differences(results, f"{title}\none training each; in brackets where intervals overlap", output / "differences.png")
+    told = f"{trainings}; bold where the 95 % interval {over} excludes 0"
+    plot_differences(results, f"{title}\n{told}", output / "differences.png")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -134,6 +143,9 @@ def parse_arguments() -> argparse.Namespace:
         "--held_out", type=float, default=0.05, help="share of the tracks that is not trained on (default: 0.05)"
     )
     parser.add_argument("--seed", type=int, default=1337, help="of everything drawn in training (default: 1337)")
+    parser.add_argument(
+        "--training_seeds", type=int, default=1, help="trainings of every cell, with --seed and those that follow (default: 1)"
+    )
     tasks = SUITES[SUITE]
     parser.add_argument("--tasks", nargs="+", default=tasks, choices=tasks, help="only these (default: all)")
     parser.add_argument("--seeds", type=int, default=1, help="of the probes (default: 1)")
@@ -143,8 +155,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of features on the disk")
     arguments = parser.parse_args()
-    if arguments.budget <= 0 or arguments.seeds < 1 or arguments.seed < 0:
-        raise InputError("--budget must be more than 0, --seeds 1 or more, --seed 0 or more.")
+    if arguments.budget <= 0 or arguments.seeds < 1 or arguments.training_seeds < 1 or arguments.seed < 0:
+        raise InputError("--budget must be more than 0, --seeds and --training_seeds 1 or more, --seed 0 or more.")
     if arguments.music is not None and not arguments.music.is_dir():
         raise InputError(f"--music {arguments.music} is no folder.")
     return arguments

@@ -32,8 +32,9 @@ FOLDER = "folder"
 
 def _probe(arguments: argparse.Namespace) -> None:
     from mert_hf.common.threads import share_cores
-    from mert_hf.probing.features.encoders import LogMel, load_encoder
+    from mert_hf.probing.features.encoders import load_encoder
     from mert_hf.probing.features.extraction import Extraction
+    from mert_hf.probing.features.spectra import spectral_baselines
     from mert_hf.probing.report.results import markdown_table, versions
     from mert_hf.probing.settings import ProbingSettings
     from mert_hf.probing.suite import RESULTS, TABLE, list_evaluations, load_suite, run_evaluations, suited, write_report
@@ -72,7 +73,9 @@ def _probe(arguments: argparse.Namespace) -> None:
     settings = ProbingSettings(
         arguments.seeds, arguments.probe, arguments.first_summed, arguments.limited, str(accelerator.device)
     )
-    evaluations = list_evaluations(loaded, model, [untrained, LogMel()], settings, extraction.dtype, arguments.output)
+    evaluations = list_evaluations(
+        loaded, model, [untrained, *spectral_baselines()], settings, extraction.dtype, arguments.output
+    )
     run_evaluations(evaluations, extraction)
     if accelerator.is_main_process:
         results = write_report(evaluations, model, arguments.model, arguments.suite or FOLDER, arguments.output)

@@ -31,6 +31,20 @@ class Cell:
         """False for weights as they are drawn."""
         return self.settings.training.max_steps > 0
 
+    def with_seeds(self, seeds: int) -> "list[Cell]":
+        """The same cell once a training seed: its own and those that follow it, each in a folder `seed_<n>` of the cell's.
+
+        One seed trains in the cell's folder itself.
+        """
+        if seeds == 1:
+            return [self]
+        training, folder = self.settings.training, Path(self.settings.output_dir)
+        found = []
+        for seed in range(training.seed, training.seed + seeds):
+            settings = replace(self.settings, output_dir=str(folder / f"seed_{seed}"), training=replace(training, seed=seed))
+            found.append(Cell(self.name, settings))
+        return found
+
 
 @dataclass(frozen=True)
 class Music:

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from mert_hf.common.figures import DOTS_PER_INCH, new_figure
+from mert_hf.probing.report.results import SPECTRA
 
 COLUMNS = 5
 
 
 def plot_comparison(results: Mapping[str, Any], title: str, picture: str | os.PathLike) -> None:
-    """Draw a panel for every measure: a point with its 95 % interval for every cell, lines where the baselines stand.
+    """Draw a panel for every measure: a point with its 95 % interval for every cell, lines where baselines stand.
+
+    Of the spectra, the line is that which is best on the validation split; rules of textbooks and guesses have their own.
 
     Args:
         results: as `compile_results` makes them.
@@ -24,7 +27,7 @@ def plot_comparison(results: Mapping[str, Any], title: str, picture: str | os.Pa
     for panel in panels[len(columns) :]:
         panel.set_visible(False)
     styles = ("--", ":", "-.", (0, (6, 2)))
-    handles: dict[str, Any] = {}
+    lines, handles = _baseline_lines(results), {}
     for panel, (column, label) in zip(panels, columns.items(), strict=False):
         for place, cell in enumerate(cells):
             value = cell["values"].get(column)
@@ -34,12 +37,10 @@ def plot_comparison(results: Mapping[str, Any], title: str, picture: str | os.Pa
             # drawn apart: of a few test examples, an interval need not hold its point
             panel.plot([value["low"], value["high"]], [place, place], "-|", color=colour, markersize=6, linewidth=1.2)
             panel.plot(value["value"], place, "o", color=colour, markersize=4)
-        for number, baseline in enumerate(results["baselines"]):
-            if column in baseline["values"]:
-                line = panel.axvline(
-                    baseline["values"][column]["value"], color=f"C{number + 1}", linestyle=styles[number % 4], linewidth=1.2
-                )
-                handles.setdefault(baseline["name"], line)
+        for number, (name, values) in enumerate(lines.items()):
+            if column in values:
+                line = panel.axvline(values[column], color=f"C{number + 1}", linestyle=styles[number % 4], linewidth=1.2)
+                handles.setdefault(name, line)
         panel.set_title(label.replace(", ", "\n"), fontsize="medium")
         panel.set_yticks(range(len(cells)), [cell["name"] for cell in cells], fontsize="small")
         panel.set_ylim(len(cells) - 0.5, -0.5)
@@ -50,24 +51,31 @@ def plot_comparison(results: Mapping[str, Any], title: str, picture: str | os.Pa
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 
+def _baseline_lines(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Values by column of the baselines that are drawn: the best spectrum of every column as one, and those without a probe."""
+    best, values = results["best_baselines"], {one["name"]: one["values"] for one in results["baselines"]}
+    chosen = {column: values[name][column]["value"] for column, name in best.items() if name is not None}
+    lines = {"best spectrum (by validation)": chosen} if chosen else {}
+    for name, found in values.items():
+        if name not in SPECTRA:
+            lines[name] = {column: one["value"] for column, one in found.items()}
+    return lines
+
+
 def plot_differences(results: Mapping[str, Any], title: str, picture: str | os.PathLike) -> None:
     """Draw what training changed: for every cell and measure the difference from random weights of the same encoder.
 
-    Cells are ranked by the mean of their differences. A difference stands in brackets where the intervals overlap.
+    Cells are ranked by the mean of their differences. A difference is bold where its interval excludes 0, else in brackets.
 
     Args:
         results: as `compile_results` makes them; a cell that failed, or has no untrained one beside it, is left out; what
             an encoder lacks is white.
     """
-    judged = [cell for cell in results["cells"] if "failed" not in cell]
-    untrained = {_encoder(cell): cell["values"] for cell in judged if not cell["steps"]}
     rows = []
-    for cell in judged:
-        start = untrained.get(_encoder(cell))
-        if cell["steps"] and start:
-            pairs = [(cell["values"].get(column), start.get(column)) for column in results["columns"]]
-            values = [one["value"] - other["value"] if one and other else np.nan for one, other in pairs]
-            rows.append((cell["name"], values, pairs))
+    for cell in results["cells"]:
+        if cell.get("differences"):
+            found = [cell["differences"].get(column) for column in results["columns"]]
+            rows.append((cell["name"], [one["value"] if one else np.nan for one in found], found))
     rows.sort(key=lambda row: -np.nanmean(row[1]))
     size = (2.2 + 0.72 * len(results["columns"]), 1.9 + 0.27 * max(len(rows), 1))
     figure, (panel,) = new_figure(title, 1, 1, size)
@@ -86,20 +94,14 @@ def plot_differences(results: Mapping[str, Any], title: str, picture: str | os.P
         labels = [label.replace(long, short) for label in labels]
     panel.set_xticks(range(len(labels)), labels, fontsize="small")
     panel.xaxis.tick_top()
-    for row, (_, values, pairs) in enumerate(rows):
-        for column, (value, (one, other)) in enumerate(zip(values, pairs, strict=True)):
+    for row, (_, values, found) in enumerate(rows):
+        for column, (value, one) in enumerate(zip(values, found, strict=True)):
             if np.isnan(value):  # the encoder has no frames for it
                 continue
-            apart = one["low"] > other["high"] or one["high"] < other["low"]
+            apart = one["low"] > 0 or one["high"] < 0
             text = f"{value:+.0f}" if apart else f"({value:+.0f})"
             style = dict(weight="bold") if apart else {}
             colour = "white" if abs(value) > 0.6 * most else "black" if apart else "0.35"
             panel.text(column, row, text, ha="center", va="center", color=colour, fontsize="small", **style)
     figure.colorbar(image, label="better than random weights, in points", shrink=0.8)
     figure.savefig(picture, dpi=DOTS_PER_INCH)
-
-
-def _encoder(cell: Mapping[str, Any]) -> str:
-    """What kind of encoder a cell has: objectives of two views have Deezer's ResNet unless they name another."""
-    own = "mert" if cell["objective"] in ("masked_prediction", "data2vec") else "resnet"
-    return cell["settings"].get("multiview.encoder", own)

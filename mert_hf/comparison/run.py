@@ -19,7 +19,7 @@ from mert_hf.pretraining.setup import Setup
 from mert_hf.probing.features.encoders import Encoder, load_encoder
 from mert_hf.probing.features.extraction import Extraction
 from mert_hf.probing.probes import probe_of
-from mert_hf.probing.report.results import result_rows
+from mert_hf.probing.report.results import result_rows, unit_scale
 from mert_hf.probing.settings import ProbingSettings
 from mert_hf.probing.suite import list_evaluations, run_evaluations
 from mert_hf.tasks.base import TaskData
@@ -36,19 +36,27 @@ class SuiteEvaluator:
     extraction: Extraction
     settings: ProbingSettings
 
-    def evaluate(self, encoder: Encoder, folder: Path, baselines: bool = False) -> dict[str, list[dict[str, Any]]]:
-        """Rows of results (see `result_rows`) of a frozen encoder by its title, and of the baselines without a probe.
+    def evaluate(
+        self, encoder: Encoder, folder: Path, rivals: Sequence[Encoder] = (), baselines: bool = False
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Rows of results (see `result_rows`) of frozen encoders by title, and of the baselines without a probe if asked for.
+
+        A row also has its `draws`, of `groups` independent examples (see `bootstrap_draws`), and the `validation` of a probe.
 
         Args:
             folder: keeps what was found.
         """
         fitting = [data for data in self.loaded if probe_of(data.task).suits(encoder)]
-        evaluations = list_evaluations(fitting, encoder, (), self.settings, self.extraction.dtype, folder, baselines)
+        evaluations = list_evaluations(fitting, encoder, rivals, self.settings, self.extraction.dtype, folder, baselines)
         run_evaluations(evaluations, self.extraction)
         rows: dict[str, list[dict[str, Any]]] = {}
         for one in evaluations:
             found = {"layers": {}, "layer": None, "probe": None, "protocol": None, **one.result()}
-            rows.setdefault(one.title, []).extend(result_rows(one.data, self.suite, found, {}))
+            for row in result_rows(one.data, self.suite, found, {}):
+                value = found["values"][row["metric"]]
+                scale = unit_scale(row["metric"])
+                row |= {"draws": [scale * draw for draw in value["draws"]], "groups": value["groups"]}
+                rows.setdefault(one.title, []).append(row | {"validation": found.get("validation")})
         return rows
 
 

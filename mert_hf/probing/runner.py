@@ -11,7 +11,7 @@ from mert_hf.probing.features.extraction import Extraction
 from mert_hf.probing.metrics import TaskScores
 from mert_hf.probing.probes import probe_of
 from mert_hf.probing.probes.base import Baseline, Predictions, TaskProbe, TaskScorer, TrainedProbes
-from mert_hf.probing.report.intervals import bootstrap_intervals, draw_share, resampled
+from mert_hf.probing.report.intervals import bootstrap_draws, draw_share, percentiles, resampled
 from mert_hf.probing.settings import ProbingSettings
 from mert_hf.tasks.base import ProbeProtocol, TaskData
 
@@ -35,12 +35,14 @@ def evaluate_encoder(encoder: Encoder, data: TaskData, extraction: Extraction, s
     trained = probe.train()
     protocol = data.task.protocol
     result = _score_heads(probe, trained) | {
-        "probe": settings.head or protocol.head,
+        "probe": trained.kinds.get(trained.heads[trained.best], settings.head or protocol.head),
         "protocol": protocol.name,
         "learning_rates": trained.learning_rates,
         "epochs": trained.epochs,
         "summed_layers": [encoder.layers[place] for place in probe.summed],
     }
+    if trained.solved:
+        result |= {"probes": trained.kinds, "penalties": trained.penalties}
     if trained.layer_shares is not None:
         result["layer_shares"] = trained.layer_shares
     if settings.limited:
@@ -77,6 +79,8 @@ def _score_heads(probe: TaskProbe, trained: TrainedProbes) -> dict[str, Any]:
         layers[head] = {name: float(np.mean([scores.values[name] for scores in several])) for name in several[0].values}
     return {
         "layer": trained.heads[best],
+        # how good it is on the validation split, by what the protocol chooses by
+        "validation": float(trained.validation.mean(axis=0)[best]),
         "values": _values(scorer, predictions, scored, probe.slow_to_score, data.task.protocol),
         "layers": layers,
         "per_class": dict(scored[0].per_class),
@@ -92,16 +96,20 @@ def _values(
     slow: bool,
     protocol: ProbeProtocol | None = None,
 ) -> dict[str, Any]:
-    """Every value: mean and deviation over seeds, an interval over test examples, and the halves that a protocol asks for."""
+    """Every value: mean and deviation over seeds, an interval over test examples, and the halves that a protocol asks for.
+
+    `draws` are the means over seeds on draws of the `groups` of the test split, of which the interval is made.
+    """
 
     def on(chosen: NDArray[np.int64]) -> list[dict[str, float]]:
         return [scorer(found, chosen).values for found in predictions]
 
-    intervals = bootstrap_intervals(on, scorer.groups, SLOW_BOOTSTRAP_DRAWS if slow else BOOTSTRAP_DRAWS)
+    draws = bootstrap_draws(on, scorer.groups, SLOW_BOOTSTRAP_DRAWS if slow else BOOTSTRAP_DRAWS)
     values = {}
     for name in scored[0].values:
-        seeds, (low, high) = [scores.values[name] for scores in scored], intervals[name]
+        seeds, (low, high) = [scores.values[name] for scores in scored], percentiles(draws[name])
         values[name] = {"value": float(np.mean(seeds)), "std": float(np.std(seeds)), "low": low, "high": high, "seeds": seeds}
+        values[name] |= {"draws": [round(value, 6) for value in draws[name]], "groups": scorer.groups}
     if protocol is not None and protocol.test_resamples:
         halves = resampled(on, scorer.groups, protocol.test_resamples, protocol.test_share)
         for name, (mean, std) in halves.items():

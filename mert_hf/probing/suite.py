@@ -146,7 +146,7 @@ def _key(title: str, data: TaskData, encoder: Encoder | None, settings: ProbingS
         "dtype": None if encoder is None else dtype,
         "dataset": data.fingerprint,
         "labels": data.labels,
-        "task": {name: asdict(data.task)[name] for name in TASK_FIELDS},
+        "task": {name: asdict(data.task)[name] for name in TASK_FIELDS} | {"protocol": data.task.protocol.described()},
         "judging": {name: value for name, value in asdict(settings).items() if name != "device"},
     }
     version = probe_of(data.task).baseline_version
@@ -158,6 +158,9 @@ def _key(title: str, data: TaskData, encoder: Encoder | None, settings: ProbingS
 def run_evaluations(evaluations: Sequence[Evaluation], extraction: Extraction) -> None:
     """Make all features together with the other processes, then run every evaluation whose turn is this process's."""
     missing = [evaluation for evaluation in evaluations if evaluation.result() is None]
+    # of the same audio, frames and the vectors of whole windows come from one pass through the model
+    extraction = replace(extraction, pool_frames=True)
+    missing.sort(key=lambda evaluation: not probe_of(evaluation.data.task).hears_frames)
     extraction.barrier()  # nobody writes before everybody has looked
     for evaluation in missing:
         evaluation.make_features(extraction)

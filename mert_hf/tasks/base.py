@@ -12,9 +12,9 @@ import difflib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -133,6 +133,13 @@ class ProbeProtocol:
         test_resamples: the test split is drawn so many times without replacement, `test_share` of it each; mean and standard
             deviation are reported. 0: the whole split once.
         limited_shares, limited_draws: shares of the training split for runs with little data, and draws of each.
+        weight_decay: by which a trained head's weights shrink in every update, times the learning rate (AdamW, arXiv
+            1711.05101).
+        penalties: a linear head is not trained by batches but solved to its minimum, with each of these times half its squared
+            weights added to the mean loss; validation chooses, as among learning rates. Empty: the head is trained.
+        alternatives: other probes that are tried as well; of every layer, the one that is best on the validation split counts.
+        pooling: how the frames of a window become one vector: their mean, or mean and standard deviation ("mean_std").
+        context_frames: frames before and after its own that a probe of frames sees beside it.
     """
 
     name: str
@@ -152,6 +159,22 @@ class ProbeProtocol:
     test_share: float = 1.0
     limited_shares: tuple[float, ...] = ()
     limited_draws: int = 0
+    weight_decay: float = 0.0
+    penalties: tuple[float, ...] = ()
+    alternatives: tuple["ProbeProtocol", ...] = ()
+    pooling: Literal["mean", "mean_std"] = "mean"
+    context_frames: int = 0
+
+    @property
+    def trials(self) -> tuple[float, ...]:
+        """What is tried side by side: penalties of a head that is solved, learning rates of one that is trained."""
+        return self.penalties or self.learning_rates or (self.learning_rate,)
+
+    def described(self) -> dict[str, Any]:
+        """What results and networks depend on, as their names spell it: what came later stands in it where it is used."""
+        later = ("weight_decay", "penalties", "alternatives", "pooling", "context_frames")
+        default = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != default[name]}
 
 
 @dataclass(frozen=True)

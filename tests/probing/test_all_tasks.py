@@ -8,8 +8,8 @@ import pytest
 from support.task_layouts import BUILDERS
 
 from mert_hf.probing import runner
-from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.features.spectra import LogMel
 from mert_hf.probing.probes import probe_of
 from mert_hf.probing.report.results import markdown_table, result_rows
 from mert_hf.probing.runner import evaluate_baseline, evaluate_encoder

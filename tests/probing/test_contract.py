@@ -14,8 +14,8 @@ from support.task_layouts import BUILDERS
 from mert_hf import __version__
 from mert_hf.common.errors import InputError
 from mert_hf.probing import probes
-from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.features.spectra import LogMel
 from mert_hf.probing.metrics import score_all
 from mert_hf.probing.probes.base import TaskProbe, TaskScorer, TrainedProbes
 from mert_hf.probing.runner import evaluate_encoder
@@ -109,6 +109,16 @@ def test_what_a_kind_cannot_hold_is_refused_by_whoever_asks(tmp_path):
     assert [name for name, kind in probes.PROBES.items() if not kind.suits(LogMel())] == ["separation"]
 
 
+def of_before(protocol) -> dict:
+    """A protocol as the names of kept results were made of it, before probes had penalties, poolings and alternatives."""
+    names = (
+        *("name", "head", "hidden_size", "dropout", "bias", "batch_size", "learning_rate", "learning_rates", "max_epochs"),
+        *("steps_per_epoch", "plateau_patience", "stop_patience", "choose_by", "test_resamples", "test_share"),
+        *("limited_shares", "limited_draws"),
+    )
+    return {name: getattr(protocol, name) for name in names}
+
+
 def test_results_and_networks_of_before_keep_their_names(tmp_path):
     """A result is found again by a digest of what it depends on, spelt as the version that wrote it did."""
     encoder, settings = LogMel(RATE), ProbingSettings(seeds=2)
@@ -133,7 +143,7 @@ def test_results_and_networks_of_before_keep_their_names(tmp_path):
             "dtype": "float16",
             "dataset": data.fingerprint,
             "labels": data.labels,
-            "task": {name: asdict(task)[name] for name in fields},
+            "task": {name: asdict(task)[name] for name in fields} | {"protocol": of_before(task.protocol)},
             "judging": {"seeds": 2, "head": None, "first_summed": 1, "limited": False},
         }
         model, majority, *_ = list_evaluations([data], encoder, [], settings, "float16", tmp_path)
@@ -144,6 +154,6 @@ def test_results_and_networks_of_before_keep_their_names(tmp_path):
     songs = TASKS["musdb18"].load(tmp_path)
     protocol = replace(songs.task.protocol, max_epochs=0, hidden_size=8)
     songs = replace(songs, task=replace(songs.task, protocol=protocol))
-    depends = [{**encoder.fingerprint, "summed_layers": [0]}, songs.fingerprint, asdict(protocol), RATE]
+    depends = [{**encoder.fingerprint, "summed_layers": [0]}, songs.fingerprint, of_before(protocol), RATE]
     probe = probes.SeparationProbe(encoder, songs, Extraction(tmp_path / "cache"), ProbingSettings(seeds=1))
     assert probe.checkpoint(3) == tmp_path / "cache" / "separation" / f"{digest(depends)[:20]}_3.safetensors"

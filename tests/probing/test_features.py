@@ -21,8 +21,9 @@ from mert_hf import MERTFeatureExtractor, MERTForPreTraining
 from mert_hf.common.errors import InputError
 from mert_hf.probing.features import extraction as features_module
 from mert_hf.probing.features.cache import FeatureCache, FeatureWindow
-from mert_hf.probing.features.encoders import FrozenModel, LogMel, load_encoder
+from mert_hf.probing.features.encoders import FrozenModel, load_encoder
 from mert_hf.probing.features.extraction import Extraction, cut_windows, extract_features
+from mert_hf.probing.features.spectra import LogMel
 from mert_hf.tasks.base import Windows
 from mert_hf.tasks.examples import Example, Waveform
 
@@ -304,10 +305,10 @@ def test_log_mel_baseline_is_the_spectrums_mean_and_deviation():
     waveform = torch.from_numpy(tone(60, 1.0))[None]
     encoder = LogMel(RATE)
     frames = encoder(waveform)
-    assert frames.shape == (1, 1, 76, 128) and encoder.hidden_size == 128
+    assert frames.shape == (1, 1, 51, 256) and encoder.hidden_size == 256
     pooled = encoder.pool(frames)
-    spectrum = encoder._spectrum(waveform)[0]
-    torch.testing.assert_close(pooled[0, 0, :64], spectrum.mean(dim=0), atol=0.1, rtol=0.05)
+    spectrum = encoder.spectrum(waveform)[0]
+    torch.testing.assert_close(pooled[0, 0, :128], spectrum.mean(dim=0), atol=0.1, rtol=0.05)
 
 
 def test_a_full_disk_is_said_before_it_is_full(encoder, tmp_path, monkeypatch):

@@ -11,8 +11,8 @@ from mert_hf.audio import AudioError
 from mert_hf.common.errors import InputError
 from mert_hf.probing.features import extraction as features
 from mert_hf.probing.features.cache import Features, FeatureWindow
-from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.features.spectra import LogMel
 from mert_hf.probing.probes import probe_of
 from mert_hf.probing.probes.beats import BeatProbe, beat_targets
 from mert_hf.probing.probes.clips import ClassProbe, ClipScorer, NumberProbe, TagProbe, join_windows

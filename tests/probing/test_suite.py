@@ -12,8 +12,8 @@ from support.probing_tasks import RATE, Memory, pitch_task
 from support.task_layouts import BUILDERS
 
 from mert_hf.common.errors import InputError
-from mert_hf.probing.features.encoders import LogMel
 from mert_hf.probing.features.extraction import Extraction
+from mert_hf.probing.features.spectra import LogMel
 from mert_hf.probing.probes import probe_of
 from mert_hf.probing.runner import evaluate_baseline, evaluate_encoder
 from mert_hf.probing.settings import ProbingSettings

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 from support.small_runs import ENCODER
@@ -28,20 +29,21 @@ TINY = {
 
 @pytest.fixture
 def compare(run_script, small_suite, tmp_path, capsys):
-    """`compare(budget_s)` -> what was printed as the error, and `results.json`."""
-    music, files = tmp_path / "music", []
+    """`compare(budget_s)` trains the cells (or some) -> what was printed as the error."""
+    music, files = tmp_path / "music", {}
     write_corpus(music, 5, 9.0, seed=2, sampling_rate=16000)
     for name, cell in TINY.items():
         cell = {"data": {"workers": 0}, "validation": {"share": 0.3, "clips": 4}, **cell}
         cell["training"] = {"batch_size": 2, **cell.get("training", {})}
         cell["model"] = cell.get("model", ENCODER)
-        files.append(tmp_path / f"{name}.yaml")
-        files[-1].write_text(yaml.safe_dump({**cell, "base": str(CELLS / f"{cell['base']}.yaml")}))
+        files[name] = tmp_path / f"{name}.yaml"
+        files[name].write_text(yaml.safe_dump({**cell, "base": str(CELLS / f"{cell['base']}.yaml")}))
 
-    def run(budget_s, *more):
+    def run(budget_s, *more, cells=tuple(TINY)):
         given = ("--budget", budget_s, "--music", music, "--output", tmp_path / "out", "--cache", tmp_path / "cache")
         with pytest.raises(SystemExit) as stopped:
-            run_script("compare.py", *given, "--cells", *files, "--tasks", "synthetic_instrument", "synthetic_beat", *more)
+            chosen = [files[name] for name in cells]
+            run_script("compare.py", *given, "--cells", *chosen, "--tasks", "synthetic_instrument", "synthetic_beat", *more)
         return stopped.value.code
 
     return run
@@ -69,12 +71,24 @@ def test_cells_are_trained_judged_and_put_into_a_table(compare, tmp_path):
         assert all(value["low"] <= value["high"] for value in cell["values"].values())
     assert [baseline["name"] for baseline in results["baselines"]] == [
         "log-mel mean + std",
+        "chroma mean + std",
+        "log constant-Q mean + std",
+        "all three spectra",
         "majority",
         "onset activation + HMM",
     ]
     caption, _, *table = (output / "comparison.md").read_text().splitlines()
     assert caption.startswith("Each cell: 32 s of audio (music), one training (seed 1337), probes of 1 seed(s).")
-    assert len(table) == 2 + 4 + 3
+    assert len(table) == 2 + 4 + 6
+    # of every measure, one spectrum is the best in validation
+    assert set(results["best_baselines"]) == set(measures)
+    assert sum(line.count("**") for line in table) == 2 * len(measures)
+    # what training changed, of the cell whose encoder has an untrained one beside it
+    assert [cell["name"] for cell in results["cells"] if "differences" in cell] == ["tiny"]
+    for column, found in cells["tiny"]["differences"].items():
+        ends = [cells[name]["values"][column]["value"] for name in ("tiny", "tiny_start")]
+        assert found["value"] == pytest.approx(ends[0] - ends[1]) and found["low"] <= found["high"]
+    assert cells["tiny"]["compared_with"] == "tiny_start"
     assert table[5].startswith("| collapsing | failed |")
     assert min(Image.open(output / "comparison.png").size) > 300
     assert min(Image.open(output / "differences.png").size) > 150
@@ -102,9 +116,47 @@ def test_cells_are_trained_judged_and_put_into_a_table(compare, tmp_path):
     assert "is made of" in compare(32)
 
 
+def test_every_cell_is_trained_once_a_seed_and_goes_on(compare, tmp_path):
+    output = tmp_path / "out"
+    failed = compare(32, "--training_seeds", 2, cells=("tiny", "tiny_start", "collapsing"))
+    assert failed == "error: 1 of 3 cells could not be trained: collapsing; why is said above."
+    results = json.loads((output / "results.json").read_text(), parse_constant=pytest.fail)
+    trained, start, collapsed = results["cells"]
+    assert collapsed["failed"].startswith("seed 1337: ")
+    runs = output / "cells" / "tiny"
+    assert sorted(folder.name for folder in runs.iterdir()) == ["seed_1337", "seed_1338"]
+    assert [run["seed"] for run in trained["runs"]] == [1337, 1338] and results["training_seeds"] == 2
+    # random weights are drawn anew, and each training begins with those of its seed
+    models = {
+        (name, seed): torch.cat([weight.flatten() for weight in AutoModel.from_pretrained(folder).parameters()])
+        for name in ("tiny", "tiny_start")
+        for seed in (1337, 1338)
+        for folder in [output / "cells" / name / f"seed_{seed}" / "model"]
+    }
+    assert (models["tiny_start", 1337] - models["tiny_start", 1338]).abs().max() > 0.05
+    for seed in (1337, 1338):
+        assert 0 < (models["tiny", seed] - models["tiny_start", seed]).abs().max() < 0.05
+    for column, value in trained["values"].items():
+        assert value["value"] == pytest.approx(sum(value["seeds"]) / 2) and len(value["layers"]) == 2
+        assert value["low"] <= value["value"] <= value["high"]
+        # the mean of two seeds that differ by d deviates by d / 2 or more, which the normal quantile alone takes 1.96 times
+        assert value["high"] - value["low"] >= 1.95 * abs(value["seeds"][0] - value["seeds"][1])
+        difference = trained["differences"][column]
+        assert difference["value"] == pytest.approx(value["value"] - start["values"][column]["value"])
+        assert difference["low"] <= difference["value"] <= difference["high"]
+    caption = (output / "comparison.md").read_text().splitlines()[0]
+    assert "2 trainings (seeds 1337, 1338), probes of 1 seed(s). Values are means over the trainings" in caption
+    before = {file: file.stat().st_mtime_ns for part in ("model", "parts") for file in output.rglob(f"{part}/**/*.*")}
+    compare(32, "--training_seeds", 2, cells=("tiny", "tiny_start", "collapsing"))
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+    again = json.loads((output / "results.json").read_text())
+    assert [cell["values"] for cell in again["cells"]] == [cell["values"] for cell in results["cells"]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--budget", "100", "--training_seeds", "0"), "--budget must be more than 0, --seeds and --training_seeds 1 or more"),
         (("--budget", "0"), "--budget must be more than 0"),
         (("--budget", "100", "--music", "nowhere"), "--music nowhere is no folder"),
         (("--budget", "100", "--cells", "bylo"), "there is no cell 'bylo'; did you mean byol"),

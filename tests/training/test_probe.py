@@ -36,13 +36,16 @@ def test_the_synthetic_suite_from_nothing_to_a_table(run, small_suite, model, tm
     assert {task for task, _ in rows} == {name for name in TASKS if name.startswith("synthetic")}
     for (task, _), row in rows.items():
         assert row["low"] <= row["high"] and set(row["layers"]) == {"0", "1", "2", "weighted sum"}
-        assert {"majority", "random weights", "log-mel mean + std"} <= set(row["baselines"])
+        spectra = {"log-mel mean + std", "chroma mean + std", "log constant-Q mean + std", "all three spectra"}
+        assert {"majority", "random weights", *spectra} <= set(row["baselines"])
+        assert row["best_baseline"] in spectra
         assert row["dataset"]["revision"] and row["published"] == {}
         assert ("chroma + Krumhansl" in row["baselines"]) == (task == "synthetic_key")
         assert ("onset autocorrelation" in row["baselines"]) == (task == "synthetic_tempo")
         assert ("onset activation + HMM" in row["baselines"]) == (task == "synthetic_beat")
     assert set(rows["synthetic_pitch", "accuracy"]["limited"]) == {"0.2"}
     table = (output / "evaluation.md").read_text()
+    assert table.startswith("| task | measure | layer | mine | best baseline | random weights |")
     assert table in capsys.readouterr().out and table.count("\n") == len(rows) + 2
     pictures = {path.name: Image.open(path).size for path in output.glob("*.png")}
     assert {"layer_heat_map.png", "limited_data.png", "confusion_synthetic_key.png", "activation_synthetic_beat.png"} <= {

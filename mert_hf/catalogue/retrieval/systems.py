@@ -10,7 +10,8 @@ from mert_hf.common.redaction import name_only
 from mert_hf.encoding.chosen_layers import ChosenLayers
 from mert_hf.encoding.encoder import DEFAULT_DEPTH
 from mert_hf.models.spectra_mert import Chromagram
-from mert_hf.probing.features.encoders import FrozenModel, LogMel, load_encoder
+from mert_hf.probing.features.encoders import FrozenModel, load_encoder
+from mert_hf.probing.features.spectra import LogMel
 from mert_hf.probing.probes.baselines import CHROMA_FFT_SAMPLES
 
 POOLINGS = ("mean", "mean_std")

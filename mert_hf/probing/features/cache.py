@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ class Features:
             taken[chosen] = self.shards[place][rows[chosen] - starts[place]]
         return taken
 
+    def with_context(self, frames: int) -> "Features":
+        """The same rows, each with so many before and behind it in its window (the first or last again beyond its ends)."""
+        return self if not frames else FeaturesInContext(self.shards, self.windows, frames)
+
     def mean_by_example(self) -> "Features":
         """One row an example: the mean of its windows, each of which is one row."""
         if not (self.rows == 1).all():
@@ -74,6 +79,33 @@ class Features:
         stops = np.cumsum([len(found) for found in self.windows])[:-1]
         means = [self.take(rows).mean(axis=0) for rows in np.split(np.arange(len(self.owners)), stops)]
         return Features([np.stack(means)], [found[:1] for found in self.windows])
+
+
+@dataclass(frozen=True)
+class FeaturesInContext(Features):
+    """Features of frames, each beside its neighbours; see [`Features.with_context`]."""
+
+    frames: int  # to each side
+
+    @property
+    def hidden_size(self) -> int:
+        """Numbers a row and layer."""
+        return (2 * self.frames + 1) * super().hidden_size
+
+    @cached_property
+    def _ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(rows,) the first and the last row of the window of every row."""
+        stops = np.cumsum(self.rows)
+        return np.repeat(stops - self.rows, self.rows), np.repeat(stops - 1, self.rows)
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(n,) numbers of rows -> (n, layers, hidden) float32, the earliest neighbour first."""
+        first, last = (ends[rows] for ends in self._ends)
+        near = [np.clip(rows + offset, first, last) for offset in range(-self.frames, self.frames + 1)]
+        # neighbours overlap: every row is read once
+        needed, places = np.unique(np.concatenate(near), return_inverse=True)
+        taken = super().take(needed)
+        return np.concatenate([taken[part] for part in places.reshape(len(near), -1)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -105,14 +137,19 @@ class FeatureCache:
     """
 
     def __init__(self, folder: str | Path, key: Mapping[str, Any]):
-        text = json.dumps(key, sort_keys=True, indent=1)
-        self.folder = Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:20]
+        text = _spell(key)
+        self.folder = _folder_of(folder, text)
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / KEY_FILE
         if not file.exists():
             write_atomically(file, text)
         elif read_text(file) != text:
             raise InputError(f"{self.folder} holds features of something else than its name says; delete it and run again.")
+
+    @staticmethod
+    def is_begun(folder: str | Path, key: Mapping[str, Any]) -> bool:
+        """Whether there is a folder of this key."""
+        return _folder_of(folder, _spell(key)).is_dir()
 
     def has(self, shard: int) -> bool:
         """Whether a shard is complete."""
@@ -173,3 +210,11 @@ class FeatureCache:
 
     def _description(self, shard: int) -> Path:
         return self.folder / f"shard_{shard:05d}.json"
+
+
+def _spell(key: Mapping[str, Any]) -> str:
+    return json.dumps(key, sort_keys=True, indent=1)
+
+
+def _folder_of(folder: str | Path, spelt: str) -> Path:
+    return Path(folder) / hashlib.sha256(spelt.encode()).hexdigest()[:20]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from transformers import AutoConfig, AutoModel, PreTrainedModel
@@ -13,7 +13,8 @@ from mert_hf.common.seeding import seed_torch
 from mert_hf.encoding.fingerprint import weights_fingerprint
 from mert_hf.encoding.frozen import FrozenEncoder
 from mert_hf.encoding.loading import UNUSED_WEIGHTS, as_folder, load_extractor, load_model, loading
-from mert_hf.models.spectra_mert import LogMelSpectrum
+
+Pooling = Literal["mean", "mean_std"]
 
 
 class Encoder(Protocol):
@@ -30,8 +31,8 @@ class Encoder(Protocol):
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples), all of one length and without padding -> (batch, layers, frames, hidden) float32."""
 
-    def pool(self, features: torch.Tensor) -> torch.Tensor:
-        """(batch, layers, frames, hidden) -> (batch, layers, pooled size): one vector a window."""
+    def pool(self, features: torch.Tensor, pooling: Pooling = "mean") -> torch.Tensor:
+        """(batch, layers, frames, hidden) -> (batch, layers, pooled size): one vector a window, as a protocol asks for it."""
 
 
 class FrozenModel:
@@ -79,9 +80,9 @@ class FrozenModel:
     def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
         return torch.stack(self._encoder(waveforms), dim=1).float()
 
-    def pool(self, features: torch.Tensor) -> torch.Tensor:
-        """The mean over time."""
-        return features.mean(dim=2)
+    def pool(self, features: torch.Tensor, pooling: Pooling = "mean") -> torch.Tensor:
+        """The mean over time, and the standard deviation behind it where that is asked for."""
+        return mean_and_deviation(features) if pooling == "mean_std" else features.mean(dim=2)
 
 
 def load_encoder(
@@ -118,29 +119,6 @@ def load_encoder(
     return FrozenModel(model, extractor, title, device)
 
 
-class LogMel:
-    """The baseline of a listener who learnt nothing: the log-mel spectrum, as mean and deviation over a window."""
-
-    title = "log-mel mean + std"
-    layers = ("log-mel",)
-    first_frame_s = 0.0
-    frame_rate = 75.0
-    bins = 64
-
-    def __init__(self, sampling_rate: int = 24000):
-        self.sampling_rate = sampling_rate
-        self._spectrum = LogMelSpectrum(sampling_rate, round(sampling_rate / self.frame_rate), self.bins)
-        self.hidden_size = 2 * self.bins
-        self.fingerprint = {"log_mel": self.bins, "sampling_rate": sampling_rate}
-
-    def __call__(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """See [`Encoder`]; a frame holds the spectrum's mean and deviation over itself and two frames to each side."""
-        frames = self._spectrum(waveforms.float())
-        around = torch.nn.functional.pad(frames.mT, (2, 2), mode="replicate").unfold(-1, 5, 1)
-        both = torch.cat([around.mean(dim=-1), around.std(dim=-1)], dim=1)
-        return both.mT.unsqueeze(1)
-
-    def pool(self, features: torch.Tensor) -> torch.Tensor:
-        """Mean and deviation over time of the smoothed spectrum."""
-        bands = features[..., : features.shape[-1] // 2]
-        return torch.cat([bands.mean(dim=2), bands.std(dim=2)], dim=-1)
+def mean_and_deviation(features: torch.Tensor) -> torch.Tensor:
+    """(batch, layers, frames, hidden) -> (batch, layers, 2 hidden) over time; a single frame deviates by 0."""
+    return torch.cat([features.mean(dim=2), features.std(dim=2, unbiased=False)], dim=-1)

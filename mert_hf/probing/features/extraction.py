@@ -16,7 +16,7 @@ from mert_hf import __version__
 from mert_hf.audio import AudioError
 from mert_hf.common.errors import InputError
 from mert_hf.probing.features.cache import FeatureCache, Features, FeatureWindow
-from mert_hf.probing.features.encoders import Encoder
+from mert_hf.probing.features.encoders import Encoder, Pooling
 from mert_hf.tasks.base import SPLITS, TaskData, Windows
 from mert_hf.tasks.examples import Example
 
@@ -44,6 +44,7 @@ class Extraction:
     rank: int = 0
     world_size: int = 1
     barrier: Callable[[], None] = lambda: None  # waits for all processes
+    pool_frames: bool = False  # whoever makes frames also keeps their windows, for other tasks on the same audio
 
 
 def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level, extraction: Extraction) -> Features:
@@ -61,7 +62,40 @@ def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level,
     task, examples = data.task, data.splits[split]
     own = split == "train" and not task.random_train_windows
     windows = task.train_windows or task.windows if own else task.windows
-    size = EXAMPLES_PER_SHARD[level]
+    cache, beside, size = _open_caches(encoder, data, split, level, extraction, windows)
+    starts = range(0, len(examples), size)
+    missing = [shard for shard in range(len(starts)) if not cache.has(shard)]
+    # by number, not by what is missing: that changes while others write
+    mine = [shard for shard in missing if shard % extraction.world_size == extraction.rank]
+    title = f"{data.task.title}, {split}: features of {encoder.title}"
+    allowed = most_damaged(len(examples)) if level == "windows" else 0
+    for shard in tqdm(mine, desc=title, unit="shard", disable=not mine):
+        chosen = range(starts[shard], min(starts[shard] + size, len(examples)))
+        batch = [examples[place] for place in chosen]
+        found, rows, vectors = _embed_examples(encoder, batch, windows, level, extraction, allowed, task.protocol.pooling)
+        if shard == mine[0]:
+            cache.require_room(rows.nbytes / len(batch) * size * len(missing), f"{title} need about")
+        names = [example.name for example in batch]
+        if beside is not None:  # first, so that complete frames have complete windows beside them
+            beside.write(shard, names, [[FeatureWindow(window.start_s, 1) for window in one] for one in found], vectors)
+        cache.write(shard, names, found, rows)
+    extraction.barrier()
+    names = [[examples[place].name for place in range(start, min(start + size, len(examples)))] for start in starts]
+    features = cache.read(names)
+    damaged = [examples[place].name for place, found in enumerate(features.windows) if not found]
+    if len(damaged) > allowed:
+        raise InputError(
+            f"{len(damaged)} of {len(examples)} clips of the {split} split of {data.task.name} cannot be read, such as"
+            f" {', '.join(damaged[:3])}; at most {allowed} are left out. Mend the dataset."
+        )
+    return features
+
+
+def _open_caches(
+    encoder: Encoder, data: TaskData, split: str, level: Level, extraction: Extraction, windows: Windows
+) -> tuple[FeatureCache, FeatureCache | None, int]:
+    """The cache of these features, that of the windows to be kept beside frames, and how many examples a shard of both has."""
+    size, pooling = EXAMPLES_PER_SHARD[level], data.task.protocol.pooling
     key = {
         "features_version": FEATURES_VERSION,
         "package": __version__,
@@ -74,30 +108,18 @@ def extract_features(encoder: Encoder, data: TaskData, split: str, level: Level,
         "dtype": extraction.dtype,
         "examples_per_shard": size,
     }
-    cache = FeatureCache(extraction.folder, key)
-    starts = range(0, len(examples), size)
-    missing = [shard for shard in range(len(starts)) if not cache.has(shard)]
-    # by number, not by what is missing: that changes while others write
-    mine = [shard for shard in missing if shard % extraction.world_size == extraction.rank]
-    title = f"{data.task.title}, {split}: features of {encoder.title}"
-    allowed = most_damaged(len(examples)) if level == "windows" else 0
-    for shard in tqdm(mine, desc=title, unit="shard", disable=not mine):
-        chosen = range(starts[shard], min(starts[shard] + size, len(examples)))
-        batch = [examples[place] for place in chosen]
-        found, rows = _embed_examples(encoder, batch, windows, level, extraction, allowed)
-        if shard == mine[0]:
-            cache.require_room(rows.nbytes / len(batch) * size * len(missing), f"{title} need about")
-        cache.write(shard, [example.name for example in batch], found, rows)
-    extraction.barrier()
-    names = [[examples[place].name for place in range(start, min(start + size, len(examples)))] for start in starts]
-    features = cache.read(names)
-    damaged = [examples[place].name for place, found in enumerate(features.windows) if not found]
-    if len(damaged) > allowed:
-        raise InputError(
-            f"{len(damaged)} of {len(examples)} clips of the {split} split of {data.task.name} cannot be read, such as"
-            f" {', '.join(damaged[:3])}; at most {allowed} are left out. Mend the dataset."
-        )
-    return features
+    # the pooling is left out where it is as it was before there was another
+    pooled = {**key, "level": "windows", **({"pooling": pooling} if pooling != "mean" else {})}
+    if level == "frames":
+        beside = FeatureCache(extraction.folder, pooled) if extraction.pool_frames else None
+        return FeatureCache(extraction.folder, key), beside, size
+    fewer = EXAMPLES_PER_SHARD["frames"]
+    beside_frames = {**pooled, "examples_per_shard": fewer}
+    if FeatureCache.is_begun(extraction.folder, beside_frames):
+        cache = FeatureCache(extraction.folder, beside_frames)
+        if all(cache.has(shard) for shard in range(-(-len(data.splits[split]) // fewer))):
+            return cache, None, fewer
+    return FeatureCache(extraction.folder, pooled), None, size
 
 
 def extract_splits(encoder: Encoder, data: TaskData, level: Level, extraction: Extraction) -> dict[str, Features]:
@@ -144,9 +166,19 @@ def cut_windows(waveform: NDArray[np.float32], windows: Windows, sampling_rate: 
 
 
 def _embed_examples(
-    encoder: Encoder, examples: Sequence[Example], windows: Windows, level: Level, extraction: Extraction, allowed: int
-) -> tuple[list[list[FeatureWindow]], NDArray]:
-    """Windows of every example, none of up to `allowed` that cannot be read; (rows, layers, hidden) of all of them in order."""
+    encoder: Encoder,
+    examples: Sequence[Example],
+    windows: Windows,
+    level: Level,
+    extraction: Extraction,
+    allowed: int,
+    pooling: Pooling,
+) -> tuple[list[list[FeatureWindow]], NDArray, NDArray]:
+    """Windows of every example, none of up to `allowed` that cannot be read.
+
+    Returns:
+        The windows; (rows, layers, hidden) of all of them in order at the level; and (windows, layers, pooled) one row each.
+    """
 
     def read(example: Example) -> list[tuple[float, NDArray]] | AudioError:
         try:
@@ -164,17 +196,21 @@ def _embed_examples(
     cut = [[] if isinstance(found, AudioError) else found for found in cut]
     flat = [(place, samples) for place, pairs in enumerate(cut) for _, samples in pairs]
     parts: dict[int, NDArray] = {}
+    vectors: dict[int, NDArray] = {}
     for batch in equal_batches([samples for _, samples in flat], extraction.batch_s * encoder.sampling_rate):
-        for place, features in zip(
-            batch, _embed_batch(encoder, [flat[place] for place in batch], examples, level), strict=True
-        ):
-            parts[place] = _fit(features, extraction.dtype, examples[flat[place][0]].name, encoder)
+        frames, pooled = _embed_batch(encoder, [flat[place] for place in batch], examples, pooling)
+        for number, place in enumerate(batch):
+            name = examples[flat[place][0]].name
+            vectors[place] = _fit(pooled[number].cpu().numpy(), extraction.dtype, name, encoder)
+            own = frames[number].transpose(0, 1).cpu().numpy() if level == "frames" else None
+            parts[place] = vectors[place] if own is None else _fit(own, extraction.dtype, name, encoder)
     ordered = iter([parts[place] for place in range(len(flat))])
     listed = [[FeatureWindow(start, len(next(ordered))) for start, _ in pairs] for pairs in cut]
     if not flat:
         silence = [(0, np.zeros(encoder.sampling_rate, dtype=np.float32))]
-        return listed, _embed_batch(encoder, silence, examples, level)[0][:0].astype(extraction.dtype)
-    return listed, np.concatenate([parts[place] for place in range(len(flat))])
+        none = _embed_batch(encoder, silence, examples, pooling)[1][0, :0].cpu().numpy().astype(extraction.dtype)
+        return listed, none, none
+    return listed, *(np.concatenate([rows[place] for place in range(len(flat))]) for rows in (parts, vectors))
 
 
 def equal_batches(waveforms: Sequence[NDArray], most_samples: float) -> Iterator[list[int]]:
@@ -189,17 +225,16 @@ def equal_batches(waveforms: Sequence[NDArray], most_samples: float) -> Iterator
 
 @torch.no_grad()
 def _embed_batch(
-    encoder: Encoder, batch: list[tuple[int, NDArray]], examples: Sequence[Example], level: Level
-) -> list[NDArray]:
+    encoder: Encoder, batch: list[tuple[int, NDArray]], examples: Sequence[Example], pooling: Pooling
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(batch, layers, frames, hidden), and (batch, 1, layers, pooled size)."""
     waveforms = torch.from_numpy(np.stack([samples for _, samples in batch]))
     try:
         features = encoder(waveforms)
     except (RuntimeError, ValueError) as error:
         name, seconds = examples[batch[0][0]].name, waveforms.shape[1] / encoder.sampling_rate
         raise InputError(f"{encoder.title} fails on {name} ({seconds:.2f} s): {' '.join(str(error).split())}") from None
-    if level == "windows":
-        return list(encoder.pool(features)[:, None].cpu().numpy())
-    return list(features.transpose(1, 2).cpu().numpy())
+    return features, encoder.pool(features, pooling)[:, None]
 
 
 def _fit(features: NDArray, dtype: Dtype, name: str, encoder: Encoder) -> NDArray:

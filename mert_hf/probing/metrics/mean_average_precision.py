@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
-from sklearn.metrics import average_precision_score
 
 from mert_hf.probing.metrics.checks import Scores
 from mert_hf.probing.metrics.module import ROW, ScoresModule
+from mert_hf.probing.metrics.rank_measures import average_precision
 from mert_hf.probing.metrics.ranking import score_ranking
 
 
@@ -31,4 +31,4 @@ class MeanAveragePrecision(ScoresModule):
         Raises:
             InputError: shapes differ, a reference is not 0 or 1, a score is NaN, or no class can be scored.
         """
-        return score_ranking("mean_average_precision", average_precision_score, references, predictions, labels, needed=(1,))
+        return score_ranking("mean_average_precision", average_precision, references, predictions, labels, needed=(1,))

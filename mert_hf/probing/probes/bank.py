@@ -1,8 +1,8 @@
 """Probes: small heads on frozen features, one a layer and one on a learned weighted sum of layers, all trained together.
 
-Heads of all layers and learning rates are slices of the same tensors, so that a step of all of them is a few batched matrix
-products. No head sees another's gradient: every head has its own weights and its own step size, and the sum of all losses
-separates into theirs.
+Heads of all layers and trials (learning rates, or penalties) are slices of the same tensors, so that a step of all of them is
+a few batched matrix products. No head sees another's gradient: every head has its own weights and its own step size, and the
+sum of all losses separates into theirs.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class ProbeShape:
     layers: int  # of the features
     hidden_size: int  # of the features
     outputs: int  # numbers a probe gives
-    rates: int = 1  # learning rates that are tried side by side
+    rates: int = 1  # trials side by side: learning rates, or penalties
     head: str = "mlp"  # linear, ReLU, dropout, linear; or "linear"
     width: int = 512
     dropout: float = 0.2  # of a linear head: of its input
@@ -36,7 +36,7 @@ class ProbeShape:
 
     @property
     def heads(self) -> int:
-        """Probes a learning rate."""
+        """Probes a trial."""
         return self.layers + bool(self.summed)
 
 
@@ -69,22 +69,33 @@ class ProbeBank(nn.Module):
         """(batch, layers, hidden) -> (rates, heads, batch, outputs)."""
         shape = self.shape
         features = (features - self.mean) * self.scale
-        inputs = features.transpose(0, 1).expand(shape.rates, -1, -1, -1)
-        if shape.summed:
-            summed = torch.einsum("rl,blh->rbh", self.layer_logits.softmax(dim=-1), features[:, list(shape.summed)])
-            inputs = torch.cat([inputs, summed[:, None]], dim=1)
-        hidden = inputs.flatten(0, 1)
-        for number, weight in enumerate(self.weights):
-            if number or shape.head == "linear":
-                hidden = F.dropout(hidden, shape.dropout, self.training)
-            weight = weight.flatten(0, 1)
+        if shape.head == "linear":
+            features = F.dropout(features, shape.dropout, self.training)
+        hidden = self._first_products(features)
+        if shape.bias:
+            hidden = hidden + self.biases[0]
+        for number in range(1, len(self.weights)):
+            hidden = F.dropout(hidden.relu(), shape.dropout, self.training)
+            weight = self.weights[number].flatten(0, 1)
             if shape.bias:
-                hidden = torch.baddbmm(self.biases[number].flatten(0, 1), hidden, weight)
+                hidden = torch.baddbmm(self.biases[number].flatten(0, 1), hidden.flatten(0, 1), weight)
             else:
-                hidden = torch.bmm(hidden, weight)
-            if number + 1 < len(self.weights):
-                hidden = hidden.relu()
-        return hidden.unflatten(0, (shape.rates, shape.heads))
+                hidden = torch.bmm(hidden.flatten(0, 1), weight)
+            hidden = hidden.unflatten(0, (shape.rates, shape.heads))
+        return hidden
+
+    def _first_products(self, features: torch.Tensor) -> torch.Tensor:
+        """(batch, layers, hidden) standardised -> (rates, heads, batch, following).
+
+        All trials of a layer share its features: their weights side by side are one matrix, and nothing is copied for each.
+        """
+        shape, weight = self.shape, self.weights[0]
+        beside = weight[:, : shape.layers].permute(1, 2, 0, 3).flatten(2)
+        found = torch.bmm(features.transpose(0, 1), beside).unflatten(-1, (shape.rates, -1)).permute(2, 0, 1, 3)
+        if not shape.summed:
+            return found
+        summed = torch.einsum("rl,blh->rbh", self.layer_logits.softmax(dim=-1), features[:, list(shape.summed)])
+        return torch.cat([found, torch.bmm(summed, weight[:, -1])[:, None]], dim=1)
 
     def layer_shares(self) -> torch.Tensor:
         """(rates, summed layers) shares of the weighted sum."""
@@ -115,10 +126,11 @@ class AdamPerProbe:
     Args:
         bank: its parameters begin with the axes (rates, heads).
         rates: (rates, heads) learning rates; may be changed between steps.
+        weight_decay: of the weights alone, neither of biases nor of the layers' shares; decoupled from the gradient (AdamW).
     """
 
-    def __init__(self, bank: ProbeBank, rates: torch.Tensor):
-        self._bank, self.rates, self._steps = bank, rates, 0
+    def __init__(self, bank: ProbeBank, rates: torch.Tensor, weight_decay: float = 0.0):
+        self._bank, self.rates, self._weight_decay, self._steps = bank, rates, weight_decay, 0
         self._moments = [(torch.zeros_like(parameter), torch.zeros_like(parameter)) for parameter in bank.parameters()]
 
     @torch.no_grad()
@@ -133,6 +145,8 @@ class AdamPerProbe:
             square.mul_(second).addcmul_(parameter.grad, parameter.grad, value=1 - second)
             rates = self.rates[:, -1] if name == "layer_logits" else self.rates
             rates = rates.reshape(*rates.shape, *[1] * (parameter.ndim - rates.ndim))
+            if self._weight_decay and name.startswith("weights"):
+                parameter.mul_(1 - rates * self._weight_decay)
             scale = (square / (1 - second**self._steps)).sqrt_().add_(ADAM_EPSILON)
             parameter.sub_(rates * (mean / (1 - first**self._steps)) / scale)
             parameter.grad = None

@@ -7,7 +7,7 @@ the same scorer. What is kept for a later run is the features (`features.cache`)
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,22 @@ class TrainedProbes:
     heads: Sequence[str]  # names of the probes of a seed: layers, and the weighted sum of layers
     validation: NDArray  # (seeds, heads) how good they are on the validation split; larger is better
     answers: Sequence[Sequence[Any]]  # by seed and head, on the test split; `TaskProbe.predictions` makes predictions of one
-    learning_rates: dict[str, float]  # by head
-    epochs: dict[str, int]  # by head, which one the first seed kept, counted from 1
+    trials: dict[str, float]  # by head, the learning rate that was chosen, or the penalty of a head that was solved
+    epochs: dict[str, int]  # by head that was trained, which one the first seed kept, counted from 1
     layer_shares: list[float] | None  # of the layers in the first seed's weighted sum; None without one
+    kinds: dict[str, str] = field(default_factory=dict)  # by head, "linear" or "mlp" where several are tried
+    solved: frozenset[str] = frozenset()  # heads that were not trained but solved
+    plans: tuple[int, ...] = ()  # by head, which of the kinds that are tried was chosen
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """By head, of those that were trained."""
+        return {head: trial for head, trial in self.trials.items() if head not in self.solved}
+
+    @property
+    def penalties(self) -> dict[str, float]:
+        """By head, of those that were solved."""
+        return {head: trial for head, trial in self.trials.items() if head in self.solved}
 
     @property
     def best(self) -> int:
@@ -90,6 +103,7 @@ class TaskProbe(ABC):
 
     Class attributes:
         least_frame_rate: of features, a second, where answers are frames.
+        hears_frames: features are kept frame by frame, not pooled over a window.
         slow_to_score: measures take long, and are resampled less often.
         baseline_version: raised when baselines alone are scored in another way than before; None as long as they were not.
         layer_seeds: how many seeds are scored for every layer; None is all.
@@ -101,6 +115,7 @@ class TaskProbe(ABC):
     scorer: TaskScorer
     notes: tuple[str, ...]
     least_frame_rate = 0.0
+    hears_frames = False
     slow_to_score = False
     baseline_version: int | None = None
     layer_seeds: int | None = None
@@ -148,7 +163,7 @@ class TaskProbe(ABC):
         """Probes of all seeds, trained on the whole training split."""
 
     def train_on(self, chosen: NDArray[np.int64], seed: int, trained: TrainedProbes) -> Sequence[Any]:
-        """Answers by head of a probe that learns from some training examples alone, with the learning rates of `trained`."""
+        """Answers by head of a probe that learns from some training examples alone, with the trials of `trained`."""
         raise InputError(f"{self.data.task.name} has no probe that learns from a share of its training split.")
 
     @property

@@ -45,6 +45,7 @@ class BeatProbe(LayerProbes):
     outputs = 1
     layer_seeds = 1
     least_frame_rate = LEAST_FRAME_RATE
+    hears_frames = True
     slow_to_score = True
     notes = (
         "epoch, learning rate and layer are chosen by the validation loss, not by F1",
@@ -55,7 +56,8 @@ class BeatProbe(LayerProbes):
 
     def __init__(self, encoder, data, extraction, settings):
         super().__init__(encoder, data, extraction, settings)
-        self.features = extract_splits(encoder, data, "frames", extraction)
+        found = extract_splits(encoder, data, "frames", extraction)
+        self.features = {split: one.with_context(data.task.protocol.context_frames) for split, one in found.items()}
         self._targets = {
             split: beat_targets(
                 self.features[split],

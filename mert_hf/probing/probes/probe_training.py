@@ -59,7 +59,7 @@ class FinishedBank:
 
     bank: ProbeBank  # of the probes
     best: NDArray  # (rates, heads) of the validation split at those epochs
-    epochs: NDArray  # (rates, heads) which they were, counted from 1
+    epochs: NDArray  # (rates, heads) which they were, counted from 1; iterations of what was solved
 
 
 def train_probes(
@@ -79,13 +79,13 @@ def train_probes(
         losses: logits (rates, heads, batch, outputs) and targets -> (rates, heads).
         validate: see [`Validate`]; asked after every epoch, it alone chooses the epoch.
         rates: (rates, heads) learning rates at the start.
-        protocol: epochs, batches and patience.
+        protocol: epochs, batches, patience and weight decay.
         seed: of weights, order, crops and dropout.
         title: of the progress bar; "" shows none.
     """
     seed_torch(seed, "probe weights")
-    bank = ProbeBank(shape, *_statistics(training_set, seed)).to(device)
-    optimizer = AdamPerProbe(bank, torch.tensor(rates, dtype=torch.float32, device=device))
+    bank = ProbeBank(shape, *statistics_of(training_set, seed)).to(device)
+    optimizer = AdamPerProbe(bank, torch.tensor(rates, dtype=torch.float32, device=device), protocol.weight_decay)
     best = np.full((shape.rates, shape.heads), -np.inf)
     epochs, since_better, since_change = (np.zeros(best.shape, dtype=np.int64) for _ in range(3))
     kept = bank.snapshot()
@@ -95,7 +95,7 @@ def train_probes(
         seed_torch(seed, "probe dropout", epoch)
         draws = generator(seed, "probe order", epoch)
         for rows, targets in training_set.epoch(draws, protocol.batch_size, protocol.steps_per_epoch):
-            for part in _parts(len(rows), shape):
+            for part in parts_of(len(rows), shape):
                 features = torch.from_numpy(training_set.features.take(rows[part])).to(device)
                 loss = losses(bank(features), torch.from_numpy(targets[part]).to(device)).sum()
                 # the mean over the batch is that over its parts, each by its share
@@ -125,20 +125,21 @@ def read_probes(bank: ProbeBank, features: Features, rows: NDArray[np.int64]) ->
     bank.eval()
     device = bank.mean.device
     parts = []
-    for part in _parts(len(rows), bank.shape, READ_ROWS):
+    for part in parts_of(len(rows), bank.shape, READ_ROWS):
         batch = torch.from_numpy(features.take(rows[part])).to(device)
         parts.append(bank(batch).cpu().numpy())
     return np.concatenate(parts, axis=2)
 
 
-def _parts(rows: int, shape: ProbeShape, most: int | None = None) -> Iterator[slice]:
+def parts_of(rows: int, shape: ProbeShape, most: int | None = None) -> Iterator[slice]:
     """Parts of a batch, so large that the inputs of all probes keep to `INPUT_BYTES`."""
     row_bytes = 4 * shape.rates * shape.heads * shape.hidden_size
     size = max(1, min(INPUT_BYTES // row_bytes, most or rows))
     return (slice(start, start + size) for start in range(0, rows, size))
 
 
-def _statistics(training_set: TrainingSet, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def statistics_of(training_set: TrainingSet, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation (layers, hidden) of the features that are learnt from, of many rows from some drawn by the seed."""
     rows = np.concatenate(training_set.rows)
     if len(rows) > STATISTICS_ROWS:
         rows = np.sort(generator(seed, "probe statistics").choice(rows, STATISTICS_ROWS, replace=False))

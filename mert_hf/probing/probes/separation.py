@@ -4,14 +4,13 @@ From the papers: the backbone is frozen, the probe is a three-layer LSTM of 512 
 `mert_hf/tasks/musdb18.py` as ours.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from mert_hf.common.errors import InputError
-from mert_hf.probing.features.encoders import LogMel
+from mert_hf.probing.features.spectra import SpectralBaseline
 from mert_hf.probing.metrics import TaskScores
 from mert_hf.probing.probes.bank import WEIGHTED_SUM
 from mert_hf.probing.probes.base import EQUAL_SHARES, LEAST_FRAME_RATE, TaskProbe, TaskScorer, TrainedProbes
@@ -70,7 +69,7 @@ class SeparationProbe(TaskProbe):
     @classmethod
     def suits(cls, encoder):
         """See [`TaskProbe`]; an LSTM on a spectrum is a separator in its own right, not a baseline."""
-        return super().suits(encoder) and not isinstance(encoder, LogMel)
+        return super().suits(encoder) and not isinstance(encoder, SpectralBaseline)
 
     @classmethod
     def test_scorer(cls, data):
@@ -83,7 +82,7 @@ class SeparationProbe(TaskProbe):
 
     def checkpoint(self, seed: int) -> Path:
         """The file in which a network is kept, by what it is trained on."""
-        depends = [self._model, self.data.fingerprint, asdict(self.data.task.protocol), self.encoder.sampling_rate]
+        depends = [self._model, self.data.fingerprint, self.data.task.protocol.described(), self.encoder.sampling_rate]
         return self.extraction.folder / KEPT / f"{digest(depends)[:20]}_{seed}.safetensors"
 
     def train(self):

@@ -6,6 +6,7 @@ from typing import Any
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.redaction import name_only
+from mert_hf.probing.features.spectra import SPECTRAL_BASELINES
 from mert_hf.tasks.base import Task, TaskData
 from mert_hf.tasks.published import average_score
 
@@ -31,6 +32,7 @@ METRIC_TITLES = {
     "sdr_other": "SDR other",
 }
 DECIBELS = "sdr"
+SPECTRA = tuple(kind.title for kind in SPECTRAL_BASELINES)
 # micro averages belong to Deezer's protocol alone
 MICRO_SUITES = ("deezer",)
 # beside a published value: the tolerance that the papers name, and the mean over tracks of beat papers
@@ -71,7 +73,7 @@ def result_rows(
     origin = " and ".join(map(name_only, data.origin.split(" and ")))
     rows = []
     for name in row_values(task, suite, evaluated["values"]):
-        scale = 1.0 if name.startswith(DECIBELS) else 100.0
+        scale = unit_scale(name)
         rows.append(
             {
                 "task": task.name,
@@ -99,6 +101,7 @@ def result_rows(
                     title: _scaled(found["values"][name], scale) | {"layer": found.get("layer")}
                     for title, found in baselines.items()
                 },
+                "best_baseline": best_baseline(baselines),
                 "published": {system: values[name] for system, values in published.items() if name in values},
                 "left_out": dict(evaluated["left_out"]),
                 "notes": list(evaluated["notes"]),
@@ -110,6 +113,20 @@ def result_rows(
                 for share, found in evaluated["limited"].items()
             }
     return rows
+
+
+def unit_scale(value: str) -> float:
+    """By which a value is multiplied in tables: shares are told in percent, ratios in decibels as they are."""
+    return 1.0 if value.startswith(DECIBELS) else 100.0
+
+
+def best_baseline(baselines: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Of the spectra, that which is best on the validation split, where all are judged by the same; None without any.
+
+    Random weights are no baseline, but what a model began with; rules of textbooks learn nothing and have no validation.
+    """
+    found = {title: one["validation"] for title, one in baselines.items() if title in SPECTRA and "validation" in one}
+    return max(found, key=found.get) if found else None
 
 
 def row_values(task: Task, suite: str, values: Collection[str]) -> list[str]:
@@ -153,21 +170,29 @@ def averages(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def markdown_table(results: Mapping[str, Any]) -> str:
-    """The results as a table: one line a value, with 95 % intervals; then baselines, then published systems."""
+    """The results as a table: one line a value, with 95 % intervals; then baselines, then published systems.
+
+    The best baseline is the spectrum that is best on the validation split, whatever it comes to on the test split.
+    """
     rows = results["results"]
     baselines = list(dict.fromkeys(title for row in rows for title in row["baselines"]))
     systems = [system for system in SHOWN_SYSTEMS if any(system in row["published"] for row in rows)]
-    head = ["task", "measure", "layer", results["title"], *baselines, *systems]
+    has_best = any(row.get("best_baseline") for row in rows)  # older results name none
+    beside = ["best baseline"] if has_best else []
+    head = ["task", "measure", "layer", results["title"], *beside, *baselines, *systems]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         cells = [row["title"], row["metric_title"], row["layer"], number(row)]
+        if has_best:
+            best = row.get("best_baseline")
+            cells.append(f"{row['baselines'][best]['value']:.1f}, {best}" if best else "")
         cells += [number(row["baselines"][title]) if title in row["baselines"] else "" for title in baselines]
         cells += [f"{row['published'][system]:.1f}" if system in row["published"] else "" for system in systems]
         lines.append(cells)
     mean = averages(rows)
     if mean:
         tasks = len({row["task"] for row in rows if row["published"]})
-        cells = [f"average of {tasks} tasks", "", "", f"{mean['this model']:.1f}", *[""] * len(baselines)]
+        cells = [f"average of {tasks} tasks", "", "", f"{mean['this model']:.1f}", *[""] * (len(beside) + len(baselines))]
         lines.append(cells + [f"{mean[system]:.1f}" if system in mean else "" for system in systems])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
@@ -190,5 +215,6 @@ def _average(rows: Sequence[Mapping[str, Any]], value) -> float:
 
 
 def _scaled(value: Mapping[str, Any], scale: float) -> dict[str, Any]:
-    scaled = {name: None if found is None else scale * found for name, found in value.items() if name != "seeds"}
+    told = {name: found for name, found in value.items() if name not in ("seeds", "draws", "groups")}
+    scaled = {name: None if found is None else scale * found for name, found in told.items()}
     return scaled | {"seeds": [scale * found for found in value["seeds"]]}
