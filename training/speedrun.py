@@ -59,14 +59,14 @@ def main() -> None:
         loaded, SUITE, extraction, ProbingSettings(seeds=arguments.seeds, device=str(accelerator.device))
     )
     speedrun = Speedrun(settings, arguments.judgements, evaluator, arguments.output_dir)
-    speedrun.claim()
+    machine = describe_processors(accelerator.device, accelerator.num_processes)
+    speedrun.claim(machine)
     spectrum, *others = spectral_baselines()
     baselines = evaluator.evaluate(spectrum, arguments.output_dir / "baselines", others, baselines=True)
     measures = {f"{row['task']}/{row['metric']}" for rows in baselines.values() for row in rows}
     wanted = min(MEASURES, len(measures)) if arguments.measures is None else arguments.measures
     if wanted > len(measures):
         raise InputError(f"--measures {wanted} are more than the {len(measures)} that these tasks have.")
-    machine = describe_processors(accelerator.device, accelerator.num_processes)
     circumstances = describe_run(arguments.recipe, settings, changed) | {"probe_seeds": arguments.seeds} | machine
     judged = []
     for step in speedrun.steps:

@@ -132,8 +132,11 @@ class Speedrun:
         most = self.settings.training.max_steps
         return [round(most * place / self.judgements) for place in range(self.judgements + 1)]
 
-    def claim(self) -> None:
+    def claim(self, machine: Mapping[str, str]) -> None:
         """Take the folder, or see that this speedrun is the one that lies there.
+
+        Args:
+            machine: by `describe_processors`; seconds of two machines add up to nothing.
 
         Raises:
             InputError: it is another one, or the folder is kept for something else.
@@ -146,6 +149,7 @@ class Speedrun:
             "tasks": sorted(data.task.name for data in self.evaluator.loaded),
             "judgements": self.judgements,
             "seeds": self.evaluator.settings.seeds,
+            **machine,
         }
         if state.is_main_process:
             changed = claim_folder(self.output / "judging.json", facts)
@@ -175,7 +179,7 @@ class Speedrun:
         if before is None:
             model, audio_s, training_s, preparing_s = self._write_start(), 0.0, 0.0, 0.0
         else:
-            results, trained_now_s = self._train(step, before.training_s)
+            results, trained_now_s = self._train(step)
             model, audio_s, training_s = Path(self.settings.output_dir), 3600 * results["audio_hours"], results["training_s"]
             preparing_s = before.preparing_s + max(0.0, time.perf_counter() - started - trained_now_s)
         own = replace(self.evaluator, extraction=replace(self.evaluator.extraction, folder=self.output / FEATURES))
@@ -199,14 +203,14 @@ class Speedrun:
         state.wait_for_everyone()
         return folder
 
-    def _train(self, step: int, before_s: float) -> tuple[dict[str, Any], float]:
+    def _train(self, step: int) -> tuple[dict[str, Any], float]:
         """Returns the run's `results.json`, and how many of its seconds of updates were spent just now."""
         run, state = RunFolder(self.settings.output_dir), PartialState()
-        newest = run.newest_checkpoint()
-        known = read_json(newest / "state.json").get("wall_s") if newest is not None else None
-        done_s = known if isinstance(known, float) and math.isfinite(known) else before_s
+        begun = run.newest_whole_checkpoint()
+        before_s = 0.0 if begun is None else read_json(begun / "state.json")["wall_s"]
+        state.wait_for_everyone()  # nobody writes before everybody has looked
         with run.hold():
             pretrain(self.settings, Setup(self.settings), run, until=step)
         state.wait_for_everyone()
         results = read_json(run.results)
-        return results, results["training_s"] - done_s
+        return results, results["training_s"] - before_s

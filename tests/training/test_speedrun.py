@@ -11,6 +11,7 @@ from support.judged_rows import make_rows
 from support.small_runs import ENCODER
 from transformers import AutoModel
 
+from mert_hf.common import machine
 from mert_hf.comparison.run import SuiteEvaluator
 from mert_hf.engine.metrics import read_metrics
 from mert_hf.synthetic import write_corpus
@@ -126,7 +127,7 @@ def test_a_run_that_beats_stops_and_goes_on_where_more_is_wanted(speedrun, judge
     assert rates[1:] == sorted(rates[1:], reverse=True) and rates[-1] < 0.3 * rates[1]  # one schedule over the budget
 
 
-def test_a_speedrun_that_was_stopped_goes_on(speedrun, judge, tmp_path):
+def test_a_speedrun_that_was_stopped_goes_on(speedrun, judge, tmp_path, monkeypatch):
     out, tasks = tmp_path / "out", ("--tasks", *TASKS)
     judge(each(40.0), each(40.0), KeyboardInterrupt())
     assert speedrun(*tasks) == 130
@@ -145,7 +146,9 @@ def test_a_speedrun_that_was_stopped_goes_on(speedrun, judge, tmp_path):
     assert "was started with other settings: training.seed (1337 -> 3)" in speedrun(*tasks, "--training.seed", 3)
     assert "begun with other tasks" in speedrun("--tasks", TASKS[0])
     assert "begun with other judgements (3 -> 2)" in speedrun(*tasks, "--judgements", 2)
-    assert speedrun(*tasks, "--measures", 3) == "error: --measures 3 are more than the 1 that these tasks have."
+    assert speedrun(*tasks, "--measures", 3) == "error: --measures 3 are more than the 2 that these tasks have."
+    monkeypatch.setattr(machine, "count_cores", lambda: 77)
+    assert "-> 77 cores)" in speedrun(*tasks)
 
 
 @pytest.mark.parametrize(
