@@ -139,10 +139,10 @@ def describe_outcome(results: Mapping[str, Any]) -> str:
     else:
         ended = "at the end of" if last["step"] == results["updates"] else "so far, after"
         first = f"{results['recipe']} beats the best simple baseline on {beaten}, not on {results['wanted']}, {ended} {spent}."
+    lucky = ", and stopped at the first that is good enough: its values are rather those of a lucky moment" * results["beats"]
     return (
-        f"{first} One training (seed {results['seed']}), judged {len(results['judgements']) - 1} times, and stopped at the"
-        " first time that is good enough: its values are rather those of a lucky moment. Intervals of 95 % are over test"
-        " examples."
+        f"{first} One training (seed {results['seed']}), {len(results['judgements']) - 1} judgements{lucky}. Intervals of 95 %"
+        " are over test examples."
     )
 
 
