@@ -187,6 +187,7 @@ class Speedrun:
         judging_s = 0.0 if before is None else before.judging_s + judged["judged_s"]
         state, today = PartialState(), datetime.datetime.now(datetime.UTC).date().isoformat()
         if state.is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
             times = (step, audio_s, training_s, preparing_s, judging_s)
             write_atomically(file, to_json(asdict(Judgement(*times, today, find_commit(), judged["rows"]))))
             shutil.rmtree(self.output / FEATURES, ignore_errors=True)  # of a model that is not judged again
