@@ -1,4 +1,4 @@
-"""The picture of a comparison."""
+"""The pictures of a comparison, and of a speedrun."""
 
 import os
 from collections.abc import Mapping
@@ -104,4 +104,47 @@ def plot_differences(results: Mapping[str, Any], title: str, picture: str | os.P
             colour = "white" if abs(value) > 0.6 * most else "black" if apart else "0.35"
             panel.text(column, row, text, ha="center", va="center", color=colour, fontsize="small", **style)
     figure.colorbar(image, label="better than random weights, in points", shrink=0.8)
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def plot_speedrun(results: Mapping[str, Any], picture: str | os.PathLike) -> None:
+    """Draw a panel for every measure: its value over the seconds of training, and lines for what is to be beaten and the start.
+
+    Points are filled where they lie above what is to be beaten; the shade is the 95 % interval over test examples.
+
+    Args:
+        results: as `compile_speedrun` makes them.
+    """
+    judged, columns = results["judgements"], results["columns"]
+    last, width, height = judged[-1], min(len(columns), COLUMNS), -(-len(columns) // COLUMNS)
+    title = (
+        f"{results['recipe']}: {len(last['beaten'])} of {len(columns)} measures beaten after {last['training_s']:.0f} s of"
+        f" training ({results['processors']})"
+    )
+    figure, panels = new_figure(title, height, width, (0.6 + 2.5 * max(width, 3), 1.0 + 2.3 * height))
+    handles: dict[str, Any] = {}
+    for panel in panels[len(columns) :]:
+        panel.set_visible(False)
+    for panel, (column, label) in zip(panels, columns.items(), strict=False):
+        points = [
+            (one["training_s"], one["values"][column], column in one["beaten"]) for one in judged if column in one["values"]
+        ]
+        bar = results["to_beat"][column]
+        line = panel.axhline(bar["value"], color="C1", linestyle="--", linewidth=1.2)
+        handles.setdefault("best simple baseline", line)
+        if points:
+            times, values = [time for time, _, _ in points], [value["value"] for _, value, _ in points]
+            start = panel.axhline(values[0], color="0.4", linestyle=":", linewidth=1.2)
+            handles.setdefault("weights it began with", start)
+            ends = ([value[end] for _, value, _ in points] for end in ("low", "high"))
+            panel.fill_between(times, *ends, color="C0", alpha=0.15, linewidth=0)
+            curve = panel.plot(times, values, "-", color="C0", linewidth=1.4)[0]
+            handles.setdefault("trained so long", curve)
+            for time, value, above in points:
+                panel.plot(time, value["value"], "o", color="C0", markersize=4.5, markerfacecolor="C0" if above else "white")
+        panel.set_title(label.replace(", ", "\n") + f"\nto beat: {bar['name']}", fontsize="small")
+        panel.tick_params(labelsize="small")
+        panel.set_xlabel("s of training", fontsize="small")
+        panel.grid(alpha=0.3)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles) or 1, fontsize="small")
     figure.savefig(picture, dpi=DOTS_PER_INCH)

@@ -96,15 +96,20 @@ def evaluate_cell(cell: Cell, evaluator: SuiteEvaluator) -> dict[str, Any]:
         `rows` (see `result_rows`), and `judged_s`, how many seconds that took.
     """
     folder = Path(cell.settings.output_dir)
+    return evaluate_model(folder, folder / JUDGED, evaluator)
+
+
+def evaluate_model(folder: Path, kept: Path, evaluator: SuiteEvaluator) -> dict[str, Any]:
+    """Evaluate the model of a folder, or of a run's folder; what was found goes into `kept`. Returns as [`evaluate_cell`]."""
     encoder = load_encoder(str(folder), device=evaluator.settings.device)
-    clock = folder / JUDGED / "seconds.json"
+    clock = kept / "seconds.json"
     before_s = to_dataclass(_Clock, read_json(clock), str(clock)).seconds if clock.is_file() else 0.0
-    done = _count_parts(folder)
+    done = _count_parts(kept)
     started = time.perf_counter()
-    rows = evaluator.evaluate(encoder, folder / JUDGED).get(encoder.title, [])
+    rows = evaluator.evaluate(encoder, kept).get(encoder.title, [])
     spent_s = time.perf_counter() - started
     state = PartialState()
-    if _count_parts(folder) > done:
+    if _count_parts(kept) > done:
         before_s += spent_s
         if state.is_main_process:
             write_atomically(clock, json.dumps({"seconds": before_s}))
@@ -112,5 +117,5 @@ def evaluate_cell(cell: Cell, evaluator: SuiteEvaluator) -> dict[str, Any]:
     return {"rows": rows, "judged_s": before_s}
 
 
-def _count_parts(folder: Path) -> int:
-    return sum(1 for _ in (folder / JUDGED).rglob("model.json"))
+def _count_parts(kept: Path) -> int:
+    return sum(1 for _ in kept.rglob("model.json"))

@@ -60,7 +60,7 @@ class Interrupted(SystemExit):
 
 @dataclass(eq=False, repr=False)
 class Trainer:
-    """Runs an objective over clips until `max_steps`.
+    """Runs an objective over clips until `max_steps`, or until an update before it.
 
     Everything random is a function of the seed and of the batch's number, so a run that was stopped and resumed ends as one
     that was not.
@@ -74,11 +74,13 @@ class Trainer:
     workers: int = 0  # processes that read audio
     max_skipped: float = 0.1  # share of tracks that may turn out unreadable
     watchers: Sequence[Watcher] = ()  # look at what is trained, in this order; behind the last update whoever calls `look`
+    until: int | None = None  # the last update of now, where it is not `max_steps`, by which schedules go all the same
 
     def __post_init__(self, objective: Objective):
         self.updater = Updater(objective, self.settings, self.accelerator)
         self.watch = RankWatch(self.accelerator, self.run.ranks, self.settings.rank_timeout_s)
         self.progress = Progress()
+        self._end = self.settings.max_steps if self.until is None else min(self.until, self.settings.max_steps)
         self._unreadable: dict[str, str] = {}
         self._signal: int | None = None
 
@@ -86,7 +88,8 @@ class Trainer:
         """Train from the newest checkpoint (with `resume`) or from the start to the last update.
 
         Raises:
-            InputError: too much of the audio turned out unreadable, or is not the same for all processes.
+            InputError: too much of the audio turned out unreadable, or is not the same for all processes; or the newest
+                checkpoint is of an update behind `until`.
             TrainingFailedError: the training diverged or collapsed.
             Interrupted: SIGTERM or SIGINT arrived; a checkpoint was saved.
         """
@@ -100,17 +103,19 @@ class Trainer:
             self._go_on()
         main, settings = self.accelerator.is_main_process, self.settings
         metrics = MetricsFile(self.run.metrics, self.progress.step) if main else None
-        done, total = self.progress.step, settings.max_steps
+        done, total = self.progress.step, self._end
+        if done > total:
+            raise InputError(f"the run in {self.run.folder} has done {done} updates already, and cannot end at {total}.")
         bar = tqdm(total=total, initial=done, desc="Training", unit="step", disable=not main, smoothing=0.05)
         averages, reported = Averages(), (self.progress.audio_s, self.progress.wall_s)
         self.updater.objective.train()
         if 0 == done < total:
             self.look([watcher for watcher in self.watchers if watcher.at_beginning])
         with bar, signals_handled_by(self._remember_signal), contextlib.closing(self._read()) as batches:
-            while self.progress.step < settings.max_steps:
+            while self.progress.step < total:
                 grad_norm = self._advance(batches, averages)
                 step = self.progress.step
-                last = step == settings.max_steps
+                last = step == total
                 if step % settings.log_every == 0 or last:
                     report = self._report(averages, grad_norm, reported)
                     reported = (self.progress.audio_s, self.progress.wall_s)
@@ -126,7 +131,7 @@ class Trainer:
                     self._save()
                 if stopping and not last:
                     break
-        if self.progress.step < settings.max_steps:
+        if self.progress.step < total:
             by, reached = self._signal or signal.SIGTERM, self.progress.step
             logger.warning("Stopped at step %d by signal %d; a checkpoint is saved, go on with --training.resume", reached, by)
             raise Interrupted(128 + by)
@@ -236,7 +241,7 @@ class Trainer:
         place = BatchRange(
             self.settings.batch_size,
             start=self.progress.step * parts,
-            stop=self.settings.max_steps * parts,
+            stop=self._end * parts,
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
             workers=self.workers,

@@ -58,12 +58,14 @@ logger = logging.getLogger(__name__)
 RECIPES_WARMUP_SHARE = 0.08
 
 
-def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, Any] | None:
+def pretrain(settings: RunSettings, setup: Setup, run: RunFolder, until: int | None = None) -> dict[str, Any] | None:
     """Train in a folder, and write down what came of it. All processes call it; the process group stays for what follows.
 
     Args:
         settings: of the run; with `training.max_steps` 0 the model is saved with the weights it begins with.
         run: folder, held by this process.
+        until: the run ends behind this update, and is finished as far as it came; a later call with `training.resume` goes on
+            bit by bit as if it had not ended. None, or more than `training.max_steps`: behind the last.
 
     Returns:
         What `results.json` holds, in the one process that wrote it; None in the others.
@@ -100,7 +102,7 @@ def pretrain(settings: RunSettings, setup: Setup, run: RunFolder) -> dict[str, A
     if probed:
         watchers.append(OnlineProbe(probed, setup.make_extractor(), settings.online_probe, accelerator))
     reading = (settings.data.workers, settings.data.max_skipped)
-    trainer = Trainer(objective, sources.training, settings.training, run, accelerator, *reading, watchers)
+    trainer = Trainer(objective, sources.training, settings.training, run, accelerator, *reading, watchers, until)
     if 0 < settings.training.max_steps <= settings.training.warmup_steps:
         logger.info("%s", _describe_rise(settings.training, trainer.updater.rate(settings.training.max_steps - 1)))
     title = f"{run.folder.name}: {setup.description}"

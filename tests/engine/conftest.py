@@ -23,7 +23,7 @@ def make_trainer(music_folder, teachers, tmp_path):
     """Makes trainers of the same music; `held_out` is a share of the tracks to validate on every second update."""
     corpus = open_folder(music_folder)
 
-    def make(run="run", workers=0, max_skipped=0.1, held_out=0.0, model=None, accelerator=None, **settings):
+    def make(run="run", workers=0, max_skipped=0.1, held_out=0.0, model=None, accelerator=None, until=None, **settings):
         settings = TrainingSettings(
             **{"max_steps": 6, "batch_size": 3, "warmup_steps": 2, "log_every": 1, "checkpoint_every": 2, **settings}
         )
@@ -36,6 +36,6 @@ def make_trainer(music_folder, teachers, tmp_path):
         watchers = []
         if others is not None:
             watchers.append(Validator(CorpusClips(RandomCrops(others, 24000)), 5, 2, settings.seed, accelerator, every=2))
-        return Trainer(objective, source, settings, run, accelerator, workers, max_skipped, watchers)
+        return Trainer(objective, source, settings, run, accelerator, workers, max_skipped, watchers, until)
 
     return make

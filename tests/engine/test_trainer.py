@@ -81,6 +81,20 @@ def test_a_run_that_was_killed_goes_on_from_its_last_complete_checkpoint(make_tr
     assert [report["step"] for report in read_metrics(resumed.run.metrics)] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_run_that_ends_before_its_last_update_goes_on_bit_by_bit(make_trainer):
+    whole = make_trainer("whole", ema_decay=0.9)
+    whole.train()
+    for until in (0, 2, 5, None):  # 5 is no update of a checkpoint
+        part = make_trainer("part", resume=True, ema_decay=0.9, until=until)
+        assert part.train().step == (6 if until is None else until)
+    assert_identical(weights(whole), weights(part))
+    assert_identical(whole.updater.average.state_dict(), part.updater.average.state_dict())
+    rates = [[report["learning_rate"] for report in read_metrics(one.run.metrics)] for one in (whole, part)]
+    assert rates[0] == rates[1]
+    with pytest.raises(InputError, match="has done 6 updates already, and cannot end at 5"):
+        make_trainer("part", resume=True, ema_decay=0.9, until=5).train()
+
+
 def test_only_the_newest_checkpoints_are_kept(make_trainer):
     trainer = make_trainer(keep_checkpoints=2, checkpoint_every=1)
     trainer.train()
