@@ -17,7 +17,7 @@ from .configuration_mert2 import MERT2Config
 from .conformer_mert2 import MERT2Attention, MERT2Layer, rotary_table
 from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
 from .mel_spectrum_mert2 import MERT2MelSpectrum
-from .model_inputs_mert import require_right_padding, require_waveforms
+from .model_inputs_mert import repeat_for_masks, require_right_padding, require_waveforms
 from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
 from .pretraining_heads_mert import MaskedPredictionHeads
 from .subsampling_mert2 import MERT2GlobalResponseNorm, MERT2Subsampling, mark_frames
@@ -35,6 +35,8 @@ class MERT2ModelOutput(BaseModelOutput):
         attentions: tuple of (batch, heads, frames, frames), with `output_attentions=True` and eager attention.
         feature_attention_mask: (batch, frames) bool, True where a frame is audio; None without an `attention_mask`.
         extract_features: (batch, frames, hidden), the input of the first block before any frame is masked.
+
+    With several masks a clip, batch is masks * batch in all of them but `extract_features`.
     """
 
     feature_attention_mask: torch.BoolTensor | None = None
@@ -130,7 +132,8 @@ class MERT2Model(MERT2PreTrainedModel):
             input_values: (batch, samples) float, mono, at `config.sampling_rate`, nominally within [-1, 1]; loudness is not
                 evened out. Any length from `config.minimum_input_samples` on.
             attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
-            mask_time_indices: (batch, frames) bool, frames to replace by `mask_embedding` behind the subsampler.
+            mask_time_indices: (batch, frames) bool, frames to replace by `mask_embedding` behind the subsampler. Or (masks *
+                batch, frames): row m * batch + i is mask m of clip i, and spectrum and subsampler are computed once for all.
             mask_embedding: (hidden,), of [`MERT2ForPreTraining`].
 
         Returns:
@@ -157,9 +160,11 @@ class MERT2Model(MERT2PreTrainedModel):
         num_frames, valid, audible, mask = subsampled.shape[1], None, None, None
         if num_samples is not None:
             audible = mark_frames(num_samples // self.config.hop_samples, num_frames)
-            valid = audible.unsqueeze(-1).to(subsampled.dtype)
-            mask = create_bidirectional_mask(config=self.config, inputs_embeds=subsampled, attention_mask=audible)
+            audible = repeat_for_masks(audible, mask_time_indices)
         states = self._hide(subsampled, mask_time_indices, mask_embedding, audible)
+        if audible is not None:
+            valid = audible.unsqueeze(-1).to(states.dtype)
+            mask = create_bidirectional_mask(config=self.config, inputs_embeds=states, attention_mask=audible)
         config = self.config
         head_size = config.hidden_size // config.num_attention_heads
         rotary = rotary_table(num_frames, head_size, config.rotary_embedding_base, states.device, states.dtype)
@@ -168,9 +173,13 @@ class MERT2Model(MERT2PreTrainedModel):
         return MERT2ModelOutput(last_hidden_state=states, feature_attention_mask=audible, extract_features=subsampled)
 
     def _hide(self, states, mask, embedding, audible) -> torch.Tensor:
-        """(batch, frames, hidden), with the embedding where `mask` (batch, frames) is set and a frame is audible."""
+        """(batch, frames, hidden), with the embedding where `mask` (batch, frames) is set and a frame is audible.
+
+        A mask of (masks * batch, frames) gives as many states.
+        """
         if mask is None:
             return states
+        states = repeat_for_masks(states, mask)
         expected = tuple(states.shape[:2])
         if mask.dtype != torch.bool or tuple(mask.shape) != expected:
             raise ValueError(
