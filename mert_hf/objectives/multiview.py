@@ -141,12 +141,15 @@ class MultiView(Objective):
         except (TypeError, ValueError) as error:
             raise InputError(f"multiview.options: {error}") from None
 
-    def compare(self, views: Sequence[torch.Tensor], embeddings: Sequence[torch.Tensor]) -> tuple[torch.Tensor, dict]:
+    def compare(
+        self, views: Sequence[torch.Tensor], embeddings: Sequence[torch.Tensor], **others: torch.Tensor
+    ) -> tuple[torch.Tensor, dict]:
         """Loss () of the batch of all processes, and detached numbers () to watch.
 
         Args:
             views: the two crops of this process's tracks, (batch, samples) each.
             embeddings: of them, (batch, hidden) each, with a graph.
+            others: what `prepare` of a method gives beside the views, by name.
         """
         raise NotImplementedError
 
@@ -167,7 +170,8 @@ class MultiView(Objective):
         """Share of the mean over the batches of all processes; InputError where these hold one pair."""
         views = batch["views"].unbind(1)
         embeddings = [self.encoder(view) for view in views]
-        loss, numbers = self.compare(views, embeddings)
+        others = {name: value for name, value in batch.items() if name != "views"}
+        loss, numbers = self.compare(views, embeddings, **others)
         if not self.training or int(self.steps) % HEALTH_EVERY == 0:
             numbers |= self._measure_health(embeddings)
         if self.training:
