@@ -108,6 +108,7 @@ class MultiView(Objective):
 
     @classmethod
     def check(cls, settings):
+        cls._check_options(settings)
         data, least_s = settings.data, settings.multiview.min_distance_s
         require(not data.streaming, "pairs of crops cannot be read from a stream; leave out data.streaming.")
         needed_s = data.crop_s + least_s
@@ -116,6 +117,9 @@ class MultiView(Objective):
             f"data.min_track_s={data.min_track_s} is too short for two crops of data.crop_s={data.crop_s},"
             f" multiview.min_distance_s={least_s} apart; it must be {needed_s:g} or more.",
         )
+
+    @classmethod
+    def _check_options(cls, settings) -> None:
         for name in settings.multiview.options:
             known = list(cls.options())
             require(name in known, f"multiview.options.{name} is no argument of {settings.objective}" + suggest(name, known))
@@ -171,6 +175,9 @@ class MultiView(Objective):
         views = batch["views"].unbind(1)
         embeddings = [self.encoder(view) for view in views]
         others = {name: value for name, value in batch.items() if name != "views"}
+        return self._judge(views, embeddings, totals, **others)
+
+    def _judge(self, views, embeddings, totals: Counts, **others: torch.Tensor) -> ObjectiveOutput:
         loss, numbers = self.compare(views, embeddings, **others)
         if not self.training or int(self.steps) % HEALTH_EVERY == 0:
             numbers |= self._measure_health(embeddings)
