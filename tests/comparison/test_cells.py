@@ -23,6 +23,7 @@ CHANGES = {
     "mert_mixture_25": {"mixture.probability": 0.25},
     "mert_mixture_100": {"mixture.probability": 1.0},
     "mert_codebooks_1": {"teacher.codebook_sizes": [32]},
+    "mert_masks_4": {"masking.masks": 4},
     "mert_kmeans_parallel": {
         "teacher.kind": "kmeans_parallel",
         "teacher.features": ["log_mel", "chroma"],
