@@ -19,6 +19,7 @@ class Architecture:
         attention_projections: names of the linear layers of its attention, which LoRA adapts.
         fresh_fields: fields of the configuration that differ from its defaults where weights are fresh.
         embeds_clips: whether it gives one vector a clip.
+        can_drop_frames: whether it gives that of some frames of a clip alone, for the price of those.
     """
 
     config_class: ClassVar[type[PreTrainedConfig]]
@@ -29,6 +30,7 @@ class Architecture:
     attention_projections: ClassVar[tuple[str, ...]] = ()
     fresh_fields: ClassVar[dict[str, Any]] = {}
     embeds_clips: ClassVar[bool] = False
+    can_drop_frames: ClassVar[bool] = False
 
     def sampling_rate(self, config: PreTrainedConfig) -> int:
         """Samples per second of the audio that a model hears."""
@@ -48,6 +50,18 @@ class Architecture:
 
     def embed(self, model: PreTrainedModel, waveforms: torch.Tensor) -> torch.Tensor:
         """One vector a clip: (batch, samples) -> (batch, hidden)."""
+        raise NotImplementedError
+
+    def embed_frames(self, model: PreTrainedModel, waveforms: torch.Tensor, kept_frames: torch.Tensor) -> torch.Tensor:
+        """One vector for some frames of a clip, where `can_drop_frames`.
+
+        Args:
+            waveforms: (batch, samples).
+            kept_frames: (views * batch, kept) int64, in ascending order; row v * batch + i is view v of clip i.
+
+        Returns:
+            (views * batch, hidden).
+        """
         raise NotImplementedError
 
 

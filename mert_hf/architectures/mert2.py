@@ -25,6 +25,7 @@ class MERT2(Architecture):
     # without statistics of music, the decibels of quiet bands would be all that is heard
     fresh_fields = {"mel_mean_db": SMALL.mel_mean_db, "mel_std_db": SMALL.mel_std_db}
     embeds_clips = True
+    can_drop_frames = True
 
     def sampling_rate(self, config):
         return config.sampling_rate
@@ -40,3 +41,6 @@ class MERT2(Architecture):
 
     def embed(self, model, waveforms):
         return model(waveforms).last_hidden_state.mean(1)
+
+    def embed_frames(self, model, waveforms, kept_frames):
+        return model(waveforms, kept_frames=kept_frames).last_hidden_state.mean(1)

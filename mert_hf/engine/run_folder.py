@@ -77,6 +77,7 @@ FORMER = {
     "cqt.log_level": 0.1,
     "cqt.standardise": False,
     "data.synthetic_renderer": "builtin",
+    "masking.masks": 1,
     "teacher.projection_size": 16,
     "training.ema_decay": 0.0,
 }

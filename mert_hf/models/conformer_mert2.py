@@ -28,7 +28,10 @@ def rotary_table(
 
 
 def rotate(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
-    """Turn (batch, heads, frames, head size) by the angles of their positions; entry i pairs with i + half the head."""
+    """Turn (batch, heads, frames, head size) by the angles of their positions; entry i pairs with i + half the head.
+
+    Positions may be each clip's own: tables of (batch, 1, frames, head size).
+    """
     first, second = heads.chunk(2, dim=-1)
     return heads * cosines + torch.cat([-second, first], dim=-1) * sines
 
@@ -94,12 +97,24 @@ class MERT2Convolution(nn.Module):
             }
         )
 
-    def forward(self, states: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
-        """(batch, frames, hidden) -> the same; `valid` (batch, frames, 1) is 0 where there is padding."""
+    def forward(
+        self, states: torch.Tensor, valid: torch.Tensor | None = None, places: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(batch, frames, hidden) -> the same; `valid` (batch, frames, 1) is 0 where there is padding.
+
+        Where frames are left out, `places` (batch, frames) int64 says where those stand that are there: the others are silent.
+        """
         widen, convolve, norms, mix = self.conv_block.values()
         gated = F.glu(widen(self.layer_norm(states).mT), dim=1)
         gated = gated if valid is None else gated * valid.mT
-        convolved = F.gelu(norms["1"](convolve(gated).mT))
+        if places is not None:
+            index = places.unsqueeze(1).expand_as(gated)
+            silent = gated.new_zeros(*gated.shape[:2], int(places.max()) + 1)
+            gated = silent.scatter(2, index, gated)
+        convolved = convolve(gated)
+        if places is not None:
+            convolved = convolved.gather(2, index)
+        convolved = F.gelu(norms["1"](convolved.mT))
         return mix(convolved.mT).mT
 
 
@@ -121,12 +136,13 @@ class MERT2Layer(GradientCheckpointingLayer):
         rotary: tuple[torch.Tensor, torch.Tensor],
         attention_mask: torch.Tensor | None = None,
         valid: torch.Tensor | None = None,
+        places: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
-        """(batch, frames, hidden) -> the same, zero where `valid` (batch, frames, 1) is."""
+        """(batch, frames, hidden) -> the same, zero where `valid` (batch, frames, 1) is; `places` as in the convolution."""
         states = states + 0.5 * self.ffn1(self.ffn1_layer_norm(states))
         states = states + self.attn(self.attn_layer_norm(states), rotary, attention_mask, **kwargs)[0]
-        states = states + self.conv_module(states, valid)
+        states = states + self.conv_module(states, valid, places)
         states = self.final_layer_norm(states + 0.5 * self.ffn2(self.ffn2_layer_norm(states)))
         return states if valid is None else states * valid
 

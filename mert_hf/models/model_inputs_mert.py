@@ -71,9 +71,28 @@ def fit_to_frames(name: str, labels: torch.Tensor, frames_shape: torch.Size, wid
     return labels[:, :num_frames]
 
 
+def repeat_for_masks(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """(batch, ...) -> (masks * batch, ...), as many copies, one behind the other, as `mask` has rows for every clip.
+
+    What is heard before frames are hidden is computed once and meets several masks here. Without a mask, or with one row a
+    clip, the values are what is given; so they are where the rows are no multiple of the clips, which whoever hides frames
+    refuses.
+    """
+    if mask is None or mask.ndim != 2 or mask.shape[0] == values.shape[0] or mask.shape[0] % values.shape[0]:
+        return values
+    return torch.cat([values] * (mask.shape[0] // values.shape[0]))
+
+
 def wants_hidden_states(asked: bool | None, config: PreTrainedConfig) -> bool:
     """Whether hidden states are to be returned: as the call says, or else the configuration."""
     return bool(config.output_hidden_states if asked is None else asked)
 
 
-__all__ = ["fit_to_frames", "require_right_padding", "require_tensor", "require_waveforms", "wants_hidden_states"]
+__all__ = [
+    "fit_to_frames",
+    "repeat_for_masks",
+    "require_right_padding",
+    "require_tensor",
+    "require_waveforms",
+    "wants_hidden_states",
+]

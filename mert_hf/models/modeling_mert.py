@@ -27,7 +27,7 @@ from .classification_heads_mert import ClipClassification, FrameClassification
 from .code_head_mert import MERTCodeHead, at_least_float32
 from .configuration_mert import MERTConfig
 from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
-from .model_inputs_mert import require_right_padding, require_waveforms, wants_hidden_states
+from .model_inputs_mert import repeat_for_masks, require_right_padding, require_waveforms, wants_hidden_states
 from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
 from .pretraining_heads_mert import MaskedPredictionHeads
 from .spectra_mert import ConstantQSpectrum
@@ -235,8 +235,10 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
         Args:
             input_values: (batch, samples) float, mono, at `config.sample_rate`, nominally within [-1, 1].
             attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
-            mask_time_indices: (batch, frames) bool, frames to replace by the mask embedding. Left out, nothing is masked in
-                `eval()`; in `train()` SpecAugment masks as `config.mask_time_prob` says (as in HuBERT), drawn from numpy.
+            mask_time_indices: (batch, frames) bool, frames to replace by the mask embedding. Or (masks * batch, frames): row
+                m * batch + i is mask m of clip i, the convolutions are computed once for all, and batch is masks * batch in
+                the output but for `extract_features`. Left out, nothing is masked in `eval()`; in `train()` SpecAugment
+                masks as `config.mask_time_prob` says (as in HuBERT), drawn from numpy.
 
         Returns:
             [`MERTModelOutput`]; `output_hidden_states`, `output_attentions` and `return_dict` work as everywhere in
@@ -265,7 +267,8 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
             features = torch.cat([features, spectrum.to(features.dtype)], dim=-1)
         if attention_mask is not None:
             attention_mask = self._get_feature_vector_attention_mask(num_frames, attention_mask)
-        hidden_states = self.feature_projection(features)
+            attention_mask = repeat_for_masks(attention_mask, mask_time_indices)
+        hidden_states = repeat_for_masks(self.feature_projection(features), mask_time_indices)
         hidden_states = self._mask_hidden_states(hidden_states, mask_time_indices, attention_mask)
         encoded = self.encoder(hidden_states, attention_mask=attention_mask, **kwargs)
         return MERTModelOutput(last_hidden_state=encoded.last_hidden_state, extract_features=extract_features)

@@ -17,7 +17,7 @@ from .configuration_mert2 import MERT2Config
 from .conformer_mert2 import MERT2Attention, MERT2Layer, rotary_table
 from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
 from .mel_spectrum_mert2 import MERT2MelSpectrum
-from .model_inputs_mert import require_right_padding, require_waveforms
+from .model_inputs_mert import repeat_for_masks, require_right_padding, require_waveforms
 from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
 from .pretraining_heads_mert import MaskedPredictionHeads
 from .subsampling_mert2 import MERT2GlobalResponseNorm, MERT2Subsampling, mark_frames
@@ -35,6 +35,8 @@ class MERT2ModelOutput(BaseModelOutput):
         attentions: tuple of (batch, heads, frames, frames), with `output_attentions=True` and eager attention.
         feature_attention_mask: (batch, frames) bool, True where a frame is audio; None without an `attention_mask`.
         extract_features: (batch, frames, hidden), the input of the first block before any frame is masked.
+
+    With several masks a clip, batch is masks * batch in all of them but `extract_features`.
     """
 
     feature_attention_mask: torch.BoolTensor | None = None
@@ -122,6 +124,7 @@ class MERT2Model(MERT2PreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         mask_time_indices: torch.Tensor | None = None,
         mask_embedding: torch.Tensor | None = None,
+        kept_frames: torch.Tensor | None = None,
         **kwargs,
     ) -> MERT2ModelOutput:
         """Encode a batch of waveforms. `train()` and `eval()` give the same.
@@ -130,25 +133,34 @@ class MERT2Model(MERT2PreTrainedModel):
             input_values: (batch, samples) float, mono, at `config.sampling_rate`, nominally within [-1, 1]; loudness is not
                 evened out. Any length from `config.minimum_input_samples` on.
             attention_mask: (batch, samples), 1 for audio and 0 for padding on the right.
-            mask_time_indices: (batch, frames) bool, frames to replace by `mask_embedding` behind the subsampler.
+            mask_time_indices: (batch, frames) bool, frames to replace by `mask_embedding` behind the subsampler. Or (masks *
+                batch, frames): row m * batch + i is mask m of clip i, and spectrum and subsampler are computed once for all.
             mask_embedding: (hidden,), of [`MERT2ForPreTraining`].
+            kept_frames: (batch, kept) int64, the frames of each clip that the blocks are given, in ascending order; the others
+                are left out behind the subsampler, as if they were padding between those, and cost nothing. Or (views * batch,
+                kept), as with masks. All outputs but `extract_features` have these frames alone.
 
         Returns:
             [`MERT2ModelOutput`]; `output_hidden_states`, `output_attentions` and `return_dict` work as everywhere in
             transformers.
 
         Raises:
-            ValueError: waveforms that are none, not finite, of another shape or too short for one frame, or a mask that does
-                not fit them or has padding elsewhere than on the right.
+            ValueError: waveforms that are none, not finite, of another shape or too short for one frame, a mask that does
+                not fit them or has padding elsewhere than on the right, or `kept_frames` beside a mask or out of range.
         """
-        outputs = self._encode(input_values, attention_mask, mask_time_indices, mask_embedding, **kwargs)
+        if kept_frames is not None and (attention_mask is not None or mask_time_indices is not None):
+            raise ValueError("kept_frames goes with neither attention_mask nor mask_time_indices; leave those out.")
+        outputs = self._encode(input_values, attention_mask, mask_time_indices, mask_embedding, kept_frames, **kwargs)
         if outputs.hidden_states is not None and self.config.hidden_states_include_input:
-            entered = self._hide(outputs.extract_features, mask_time_indices, mask_embedding, outputs.feature_attention_mask)
+            entered = self._leave_out(outputs.extract_features, kept_frames)
+            entered = self._hide(entered, mask_time_indices, mask_embedding, outputs.feature_attention_mask)
             outputs.hidden_states = (entered, *outputs.hidden_states)
         return outputs
 
     @capture_outputs
-    def _encode(self, input_values, attention_mask, mask_time_indices, mask_embedding, **kwargs) -> MERT2ModelOutput:
+    def _encode(
+        self, input_values, attention_mask, mask_time_indices, mask_embedding, kept_frames, **kwargs
+    ) -> MERT2ModelOutput:
         self._require_inputs(input_values, attention_mask)
         num_samples = None if attention_mask is None else (attention_mask != 0).sum(-1)
         mel = self.feature_extractor(input_values, num_samples)
@@ -157,20 +169,41 @@ class MERT2Model(MERT2PreTrainedModel):
         num_frames, valid, audible, mask = subsampled.shape[1], None, None, None
         if num_samples is not None:
             audible = mark_frames(num_samples // self.config.hop_samples, num_frames)
-            valid = audible.unsqueeze(-1).to(subsampled.dtype)
-            mask = create_bidirectional_mask(config=self.config, inputs_embeds=subsampled, attention_mask=audible)
-        states = self._hide(subsampled, mask_time_indices, mask_embedding, audible)
+            audible = repeat_for_masks(audible, mask_time_indices)
+        states = self._hide(self._leave_out(subsampled, kept_frames), mask_time_indices, mask_embedding, audible)
+        if audible is not None:
+            valid = audible.unsqueeze(-1).to(states.dtype)
+            mask = create_bidirectional_mask(config=self.config, inputs_embeds=states, attention_mask=audible)
         config = self.config
         head_size = config.hidden_size // config.num_attention_heads
         rotary = rotary_table(num_frames, head_size, config.rotary_embedding_base, states.device, states.dtype)
+        if kept_frames is not None:
+            rotary = tuple(table[kept_frames].unsqueeze(1) for table in rotary)
         for layer in self.layers:
-            states = layer(states, rotary, mask, valid, **kwargs)
+            states = layer(states, rotary, mask, valid, kept_frames, **kwargs)
         return MERT2ModelOutput(last_hidden_state=states, feature_attention_mask=audible, extract_features=subsampled)
 
+    def _leave_out(self, states, kept_frames) -> torch.Tensor:
+        """(views * batch, kept, hidden), the frames that are kept of each clip; all where nothing is left out."""
+        if kept_frames is None:
+            return states
+        repeated, frames = repeat_for_masks(states, kept_frames), states.shape[1]
+        fits = kept_frames.dtype == torch.int64 and kept_frames.ndim == 2 and kept_frames.shape[0] == repeated.shape[0]
+        if not fits or kept_frames.shape[1] == 0 or not 0 <= int(kept_frames.min()) <= int(kept_frames.max()) < frames:
+            raise ValueError(
+                f"kept_frames must be an int64 tensor (batch, kept) of frames within 0 and {frames - 1}, batch {len(states)};"
+                f" got {kept_frames.dtype} of shape {tuple(kept_frames.shape)}."
+            )
+        return repeated.gather(1, kept_frames.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+
     def _hide(self, states, mask, embedding, audible) -> torch.Tensor:
-        """(batch, frames, hidden), with the embedding where `mask` (batch, frames) is set and a frame is audible."""
+        """(batch, frames, hidden), with the embedding where `mask` (batch, frames) is set and a frame is audible.
+
+        A mask of (masks * batch, frames) gives as many states.
+        """
         if mask is None:
             return states
+        states = repeat_for_masks(states, mask)
         expected = tuple(states.shape[:2])
         if mask.dtype != torch.bool or tuple(mask.shape) != expected:
             raise ValueError(

@@ -7,7 +7,7 @@ import torch.nn as nn
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from .code_head_mert import IGNORED_LABEL, MERTCodeHead, at_least_float32
-from .model_inputs_mert import fit_to_frames, require_tensor, require_waveforms
+from .model_inputs_mert import fit_to_frames, repeat_for_masks, require_tensor, require_waveforms
 
 # Least variance of a constant-Q target that its error is divided by; of music that is about 0.3 (12 bins an octave).
 LEAST_VARIANCE = 1e-4
@@ -121,7 +121,8 @@ class MaskedPredictionHeads:
     def _valid_frames(self, mask_time_indices: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         if attention_mask is None:
             return torch.ones_like(mask_time_indices)
-        return self._get_feature_vector_attention_mask(mask_time_indices.shape[1], attention_mask)
+        frames = self._get_feature_vector_attention_mask(mask_time_indices.shape[1], attention_mask)
+        return repeat_for_masks(frames, mask_time_indices)
 
     def _fit_labels(self, labels: torch.Tensor, frames_shape: torch.Size) -> torch.Tensor:
         """(batch, codebooks, label frames) -> (batch, frames, codebooks)."""
@@ -152,7 +153,9 @@ class MaskedPredictionHeads:
         Args:
             input_values: (batch, samples) float, mono, at the model's rate.
             attention_mask: (batch, samples), 1 for audio and 0 for padding on the right. Padding counts in no loss.
-            mask_time_indices: (batch, frames) bool, frames hidden from the encoder; required with labels.
+            mask_time_indices: (batch, frames) bool, frames hidden from the encoder; required with labels. Or (masks * batch,
+                frames), row m * batch + i being mask m of clip i: what the encoder computes before it hides frames serves all
+                masks, and labels have as many rows.
             labels: (batch, codebooks, frames) int64 codes, -100 is ignored. May be longer than the model's frames (the codec
                 makes one more), never shorter.
             cqt_labels: (batch, frames, bins) float, magnitudes of the constant-Q spectrum, compressed as `cqt_compression`
@@ -185,7 +188,7 @@ class MaskedPredictionHeads:
 
         # float32: the sum of squares over a batch overflows half precision
         squares = at_least_float32(outputs.extract_features).square().mean(-1)
-        feature_penalty = squares[frame_mask].sum() / loss_totals["frames"]
+        feature_penalty = repeat_for_masks(squares, frame_mask)[frame_mask].sum() / loss_totals["frames"]
         loss = None
         if losses:
             loss = sum(self._weigh(losses), self.config.feature_penalty_weight * feature_penalty)

@@ -24,6 +24,8 @@ from mert_hf.objectives.contrastive import Contrastive
 from mert_hf.objectives.data2vec import Data2Vec
 from mert_hf.objectives.masked_prediction import MaskedPrediction
 from mert_hf.objectives.multiview import MultiView
+from mert_hf.objectives.token_dropping import TokenDropping
+from mert_hf.objectives.transposition import Transposition
 from mert_hf.objectives.vicreg import VICReg
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -34,6 +36,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "clustering": Clustering,
     "barlow_twins": BarlowTwins,
     "vicreg": VICReg,
+    "transposition": Transposition,
+    "token_dropping": TokenDropping,
 }
 
 __all__ = [
@@ -50,5 +54,7 @@ __all__ = [
     "ObjectiveOutput",
     "Outcome",
     "Teachers",
+    "TokenDropping",
+    "Transposition",
     "VICReg",
 ]

@@ -17,6 +17,7 @@ from mert_hf.common.ramps import linear_ramp
 from mert_hf.common.seeding import Draws
 from mert_hf.common.settings import check_values, setting
 from mert_hf.models.code_head_mert import at_least_float32
+from mert_hf.models.model_inputs_mert import repeat_for_masks
 from mert_hf.objectives.across_processes import add_up
 from mert_hf.objectives.base import Batch, Counts, Objective, ObjectiveOutput
 from mert_hf.objectives.health import CollapseWatch, Sign
@@ -72,7 +73,7 @@ class Data2Vec(Objective):
 
     Args:
         model: what is trained.
-        masking: which frames are hidden from the student.
+        masking: which frames are hidden from the student, and under how many masks it hears each clip in training.
         settings: of the targets, the error, the average and the watch for collapse.
 
     Raises:
@@ -130,9 +131,14 @@ class Data2Vec(Objective):
 
     @torch.no_grad()
     def prepare(self, waveforms: torch.Tensor, draws: Draws, labels: torch.Tensor | None = None) -> Batch:
-        """Clips (batch, samples) scaled to mean 0 and variance 1, as the published feature extractor does, and a mask."""
+        """Clips (batch, samples) scaled to mean 0 and variance 1, as the published feature extractor does, and a mask.
+
+        With several masks a clip (data2vec 2.0, arXiv 2212.07525) the mask alone has rows for each: convolutions
+        and teacher work once.
+        """
         frames = int(self.model._get_feat_extract_output_lengths(waveforms.shape[1]))
-        mask = self.masking.draw(len(waveforms), frames, draws.for_batch("mask"))
+        masks = self.masking.masks if self.training else 1
+        mask = self.masking.draw(masks * len(waveforms), frames, draws.for_batch("mask"))
         # rounded otherwise than by `normalise_clips`: what was published was trained with this
         centred = waveforms - waveforms.mean(-1, keepdim=True)
         scaled = centred * (centred.square().mean(-1, keepdim=True) + 1e-7).rsqrt()
@@ -145,7 +151,7 @@ class Data2Vec(Objective):
         """Share of the mean error over masked frames."""
         mask = batch["mask_time_indices"]
         outputs, features = self._run_student(batch)
-        targets = self.compute_targets(features)[mask]
+        targets = repeat_for_masks(self.compute_targets(features), mask)[mask]
         with torch.autocast(mask.device.type, enabled=False):
             predicted = self.head(outputs.last_hidden_state[mask].to(self.head.weight.dtype))
             loss = regression_errors(predicted, targets, self.settings.beta).sum() / totals["masked_frames"]
@@ -175,12 +181,14 @@ class Data2Vec(Objective):
         return make_targets(outputs, self.settings.top_layers)
 
     def _run_student(self, batch: Batch):
-        """Its outputs, and the features that it masks, without a mask."""
+        """Its outputs (masks * batch, ...), and the features (batch, frames, hidden) that it masks, without a mask."""
         features = []
-        # copied: the model masks them in place
-        hook = self.model.feature_projection.register_forward_hook(
-            lambda _module, _inputs, output: features.append(output[0].detach().clone())
-        )
+
+        def keep_and_repeat(_module, _inputs, output):
+            features.append(output[0].detach().clone())  # copied: the model masks them in place
+            return (repeat_for_masks(output[0], batch["mask_time_indices"]), *output[1:])
+
+        hook = self.model.feature_projection.register_forward_hook(keep_and_repeat)
         try:
             return self.model(**batch), features[0]
         finally:

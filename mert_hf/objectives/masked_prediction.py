@@ -52,8 +52,9 @@ class MaskedPrediction(Objective):
         model: what is trained, an encoder with [`mert_hf.models.pretraining_heads_mert.MaskedPredictionHeads`].
         teachers: give codes, or hold those that the batches' labels are from, and the constant-Q spectrum; of either None
             trains without.
-        masking: which frames are hidden.
-        mixture: noise laid over the clips the model hears in training; the teachers hear the clean ones.
+        masking: which frames are hidden, and under how many masks each clip is heard in training.
+        mixture: noise laid over the clips the model hears in training, drawn anew for each mask; the teachers hear the clean
+            ones.
         codebooks_per_update: number of codebooks, drawn anew for each update, that are trained in it; 0 is all of them. The
             loss sums over those (the official code's option `random_codebook`).
 
@@ -138,26 +139,35 @@ class MaskedPrediction(Objective):
     def prepare(self, waveforms: torch.Tensor, draws: Draws, labels: torch.Tensor | None = None) -> Batch:
         """Mask, mixture and targets of clean clips: the arguments of the model.
 
-        In `eval()` nothing is mixed in and every codebook is asked for. Without `labels` (batch, codebooks, frames) the teacher
-        is asked; where `code_loss_weight` is 0 there are none: of a head that does not learn there is nothing to tell.
+        In `eval()` there is one mask a clip, nothing is mixed in and every codebook is asked for. Without `labels` (batch,
+        codebooks, frames) the teacher is asked; where `code_loss_weight` is 0 there are none: of a head that does not learn
+        there is nothing to tell. With several masks a clip (data2vec 2.0, arXiv 2212.07525) the teachers are asked once, and
+        masks and targets have masks * batch rows; so have the clips where something is mixed in, each time something else.
         """
         batch, samples = waveforms.shape
-        frames = self.model.count_frames(samples)
-        mask = self.masking.draw(batch, frames, draws.for_batch("mask"))
-        excerpts = []
-        if self.training and batch > 1:  # of a batch whose other clips could not be read, one is left: nothing to mix in
-            excerpts = self.mixture.draw(batch, samples, draws.for_batch("mixture"))
+        masks = self.masking.masks if self.training else 1
+        mask = self.masking.draw(masks * batch, self.model.count_frames(samples), draws.for_batch("mask"))
         teachers = self._teachers
         if self.model.config.code_loss_weight == 0:
             labels = None
         elif labels is None and teachers.codes is not None:
             labels = teachers.codes(waveforms)
+        spectrum = None if teachers.spectrum is None else teachers.spectrum(waveforms)
         return {
-            "input_values": mix_in(waveforms, excerpts),
+            "input_values": self._mix(waveforms, masks, draws),
             "mask_time_indices": mask.to(waveforms.device),
-            "labels": None if labels is None else self._choose_codebooks(labels, draws),
-            "cqt_labels": None if teachers.spectrum is None else teachers.spectrum(waveforms),
+            "labels": None if labels is None else self._choose_codebooks(labels, draws).repeat(masks, 1, 1),
+            "cqt_labels": None if spectrum is None else spectrum.repeat(masks, 1, 1),
         }
+
+    def _mix(self, waveforms: torch.Tensor, masks: int, draws: Draws) -> torch.Tensor:
+        """(masks * batch, samples) of which each has its own mixture; (batch, samples) where nothing is mixed in."""
+        batch, samples = waveforms.shape
+        # of a batch whose other clips could not be read, one is left: nothing to mix in
+        if not self.training or batch < 2 or self.mixture.probability == 0:
+            return waveforms
+        generator = draws.for_batch("mixture")
+        return torch.cat([mix_in(waveforms, self.mixture.draw(batch, samples, generator)) for _ in range(masks)])
 
     def count(self, batch: Batch) -> Counts:
         """Frames, masked frames, masked frames with a label in each codebook, and what else the model's loss is made of."""

@@ -17,13 +17,16 @@ class MaskingSettings:
     probability: float = setting(0.8, "share of masked frames if spans never overlapped", above=0, most=1)
     span_frames: int = setting(5, "frames of a span", above=0, most=100_000)
     min_spans: int = setting(2, "fewest spans in a clip", above=0, most=100_000)
+    masks: int = setting(
+        1, "masks that each clip of an update is heard under; targets are computed once (data2vec 2.0: 8)", above=0, most=1000
+    )
 
     def __post_init__(self):
         check_values(self, "masking")
 
     def draw(self, batch: int, frames: int, generator: np.random.Generator) -> torch.Tensor:
         """(batch, frames) bool, True where masked; see [`draw_span_mask`]."""
-        return draw_span_mask(batch, frames, generator, **vars(self))
+        return draw_span_mask(batch, frames, generator, self.probability, self.span_frames, self.min_spans)
 
     def require_room(self, frames: int) -> None:
         """Try it on the shortest clip there can be, so that a mistake does not end a run in the middle.

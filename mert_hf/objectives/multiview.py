@@ -108,6 +108,7 @@ class MultiView(Objective):
 
     @classmethod
     def check(cls, settings):
+        cls._check_options(settings)
         data, least_s = settings.data, settings.multiview.min_distance_s
         require(not data.streaming, "pairs of crops cannot be read from a stream; leave out data.streaming.")
         needed_s = data.crop_s + least_s
@@ -116,6 +117,9 @@ class MultiView(Objective):
             f"data.min_track_s={data.min_track_s} is too short for two crops of data.crop_s={data.crop_s},"
             f" multiview.min_distance_s={least_s} apart; it must be {needed_s:g} or more.",
         )
+
+    @classmethod
+    def _check_options(cls, settings) -> None:
         for name in settings.multiview.options:
             known = list(cls.options())
             require(name in known, f"multiview.options.{name} is no argument of {settings.objective}" + suggest(name, known))
@@ -141,12 +145,15 @@ class MultiView(Objective):
         except (TypeError, ValueError) as error:
             raise InputError(f"multiview.options: {error}") from None
 
-    def compare(self, views: Sequence[torch.Tensor], embeddings: Sequence[torch.Tensor]) -> tuple[torch.Tensor, dict]:
+    def compare(
+        self, views: Sequence[torch.Tensor], embeddings: Sequence[torch.Tensor], **others: torch.Tensor
+    ) -> tuple[torch.Tensor, dict]:
         """Loss () of the batch of all processes, and detached numbers () to watch.
 
         Args:
             views: the two crops of this process's tracks, (batch, samples) each.
             embeddings: of them, (batch, hidden) each, with a graph.
+            others: what `prepare` of a method gives beside the views, by name.
         """
         raise NotImplementedError
 
@@ -167,7 +174,11 @@ class MultiView(Objective):
         """Share of the mean over the batches of all processes; InputError where these hold one pair."""
         views = batch["views"].unbind(1)
         embeddings = [self.encoder(view) for view in views]
-        loss, numbers = self.compare(views, embeddings)
+        others = {name: value for name, value in batch.items() if name != "views"}
+        return self._judge(views, embeddings, totals, **others)
+
+    def _judge(self, views, embeddings, totals: Counts, **others: torch.Tensor) -> ObjectiveOutput:
+        loss, numbers = self.compare(views, embeddings, **others)
         if not self.training or int(self.steps) % HEALTH_EVERY == 0:
             numbers |= self._measure_health(embeddings)
         if self.training:

@@ -23,6 +23,7 @@ CHANGES = {
     "mert_mixture_25": {"mixture.probability": 0.25},
     "mert_mixture_100": {"mixture.probability": 1.0},
     "mert_codebooks_1": {"teacher.codebook_sizes": [32]},
+    "mert_masks_4": {"masking.masks": 4},
     "mert_kmeans_parallel": {
         "teacher.kind": "kmeans_parallel",
         "teacher.features": ["log_mel", "chroma"],
@@ -70,12 +71,13 @@ def test_every_cell_hears_the_budget(cells):
 
 
 def test_encoders_are_of_one_size(cells):
-    """So that objectives are compared, and not models; the ResNet's cells are named after it."""
+    """So that objectives are compared, and not models; the cells of other encoders are named after those."""
     for name, cell in cells.items():
-        if "resnet" not in name:
+        if "resnet" not in name and cell.settings.multiview.encoder != "mert2":
             model = cell.settings.model
             sizes = (model["hidden_size"], model["num_hidden_layers"], model["intermediate_size"], model["conv_dim"])
             assert sizes == (128, 3, 512, [48] * 7), name
+        assert (cell.settings.multiview.encoder == "mert2") == name.startswith("mert2_"), name
 
 
 def test_what_is_counted_in_updates_keeps_its_share():

@@ -162,7 +162,7 @@ def batches():
     clips = torch.stack([torch.from_numpy(make_tones(1.0, 16000, seed)) for seed in range(5)])
     masked = make_data2vec().prepare(clips, Draws(0))
     masked["mask_time_indices"][3:, :20] = True
-    whole = {name: {"views": make_pairs()} for name in NAMES} | {"data2vec": masked}
+    whole = {name: make_multiview(name).prepare(make_pairs(), Draws(0)) for name in NAMES} | {"data2vec": masked}
     return {
         name: {key: value.double() if value.is_floating_point() else value for key, value in batch.items()}
         for name, batch in whole.items()
