@@ -135,7 +135,7 @@ class Setup:
         if self.labels is not None:
             return self.labels
         teacher = fit_or_load_teacher(self.settings, self.config, sources.training.clips(), folder, device)
-        if not (teacher.frame_local or self.settings.teacher.online):
+        if teacher.whole_files and not self.settings.teacher.online:
             logger.warning(
                 "No data.labels: %s are made of crops of %g s, while the official labels are of whole files and differ from"
                 " them. Make labels with training/prepare_labels.py and give them as --data.labels, or say"

@@ -53,6 +53,8 @@ class CodeTeacher(nn.Module):
         sampling_rate: samples per second of the input.
         frame_rate: frames per second of the codes.
         codebook_sizes: codes of each codebook.
+        whole_files: whether its codes are meant to be of whole files, as official labels are: those of a crop differ by what
+            lies around it.
         frame_local: whether a frame's codes depend on the audio within `context_samples` alone.
         context_samples: audio a frame wants to hear on either side, a multiple of the hop.
         piece_s: length in seconds of the pieces that long tracks are coded in; see [`CodeTeacher.pieces`].
@@ -60,6 +62,7 @@ class CodeTeacher(nn.Module):
 
     settings_class: ClassVar[type[CodeTeacherSettings]] = CodeTeacherSettings
     is_fitted: ClassVar[bool] = False
+    whole_files: bool = False
     kind: str
     description: str
     sampling_rate: int

@@ -36,6 +36,7 @@ class CodecTeacher(CodeTeacher):
 
     kind = "codec"
     frame_local = False
+    whole_files = True
     piece_s = 300.0
 
     def __init__(self, codec: nn.Module, codebooks: int = 8, name: str = "codec"):

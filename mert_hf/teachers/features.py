@@ -1,7 +1,7 @@
 """What k-means teachers code: one vector a frame, from spectra or from a trained model.
 
-A feature is a module: `feature(waveform (batch, samples))` gives (batch, frames, bins) float32. It has `bins`, `frame_local`
-and `context_samples` in the sense of [`mert_hf.teachers.base.CodeTeacher`], and `piece_s`.
+A feature is a module: `feature(waveform (batch, samples))` gives (batch, frames, bins) float32. It has `bins`, `frame_local`,
+`whole_files` and `context_samples` in the sense of [`mert_hf.teachers.base.CodeTeacher`], and `piece_s`.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ LARGEST_OPTION, MOST_FILTERS = 2**17, 2**24
 class FrameSpectrum(nn.Module):
     """A spectrum of frames centred on every hop; half a transform is heard to each side."""
 
-    frame_local = True
+    frame_local, whole_files = True, False
     piece_s = SPECTRA_PIECE_S
     # frames to either side that are heard beside half a transform
     more_frames = 0
@@ -100,7 +100,7 @@ class ConstantQFeature(nn.Module):
             raise ValueError(f"{bins} kernels of up to {self.spectrum.kernel_samples[0]} samples; give fewer bins_per_octave.")
         self.level, self.fold = level, fold
         self.bins = bins_per_octave if fold else bins
-        self.frame_local = tolerance == 0
+        self.frame_local, self.whole_files = tolerance == 0, False
         # the window begins with a zero, so that half of it is all it reaches
         self.context_samples = -(-self.spectrum.kernel_samples[0] // (2 * hop_samples)) * hop_samples
 
@@ -161,7 +161,7 @@ class HiddenStatesFeature(nn.Module):
         InputError: it cannot be loaded, lacks weights or the layer, or works at another rate.
     """
 
-    frame_local = False
+    frame_local, whole_files = False, True
     piece_s = 5.0
 
     def __init__(self, sampling_rate: int, hop_samples: int, folder: str | None = None, layer: int | None = None):
@@ -222,7 +222,7 @@ class JoinedHiddenStatesFeature(nn.Module):
         InputError: as in [`HiddenStatesFeature`].
     """
 
-    frame_local = False
+    frame_local, whole_files = False, True
     piece_s = HiddenStatesFeature.piece_s
 
     def __init__(self, sampling_rate, hop_samples, folder=None, layer=None, other_folder=None, other_layer=None):

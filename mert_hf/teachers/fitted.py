@@ -122,6 +122,7 @@ class FittedTeacher(CodeTeacher):
                 raise InputError(f"feature_options names {name!r}, which is not among the features {self.features}.")
         self.spectra = nn.ModuleList(self._make_feature(name, self.feature_options.get(name, {})) for name in self.features)
         self.frame_local = all(spectrum.frame_local for spectrum in self.spectra)
+        self.whole_files = any(spectrum.whole_files for spectrum in self.spectra)
         self.context_samples = max(spectrum.context_samples for spectrum in self.spectra)
         self.piece_s = min(spectrum.piece_s for spectrum in self.spectra)
 

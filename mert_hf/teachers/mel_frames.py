@@ -44,7 +44,7 @@ class StackedLogMel(nn.Module):
         options: of the feature `log_mel`.
     """
 
-    frame_local = True
+    frame_local, whole_files = True, False
 
     def __init__(self, sampling_rate: int, hop_samples: int, options: dict):
         super().__init__()

@@ -1,9 +1,10 @@
-"""What README shows of a catalogue and of a track, made with the model of the quickstart; nothing of it is typed.
+"""What README shows of the quickstart: its run, its evaluation, a catalogue and a track; nothing of it is typed.
 
-    python tests/benchmarks/quickstart_catalogue.py --run runs/quickstart
+    mert-hf probe --model runs/quickstart --suite synthetic --output results/quickstart
+    python tests/benchmarks/quickstart_pages.py --run runs/quickstart --evaluation results/quickstart
 
-Writes into `model_cards/quickstart`: `search.txt` (what the commands print), `inspection.png`, and `retrieval.json`, `.md` and
-`.png`.
+Writes into `model_cards/quickstart`: `results.json` and pictures of the run; `evaluation.json` and its heat map; `search.txt`
+(what the commands print), `inspection.png`, and `retrieval.json`, `.md` and `.png`.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from mert_hf.synthetic import generate_piece
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / "model_cards" / "quickstart"
+OF_RUN = ("results.json", "report/constant_q.png", "report/training_curves.png", "report/online_probe.png")
+OF_EVALUATION = ("evaluation.json", "layer_heat_map.png")
 # What is printed in the README, in this order; the last is looked at as a picture.
 COMMANDS = (
     "embed runs/quickstart/synthetic_music -o catalogue --model runs/quickstart/model",
@@ -39,7 +42,12 @@ def write_medley(file: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("runs/quickstart"), help="of the quickstart")
-    run = parser.parse_args().run.resolve()
+    parser.add_argument("--evaluation", type=Path, default=Path("results/quickstart"), help="of it, by mert-hf probe")
+    arguments = parser.parse_args()
+    run = arguments.run.resolve()
+    for folder, names in ((run, OF_RUN), (arguments.evaluation, OF_EVALUATION)):
+        for name in names:
+            shutil.copy(folder / name, PLACE)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         Path("runs").mkdir()
