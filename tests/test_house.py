@@ -22,7 +22,7 @@ HOMES = {
     "sentence_transformers": ("integrations/sentence_transformer.py",),
     "mteb": ("integrations/mteb_encoder.py",),
     "matplotlib": ("common/figures.py", "objectives/pictures.py", "probing/report/plots.py", "comparison/plots.py"),
-    "accelerate": ("engine/", "pretraining/", "comparison/run.py", "commands/probe.py"),
+    "accelerate": ("engine/", "pretraining/", "comparison/run.py", "comparison/speedrun.py", "commands/probe.py"),
     "datasets": (
         "data/corpus.py",
         "data/streaming.py",
