@@ -58,8 +58,8 @@ class Features:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n,) numbers of rows -> (n, layers, hidden) float32."""
-        if len(self.shards) == 1:
-            return self.shards[0][rows].astype(np.float32)
+        if self._whole is not None:
+            return self._whole[rows].astype(np.float32)
         starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
         taken = np.empty((len(rows), *self.shards[0].shape[1:]), dtype=np.float32)
         places = np.searchsorted(starts, rows, side="right") - 1
@@ -67,6 +67,12 @@ class Features:
             chosen = places == place
             taken[chosen] = self.shards[place][rows[chosen] - starts[place]]
         return taken
+
+    @cached_property
+    def _whole(self) -> NDArray | None:
+        """All shards as one, in memory, where they are small: probes ask for their rows hundreds of times."""
+        small = sum(shard.nbytes for shard in self.shards) <= MEMORY_BYTES
+        return self.shards[0] if len(self.shards) == 1 else np.concatenate(self.shards) if small else None
 
     def with_context(self, frames: int) -> "Features":
         """The same rows, each with so many before and behind it in its window (the first or last again beyond its ends)."""
@@ -102,6 +108,8 @@ class FeaturesInContext(Features):
         """(n,) numbers of rows -> (n, layers, hidden) float32, the earliest neighbour first."""
         first, last = (ends[rows] for ends in self._ends)
         near = [np.clip(rows + offset, first, last) for offset in range(-self.frames, self.frames + 1)]
+        if self._whole is not None:
+            return np.concatenate([self._whole[part] for part in near], axis=-1).astype(np.float32)
         # neighbours overlap: every row is read once
         needed, places = np.unique(np.concatenate(near), return_inverse=True)
         taken = super().take(needed)
