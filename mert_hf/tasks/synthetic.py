@@ -130,8 +130,8 @@ _LOGISTIC = replace(
     MARBLE, name="mert_hf", head="linear", dropout=0.0, learning_rates=(), penalties=(1.0, 0.1, 1e-2, 1e-3, 1e-4)
 )
 # MARBLE's probe, half as wide (a quarter of that for frames, of which there are many), with fewer learning rates and epochs, so
-# that the whole suite takes minutes on two cores. Width and weight decay served spectra well; they were looked for with the test
-# scores of spectra in view, so they may favour those.
+# that the whole suite takes minutes on two cores. Width and weight decay served spectra well; they were looked for with the
+# test scores of spectra in view, so they may favour those.
 _PROTOCOL = replace(
     MARBLE,
     name="mert_hf",
@@ -184,8 +184,8 @@ BEAT = _task(
         context_frames=2,
     ),
     ours=(
-        "the whole task; the better of a linear probe and MARBLE's with 64 units on every frame and two to each side of it, at most"
-        " 25 epochs of one second a piece",
+        "the whole task; the better of a linear probe and MARBLE's with 64 units on every frame and two to each side of it, at"
+        " most 25 epochs of one second a piece",
     ),
 )
 TEMPO = _task(

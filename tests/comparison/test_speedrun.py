@@ -125,14 +125,14 @@ def test_a_measure_that_an_encoder_lacks_is_left_out():
 def test_the_run_of_a_recipe_is_cut_to_the_budget_and_averages_its_weights(tmp_path):
     settings, changed = read_run("small", ["--training.learning_rate", "2e-3", "--data.folder", "somewhere/songs"])
     assert changed == {"training.learning_rate": 2e-3}  # no place of this machine
-    run = plan_run(settings, 3200.0, 4, tmp_path)
+    run = plan_run(settings, 4800.0, 4, tmp_path)
     assert run.training.max_steps == 100 and run.training.ema_decay == EMA_DECAY and run.training.resume
     assert run.training.checkpoint_every == 2
     assert Path(run.output_dir) == tmp_path / "run"
     assert Speedrun(run, 3, None, tmp_path).steps == [0, 33, 67, 100]
     assert plan_run(settings, None, 1, tmp_path).training.max_steps == settings.training.max_steps
     averaging = replace(settings, training=replace(settings.training, ema_decay=0.9))
-    assert plan_run(averaging, 3200.0, 4, tmp_path).training.ema_decay == 0.9
+    assert plan_run(averaging, 4800.0, 4, tmp_path).training.ema_decay == 0.9
     told = describe_run("recipes/small.yaml", run, {"training.max_grad_norm": math.inf})
     assert told["recipe"] == "small" and told["music"] == "songs" and told["settings"] == {"training.max_grad_norm": "inf"}
 
@@ -141,8 +141,8 @@ def test_the_run_of_a_recipe_is_cut_to_the_budget_and_averages_its_weights(tmp_p
     ("given", "budget_s", "message"),
     [
         (["--training.max_steps", "0"], None, "training.max_steps is 0: nothing would be trained"),
-        ([], 5.0, "a budget of 5 s is less than an update of the recipe, which hears 32 s"),
-        ([], 320.0, "11 judgements are more than the 10 updates of the budget"),
+        ([], 5.0, "a budget of 5 s is less than an update of the recipe, which hears 48 s"),
+        ([], 480.0, "11 judgements are more than the 10 updates of the budget"),
         (["--push_to_hub", "me/mine"], None, "a speedrun publishes nothing; leave push_to_hub out"),
     ],
 )
