@@ -203,8 +203,8 @@ def test_the_neighbours_are_those_of_the_results():
         f" {found('random weights')}, a whitened log-mel spectrum {found('log-mel', 'whiten')}; with the layer, the pooling and"
         f" the comparison that other pieces choose it finds {chosen('quickstart')}, random weights {chosen('random weights')}."
         f" It knows most pieces by other instruments ({found('quickstart', of='instruments')}; chroma"
-        f" {found('chroma', of='instruments')}), and loses those a semitone off ({found('quickstart', of='pitch_up')}) and those"
-        f" 12 dB softer ({found('quickstart', of='gain')}):"
+        f" {found('chroma', of='instruments')}), and loses those a semitone off ({found('quickstart', of='pitch_up')}) and"
+        f" those 12 dB softer ({found('quickstart', of='gain')}):"
     )
     assert told in README.replace("\n", " ")
 
