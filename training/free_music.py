@@ -68,6 +68,12 @@ def link(packages: list[MusicPackage], given: argparse.Namespace) -> None:
 
 def main() -> None:
     """Arguments to one of the three."""
+    given = parse_arguments()
+    given.run(choose_packages(given.packages), given)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = ToolParser(description=__doc__)
     parts = parser.add_subparsers(required=True, metavar="list|install|link", parser_class=argparse.ArgumentParser)
     for name, run in (("list", list_packages), ("install", install), ("link", link)):
@@ -82,7 +88,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.weights_licence is not None:
         require_weights_licence(given.weights_licence)
-    given.run(choose_packages(given.packages), given)
+    return given
 
 
 if __name__ == "__main__":

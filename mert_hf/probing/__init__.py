@@ -2,4 +2,4 @@
 
 from mert_hf.common.packages import require_packages
 
-require_packages("train", "datasets", "evaluate", "sklearn", "matplotlib")
+require_packages("train", "datasets", "evaluate", "scipy", "sklearn", "matplotlib")

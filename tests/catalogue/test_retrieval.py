@@ -173,7 +173,7 @@ def test_spectra_hear_what_they_should():
     means = [pooled(chroma(clip), "mean")[0] for clip in (a4, a5, d5)]
     assert [int(mean.argmax()) for mean in means] == [9, 9, 2]
     mel = MelSystem(24000)(a4)
-    assert mel.shape == (1, 128) and pooled(mel, "mean").shape == (1, 64)
+    assert mel.shape == (1, 256) and pooled(mel, "mean").shape == (1, 128)
 
 
 def run(folder, output, *arguments):

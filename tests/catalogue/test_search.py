@@ -210,7 +210,10 @@ def test_the_graph_finds_most_of_the_nearest(place, tmp_path):
     rows, scores = search_graph(open_graph(tmp_path / "graph.usearch"), units, units[:100], 10)
     exact, best = search_exactly(units, units[:100], 10)
     assert np.mean([len(set(one) & set(other)) / 10 for one, other in zip(rows, exact, strict=True)]) > 0.97
-    np.testing.assert_allclose(scores[:, 0], best[:, 0], atol=1e-6)
+    # the graph is built by several threads: which few it misses differs from time to time
+    found = rows[:, 0] == exact[:, 0]
+    assert found.mean() > 0.97
+    np.testing.assert_allclose(scores[found, 0], best[found, 0], atol=1e-6)
     assert (np.diff(scores, axis=1) <= 0).all()
     (tmp_path / "bad.usearch").write_bytes(b"no index")
     with pytest.raises(InputError, match="is damaged"):

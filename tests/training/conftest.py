@@ -33,7 +33,7 @@ def run_script(monkeypatch):
 
 @pytest.fixture
 def small_suite(monkeypatch):
-    """The synthetic suite with a few examples, short pieces, two epochs and few draws."""
+    """The synthetic suite with a few examples, short pieces, one kind of probe, two epochs and few draws."""
     for name in ("notes", "pieces"):
         monkeypatch.setitem(benchmark.SIZES, name, {"train": 14, "validation": 6, "test": 8})
     monkeypatch.setattr(benchmark, "PIECE_S", 4.0)
@@ -44,7 +44,7 @@ def small_suite(monkeypatch):
     monkeypatch.setattr(runner, "LIMITED_DRAWS", 1)
     for name, task in list(TASKS.items()):
         if name.startswith("synthetic"):
-            protocol = replace(task.protocol, max_epochs=2, hidden_size=16)
+            protocol = replace(task.protocol, max_epochs=2, hidden_size=16, alternatives=())
             monkeypatch.setitem(TASKS, name, replace(task, protocol=protocol))
     monkeypatch.setattr(real_beats, "BEAT", TASKS["synthetic_beat"])
     yield
