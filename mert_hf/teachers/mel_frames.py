@@ -89,6 +89,7 @@ class MelTeacher(FittedTeacher):
         self._add("mean", self.width)
         self._add("std", self.width)
         for book, size in enumerate(self.codebook_sizes):
+            self._add(f"projection_{book}", self.width, projection_size)
             self._add(f"centroids_{book}", size, projection_size)
 
     @classmethod
@@ -109,6 +110,10 @@ class MelTeacher(FittedTeacher):
     def _options(settings: MelTeacherSettings) -> dict[str, dict]:
         """Those of `log_mel`: a base recipe may have more, for a k-means teacher of other features."""
         return {name: options for name, options in settings.feature_options.items() if name == "log_mel"}
+
+    def _projection(self, book: int) -> torch.Tensor:
+        """(width, projection size) of a codebook."""
+        return getattr(self, f"projection_{book}")
 
     def _add(self, name: str, *shape: int) -> None:
         self.register_buffer(name, torch.full(shape, torch.nan))

@@ -28,15 +28,10 @@ class MelRVQTeacher(MelTeacher):
         super().__init__(*arguments, **options)
         if self.projection_size > self.width:
             raise InputError(f"projection_size={self.projection_size} is more than a frame has numbers: {self.width}.")
-        for book in range(len(self.codebook_sizes)):
-            self._add(f"projection_{book}", self.width, self.projection_size)
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """(batch, codebooks, frames) codes of the first codebooks -> (batch, frames, width) normalised mel frames."""
         return sum(self._centroids(book)[codes[:, book]] @ self._projection(book).T for book in range(codes.shape[1]))
-
-    def _projection(self, book: int) -> torch.Tensor:
-        return getattr(self, f"projection_{book}")
 
     def _fit_normalised(self, frames, seed):
         residual = frames

@@ -25,11 +25,6 @@ class RandomProjectionTeacher(MelTeacher):
     title = "random projection teacher"
     description = "codes of randomly projected mel frames (BEST-RQ)"
 
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        for book in range(len(self.codebook_sizes)):
-            self._add(f"projection_{book}", self.width, self.projection_size)
-
     def _least_frames(self):
         return 2  # of a deviation
 
@@ -39,12 +34,12 @@ class RandomProjectionTeacher(MelTeacher):
             draws = generator(seed, "random projection", book)
             projection = draws.uniform(-reach, reach, (self.width, self.projection_size))
             codes = draws.standard_normal((size, self.projection_size))
-            getattr(self, f"projection_{book}").copy_(torch.from_numpy(projection))
+            self._projection(book).copy_(torch.from_numpy(projection))
             self._centroids(book).copy_(F.normalize(torch.from_numpy(codes), dim=-1))
 
     def _encode_normalised(self, frames):
         codes = []
         for book in range(len(self.codebook_sizes)):
-            projected = F.normalize(frames @ getattr(self, f"projection_{book}"), dim=-1)
+            projected = F.normalize(frames @ self._projection(book), dim=-1)
             codes.append(nearest_centroid(projected, self._centroids(book)))
         return torch.stack(codes, dim=1)
