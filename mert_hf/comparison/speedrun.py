@@ -64,7 +64,12 @@ def read_run(recipe: str, given: Sequence[str]) -> tuple[RunSettings, dict[str, 
     if settings.push_to_hub is not None:
         raise InputError("a speedrun publishes nothing; leave push_to_hub out, and publish its run/model with mert-hf publish.")
     plain, own = flatten(read_settings(pretrain_settings(), recipe, RECIPES)), flatten(settings)
-    return settings, {name: value for name, value in own.items() if name not in NOT_TOLD and plain.get(name, ...) != value}
+    changed = {name: value for name, value in own.items() if name not in NOT_TOLD and plain.get(name, ...) != value}
+    if changed.get("training.ema_decay") == 0:
+        raise InputError(
+            "training.ema_decay=0: a speedrun judges the moving average of the weights; give more than 0, or leave it out."
+        )
+    return settings, changed
 
 
 def describe_run(recipe: str, settings: RunSettings, changed: Mapping[str, Any]) -> dict[str, Any]:

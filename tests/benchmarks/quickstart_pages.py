@@ -1,6 +1,6 @@
 """What README shows of the quickstart: its run, its evaluation, a catalogue and a track; nothing of it is typed.
 
-    mert-hf probe --model runs/quickstart --suite synthetic --output results/quickstart
+    mert-hf probe --model runs/quickstart --suite synthetic --seeds 1 --output results/quickstart
     python tests/benchmarks/quickstart_pages.py --run runs/quickstart --evaluation results/quickstart
 
 Writes into `model_cards/quickstart`: `results.json` and pictures of the run; `evaluation.json` and its heat map; `search.txt`

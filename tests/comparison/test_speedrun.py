@@ -143,6 +143,7 @@ def test_the_run_of_a_recipe_is_cut_to_the_budget_and_averages_its_weights(tmp_p
         (["--training.max_steps", "0"], None, "training.max_steps is 0: nothing would be trained"),
         ([], 5.0, "a budget of 5 s is less than an update of the recipe, which hears 48 s"),
         ([], 480.0, "11 judgements are more than the 10 updates of the budget"),
+        (["--training.ema_decay", "0"], None, "training.ema_decay=0: a speedrun judges the moving average of the weights"),
         (["--push_to_hub", "me/mine"], None, "a speedrun publishes nothing; leave push_to_hub out"),
     ],
 )
