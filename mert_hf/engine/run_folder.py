@@ -78,6 +78,7 @@ FORMER = {
     "cqt.standardise": False,
     "data.synthetic_renderer": "builtin",
     "masking.masks": 1,
+    "mixture.gain_db": 0.0,
     "teacher.projection_size": 16,
     "training.ema_decay": 0.0,
 }

@@ -53,8 +53,8 @@ class MaskedPrediction(Objective):
         teachers: give codes, or hold those that the batches' labels are from, and the constant-Q spectrum; of either None
             trains without.
         masking: which frames are hidden, and under how many masks each clip is heard in training.
-        mixture: noise laid over the clips the model hears in training, drawn anew for each mask; the teachers hear the clean
-            ones.
+        mixture: noise laid over the clips the model hears in training, and another level, drawn anew for each mask; the
+            teachers hear the clean ones.
         codebooks_per_update: number of codebooks, drawn anew for each update, that are trained in it; 0 is all of them. The
             loss sums over those (the official code's option `random_codebook`).
 
@@ -142,7 +142,7 @@ class MaskedPrediction(Objective):
         In `eval()` there is one mask a clip, nothing is mixed in and every codebook is asked for. Without `labels` (batch,
         codebooks, frames) the teacher is asked; where `code_loss_weight` is 0 there are none: of a head that does not learn
         there is nothing to tell. With several masks a clip (data2vec 2.0, arXiv 2212.07525) the teachers are asked once, and
-        masks and targets have masks * batch rows; so have the clips where something is mixed in, each time something else.
+        masks and targets have masks * batch rows; so have the clips where something is changed, each time otherwise.
         """
         batch, samples = waveforms.shape
         masks = self.masking.masks if self.training else 1
@@ -161,13 +161,20 @@ class MaskedPrediction(Objective):
         }
 
     def _mix(self, waveforms: torch.Tensor, masks: int, draws: Draws) -> torch.Tensor:
-        """(masks * batch, samples) of which each has its own mixture; (batch, samples) where nothing is mixed in."""
+        """(masks * batch, samples) of which each has its own mixture and level; (batch, samples) where nothing is changed."""
         batch, samples = waveforms.shape
-        # of a batch whose other clips could not be read, one is left: nothing to mix in
-        if not self.training or batch < 2 or self.mixture.probability == 0:
+        if not self.training or not self.mixture.changes_clips:
             return waveforms
-        generator = draws.for_batch("mixture")
-        return torch.cat([mix_in(waveforms, self.mixture.draw(batch, samples, generator)) for _ in range(masks)])
+        noise, levels = draws.for_batch("mixture"), draws.for_batch("level")
+        heard = []
+        for _ in range(masks):
+            # of a batch whose other clips could not be read, one is left: nothing to mix in
+            excerpts = [] if batch < 2 else self.mixture.draw(batch, samples, noise)
+            heard.append(mix_in(waveforms, excerpts))
+        heard = torch.cat(heard)
+        if self.mixture.gain_db > 0:
+            heard = heard * self.mixture.draw_gains(masks * batch, levels).to(heard)
+        return heard
 
     def count(self, batch: Batch) -> Counts:
         """Frames, masked frames, masked frames with a label in each codebook, and what else the model's loss is made of."""

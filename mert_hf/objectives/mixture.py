@@ -1,4 +1,4 @@
-"""In-batch noise mixture: short excerpts of the other clips laid over a clip (MERT, section 3.4)."""
+"""What is done to the clips that a model hears in training: noise mixture (MERT, section 3.4), and another level."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +28,9 @@ class MixtureSettings:
         None, "lowest level of a clip above its excerpt in dB; null keeps gain 1, as MERT", least=-200, most=200
     )
     max_snr_db: float | None = setting(None, "highest level of a clip above its excerpt in dB", least=-200, most=200)
+    gain_db: float = setting(
+        0.0, "each clip is heard louder or softer by up to so many dB, the teachers hear it as it is; 0 is off", least=0, most=60
+    )
 
     def __post_init__(self):
         check_values(self, "mixture")
@@ -68,6 +71,8 @@ class NoiseMixture:
         min_excerpts, max_excerpts: number of excerpts laid over a mixed clip, drawn uniformly.
         min_samples, max_samples: length of an excerpt, drawn uniformly (95M: 12000 to 24000, 330M: 12000 to 36000).
         min_snr_db, max_snr_db: level of the clip above each excerpt, drawn uniformly; None keeps gain 1. Not part of MERT.
+        gain_db: the level of each clip, mixed or not, is changed by a number of dB drawn uniformly from minus this to this. Not
+            part of MERT.
     """
 
     probability: float = MixtureSettings.probability
@@ -77,6 +82,7 @@ class NoiseMixture:
     max_samples: int = 24000
     min_snr_db: float | None = None
     max_snr_db: float | None = None
+    gain_db: float = 0.0
 
     @classmethod
     def from_settings(cls, settings: MixtureSettings, sampling_rate: int) -> "NoiseMixture":
@@ -84,7 +90,7 @@ class NoiseMixture:
         lengths = (round(settings.min_s * sampling_rate), round(settings.max_s * sampling_rate))
         counts, levels = (settings.min_excerpts, settings.max_excerpts), (settings.min_snr_db, settings.max_snr_db)
         try:
-            return cls(settings.probability, *counts, *lengths, *levels)
+            return cls(settings.probability, *counts, *lengths, *levels, settings.gain_db)
         except ValueError as error:
             raise InputError(str(error)) from None
 
@@ -99,6 +105,13 @@ class NoiseMixture:
             raise ValueError(
                 f"min_snr_db={levels[0]} and max_snr_db={levels[1]} must both be given, in order, or both be null."
             )
+        if not self.gain_db >= 0:
+            raise ValueError(f"gain_db={self.gain_db} must be 0 or more.")
+
+    @property
+    def changes_clips(self) -> bool:
+        """Whether anything is heard otherwise than it is."""
+        return self.probability > 0 or self.gain_db > 0
 
     def draw(self, batch: int, samples: int, generator: np.random.Generator) -> list[Excerpt]:
         """Draw the excerpts of `batch` clips of `samples` samples.
@@ -123,6 +136,11 @@ class NoiseMixture:
                 snr_db = None if self.min_snr_db is None else generator.uniform(self.min_snr_db, self.max_snr_db)
                 excerpts.append(Excerpt(clip, source, position, length, snr_db))
         return excerpts
+
+    def draw_gains(self, batch: int, generator: np.random.Generator) -> torch.Tensor:
+        """(batch, 1) float32: the factor of each clip."""
+        gains_db = generator.uniform(-self.gain_db, self.gain_db, (batch, 1))
+        return torch.from_numpy(10 ** (gains_db / 20)).float()
 
 
 def mix_in(waveforms: torch.Tensor, excerpts: Sequence[Excerpt]) -> torch.Tensor:

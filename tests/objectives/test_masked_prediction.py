@@ -48,6 +48,27 @@ def test_the_model_hears_the_mixture_and_is_told_the_clean_targets(objective, te
     assert not any(value.requires_grad for value in logs.values())
 
 
+def test_levels_are_changed_of_what_is_heard_in_training_and_of_nothing_else(objective, teachers):
+    """Each clip by its own factor, mixed or not, also where it is alone in its batch; a validation hears it as it is."""
+    waveforms = clips()
+    objective.mixture = NoiseMixture(0.0, gain_db=9.0)
+    assert torch.equal(objective.eval().prepare(waveforms, Draws(5))["input_values"], waveforms)
+    objective.train()
+    for batch in (waveforms, waveforms[:1]):
+        prepared = objective.prepare(batch, Draws(5, batch=3))
+        factors = prepared["input_values"].norm(dim=1) / batch.norm(dim=1)
+        assert len(set(factors.tolist())) == len(batch)
+        assert ((20 * factors.log10()).abs() <= 9).all()
+        torch.testing.assert_close(prepared["input_values"], factors[:, None] * batch)
+        assert torch.equal(prepared["labels"], teachers.codes(batch))
+        assert torch.equal(prepared["cqt_labels"], teachers.spectrum(batch))
+    objective.mixture = NoiseMixture(1.0, 1, 3, 4000, 8000)
+    mixed = objective.prepare(waveforms, Draws(5, batch=3))["input_values"]
+    objective.mixture = NoiseMixture(1.0, 1, 3, 4000, 8000, gain_db=9.0)
+    louder = objective.prepare(waveforms, Draws(5, batch=3))["input_values"]
+    torch.testing.assert_close(louder, mixed * (louder.norm(dim=1) / mixed.norm(dim=1))[:, None])
+
+
 def test_stored_labels_stand_in_for_the_teacher_and_mixture_leaves_them_alone(objective, teachers):
     """Labels that come with the batch give the loss of the teacher's own codes of the clean clips; nobody is asked then."""
     waveforms = clips()

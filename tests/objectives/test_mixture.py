@@ -41,6 +41,14 @@ def test_draws_stay_within_their_ranges_and_reach_both_ends():
     assert counts == {1, 2, 3}
 
 
+def test_gains_are_drawn_uniformly_in_db_and_reach_both_ends():
+    gains_db = 20 * NoiseMixture(0.0, gain_db=6.0).draw_gains(20_000, generator(0, "level")).log10()
+    assert gains_db.shape == (20_000, 1)
+    assert float(gains_db.min()) == pytest.approx(-6, abs=0.01)
+    assert float(gains_db.max()) == pytest.approx(6, abs=0.01)
+    assert torch.histc(gains_db, 4, -6, 6).tolist() == pytest.approx([5000] * 4, rel=0.05)
+
+
 def test_excerpts_are_scaled_to_a_drawn_level_below_their_clip():
     torch.manual_seed(0)
     waveforms = torch.randn(3, 1000) * torch.tensor([[0.01], [1.0], [0.2]])
