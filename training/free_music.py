@@ -2,9 +2,11 @@
 
     python training/free_music.py list
     sudo python training/free_music.py install            # or --dry-run, which prints the line for apt-get
-    python training/free_music.py link --output ~/free_music
+    python training/free_music.py link --output ~/free_music/games
+    python training/free_music.py render --output ~/free_music/synthetic
 
-`--weights_licence` says under which licence the model is to be published, and takes only the music that allows it. The folder
+The last renders music that the package composes, with its own sounds and with those of a free soundfont in turn.
+`--weights_licence` says under which licence the model is to be published, and takes only the music that allows it. The folder of `link`
 holds links, `SOURCES.csv` and `licences.json`, which a model card quotes: mert_hf/common/licence_terms.py tells how the licence
 of weights follows from those of the music.
 """
@@ -17,8 +19,12 @@ import subprocess
 from mert_hf.common.command_line import ToolParser, run_tool
 from mert_hf.common.errors import InputError
 from mert_hf.common.licence_terms import WEIGHTS_LICENCES, require_weights_licence
+from mert_hf.common.threads import count_cores
 from mert_hf.data.free_music import MusicPackage, choose_packages
 from mert_hf.data.free_music_folder import WIDEST, installed_version, link_music
+from mert_hf.synthetic.corpus import CORPUS_RENDERERS, write_corpus
+
+PIECE_S, RATE = 30.0, 24000
 
 
 def list_packages(packages: list[MusicPackage], given: argparse.Namespace) -> None:
@@ -66,8 +72,14 @@ def link(packages: list[MusicPackage], given: argparse.Namespace) -> None:
     print("who made them and under which licences: SOURCES.csv and licences.json there")
 
 
+def render(packages: list[MusicPackage], given: argparse.Namespace) -> None:
+    """Make music: pieces of 30 s, each with its labels; what is there already is kept."""
+    write_corpus(given.output, given.pieces, PIECE_S, given.seed, RATE, given.renderer, count_cores())
+    print(f"{given.output}: {given.pieces} pieces, {given.pieces * PIECE_S / 3600:.2f} hours")
+
+
 def main() -> None:
-    """Arguments to one of the three."""
+    """Arguments to one of the four."""
     given = parse_arguments()
     given.run(choose_packages(given.packages), given)
 
@@ -75,7 +87,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = ToolParser(description=__doc__)
-    parts = parser.add_subparsers(required=True, metavar="list|install|link", parser_class=argparse.ArgumentParser)
+    parts = parser.add_subparsers(required=True, metavar="list|install|link|render", parser_class=argparse.ArgumentParser)
     for name, run in (("list", list_packages), ("install", install), ("link", link)):
         part = parts.add_parser(name, help=run.__doc__)
         part.add_argument("packages", nargs="*", help="names of packages (default: all that are known)")
@@ -85,6 +97,12 @@ def parse_arguments() -> argparse.Namespace:
             part.add_argument("--dry-run", action="store_true", help="print the line for apt-get")
         if name == "link":
             part.add_argument("--output", required=True, help="folder to make")
+    part = parts.add_parser("render", help=render.__doc__)
+    part.add_argument("--output", required=True, help="folder to make")
+    part.add_argument("--pieces", type=int, default=1800, help="how many (default: %(default)s, 15 hours)")
+    part.add_argument("--renderer", choices=CORPUS_RENDERERS, default="both", help="both needs fluidsynth (default)")
+    part.add_argument("--seed", type=int, default=1337, help="other pieces with another number (default: %(default)s)")
+    part.set_defaults(run=render, packages=[], weights_licence=None)
     given = parser.parse_args()
     if given.weights_licence is not None:
         require_weights_licence(given.weights_licence)

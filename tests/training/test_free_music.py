@@ -2,10 +2,13 @@
 
 import os
 
+import numpy as np
 import pytest
+import soundfile
 from support.packages import System, sound
 
 from mert_hf.data.free_music import FREE_MUSIC
+from mert_hf.synthetic.corpus import generate_piece
 
 
 @pytest.fixture
@@ -48,6 +51,22 @@ def test_the_folder_is_made_and_counted(system, run_script, capsys, tmp_path):
     run_script("free_music.py", "link", "--output", tmp_path / "music")
     assert "1 tracks, 0.00 hours; weights under cc-by-sa-4.0" in capsys.readouterr().out
     assert {file.name for file in (tmp_path / "music").iterdir()} == {"SOURCES.csv", "licences.json", "hyperrogue-music"}
+
+
+def test_music_is_rendered_and_made_longer(run_script, capsys, tmp_path):
+    """The same line with more pieces keeps those that are there; no package is asked for."""
+    line = ("free_music.py", "render", "--output", tmp_path / "music", "--renderer", "builtin", "--seed", "5", "--pieces")
+    run_script(*line, "1")
+    assert "1 pieces, 0.01 hours" in capsys.readouterr().out
+    first = (tmp_path / "music" / "piece_00000.flac").read_bytes()
+    waveform, rate = soundfile.read(tmp_path / "music" / "piece_00000.flac", dtype="float32")
+    assert rate == 24000
+    np.testing.assert_allclose(waveform, generate_piece([5, 0], 30.0, 24000).waveform, rtol=0, atol=1e-4)
+    run_script(*line, "2")
+    assert (tmp_path / "music" / "piece_00000.flac").read_bytes() == first
+    assert (tmp_path / "music" / "piece_00001.flac").exists()
+    with pytest.raises(SystemExit, match="holds a synthetic corpus of other settings"):
+        run_script("free_music.py", "render", "--output", tmp_path / "music", "--renderer", "builtin", "--seed", "6")
 
 
 @pytest.mark.parametrize(
