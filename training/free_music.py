@@ -6,9 +6,9 @@
     python training/free_music.py render --output ~/free_music/synthetic
 
 The last renders music that the package composes, with its own sounds and with those of a free soundfont in turn.
-`--weights_licence` says under which licence the model is to be published, and takes only the music that allows it. The folder of `link`
-holds links, `SOURCES.csv` and `licences.json`, which a model card quotes: mert_hf/common/licence_terms.py tells how the licence
-of weights follows from those of the music.
+`--weights_licence` says under which licence the model is to be published, and takes only the music that allows it. The
+folder of `link` holds links, `SOURCES.csv` and `licences.json`, which a model card quotes: mert_hf/common/licence_terms.py
+tells how the licence of weights follows from those of the music.
 """
 
 import argparse

@@ -29,7 +29,7 @@ class MixtureSettings:
     )
     max_snr_db: float | None = setting(None, "highest level of a clip above its excerpt in dB", least=-200, most=200)
     gain_db: float = setting(
-        0.0, "each clip is heard louder or softer by up to so many dB, the teachers hear it as it is; 0 is off", least=0, most=60
+        0.0, "each clip is heard louder or softer by up to so many dB, by the teachers as it is; 0 is off", least=0, most=60
     )
 
     def __post_init__(self):
