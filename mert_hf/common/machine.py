@@ -3,6 +3,7 @@
 import platform
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ CLONE = Path(__file__).resolve().parents[2]
 CPU_FACTS = Path("/proc/cpuinfo")  # of Linux
 # of every commit the first digits, as many as tell it from all others in repositories of any size
 COMMIT_DIGITS = 12
+# rows and columns of the matrices that a CPU is timed with, and how often: milliseconds in all
+TIMED_SIZE, TIMED_PRODUCTS = 128, 5
 
 
 def describe_processors(device: "torch.device | str", processes: int = 1) -> dict[str, str]:
@@ -45,6 +48,26 @@ def _name_cpu() -> str:
         if named:
             return named
     return platform.processor() or platform.machine()
+
+
+def bfloat16_slowdown() -> float:
+    """How many times as long as in float32 this CPU needs for a product of matrices in bfloat16.
+
+    Below 1 where it has instructions for it (AVX512-BF16, AMX); else torch emulates them: 14 to 28 on an AVX2 processor, where
+    an update of the recipe `small` took 19 s and not 1.
+    """
+    import torch
+
+    fastest = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(TIMED_SIZE, TIMED_SIZE, dtype=dtype)
+        taken = []
+        for _ in range(1 + TIMED_PRODUCTS):  # the first makes its kernel
+            started = time.perf_counter()
+            torch.mm(matrix, matrix)
+            taken.append(time.perf_counter() - started)
+        fastest[dtype] = min(taken)
+    return fastest[torch.bfloat16] / fastest[torch.float32]
 
 
 def find_commit(folder: Path = CLONE) -> str:

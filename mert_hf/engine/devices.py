@@ -1,6 +1,7 @@
 """The accelerator of a run: devices, processes, precision, trackers, and what does not go together there."""
 
 import importlib.util
+import logging
 import os
 import socket
 import sys
@@ -14,13 +15,17 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs, gather_object
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.machine import bfloat16_slowdown
 from mert_hf.common.settings import flatten
 from mert_hf.common.threads import share_cores
 from mert_hf.engine.settings import TrainingSettings
 
 # Seconds that a collective waits beyond the limit at which a process that hangs is named.
 BEHIND_WATCH_S = 120
+# Slowness of bfloat16 that is worth a line: with the instructions for it a CPU is quicker than in float32.
+SLOW = 3.0
 
+logger = logging.getLogger(__name__)
 
 def make_accelerator(
     training: TrainingSettings, folder: str | os.PathLike, can_be_sharded: bool = False, layerdrop: float = 0.0
@@ -51,6 +56,14 @@ def make_accelerator(
     )
     if training.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise InputError("training.mixed_precision=fp16 needs a GPU; use bf16 or no on a CPU.")
+    if training.mixed_precision == "bf16" and accelerator.device.type == "cpu" and accelerator.is_main_process:
+        slowdown = bfloat16_slowdown()
+        if slowdown > SLOW:
+            logger.warning(
+                "training.mixed_precision=bf16: this CPU multiplies %.0f times as slowly in bfloat16 as in float32;"
+                " --training.mixed_precision no is quicker here.",
+                slowdown,
+            )
     kind = accelerator.distributed_type
     if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED) and not can_be_sharded:
         raise InputError(f"this objective was never run with {kind.value}; launch with multi_gpu.yaml.")

@@ -1,6 +1,7 @@
 """What is told of the machine and of the code."""
 
 import subprocess
+import time
 
 import pytest
 import torch
@@ -48,3 +49,9 @@ def test_the_commit_is_that_of_the_clone_and_says_whether_it_was_changed(tmp_pat
 @pytest.mark.skipif(not machine.CLONE.joinpath("pyproject.toml").is_file(), reason="not a clone")
 def test_the_package_is_looked_for_at_the_top_of_the_clone():
     assert (machine.CLONE / "mert_hf" / "common" / "machine.py").is_file()
+
+
+@pytest.mark.parametrize(("half_s", "full_s"), [(0.03, 0.003), (0.002, 0.02)])
+def test_bfloat16_is_timed_against_float32(monkeypatch, half_s, full_s):
+    monkeypatch.setattr(torch, "mm", lambda first, second: time.sleep(half_s if first.dtype == torch.bfloat16 else full_s))
+    assert machine.bfloat16_slowdown() == pytest.approx(half_s / full_s, rel=0.3)

@@ -142,6 +142,14 @@ def test_deepspeed_gets_its_numbers_from_the_recipe_and_bf16_by_autocast(monkeyp
         assert ("torch_autocast" in numbers) != own
 
 
+@pytest.mark.parametrize("slowdown", [0.5, 19.6])
+def test_a_cpu_without_bfloat16_is_named(monkeypatch, tmp_path, caplog, slowdown):
+    monkeypatch.setattr(devices, "bfloat16_slowdown", lambda: slowdown)
+    devices.make_accelerator(TrainingSettings(mixed_precision="bf16", tracker="none"), tmp_path)
+    told = "this CPU multiplies 20 times as slowly in bfloat16 as in float32; --training.mixed_precision no is quicker"
+    assert (told in caplog.text) == (slowdown > 1)
+
+
 def test_some_codebooks_an_update_drawn_anew(make_trainer):
     trainer = make_trainer(max_steps=10, codebooks_per_update=1)
     trainer.train()
