@@ -3,8 +3,9 @@
     accelerate launch --quiet --config_file training/launch/one_device.yaml \\
         training/compare.py --budget 10000 --music ~/Music --output results/comparison
 
-A cell is a recipe of training/cells, or a YAML file of yours; --cells names some of them. Each is trained on the budget
-(seconds of audio), then probed on the synthetic suite. Stopped at any moment, the same line goes on where it was.
+A cell is a recipe of training/cells, or a YAML file of yours; --cells names some of them, --claims those that ask what a
+paper says (training/claims.yaml). Each is trained on the budget (seconds of audio), then probed on the synthetic suite.
+Stopped at any moment, the same line goes on where it was.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from mert_hf.common.files import to_json, write_atomically
 from mert_hf.common.logs import show_logs
 from mert_hf.common.threads import share_cores
 from mert_hf.comparison.cells import Cell, Music, cell_names, read_cells
+from mert_hf.comparison.claims import cells_of, claims_table, judge_claims, read_claims
 from mert_hf.comparison.plots import plot_comparison, plot_differences
 from mert_hf.comparison.run import SuiteEvaluator, evaluate_cell, train_cell
 from mert_hf.comparison.table import Measured, compile_results, describe_cell, describe_failure, markdown_table
@@ -33,7 +35,7 @@ from mert_hf.probing.suite import load_suite
 from mert_hf.synthetic import write_corpus
 from mert_hf.tasks import SUITES, TASKS
 
-CELLS = Path(__file__).parent / "cells"
+CELLS, CLAIMS = Path(__file__).parent / "cells", Path(__file__).parent / "claims.yaml"
 SUITE = "synthetic"
 # the music of the quickstart
 PIECES, PIECE_S, SAMPLING_RATE = 120, 30.0, 24000
@@ -48,7 +50,11 @@ def main() -> None:
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=timedelta(days=2))
     folder = arguments.music or arguments.output / "synthetic_music"
     music = Music(folder, arguments.min_track_s, arguments.held_out)
-    cells = read_cells(arguments.cells, CELLS, arguments.output, arguments.budget, arguments.seed, music, state.num_processes)
+    claims = read_claims(CLAIMS, arguments.claims or ())
+    chosen = arguments.cells if arguments.claims is None else [*arguments.cells, *cells_of(claims)]
+    cells = read_cells(
+        list(dict.fromkeys(chosen)), CELLS, arguments.output, arguments.budget, arguments.seed, music, state.num_processes
+    )
     accelerator = Accelerator(mixed_precision=cells[0].settings.training.mixed_precision)
     show_logs(accelerator.is_main_process)
     if accelerator.device.type == "cpu":
@@ -67,7 +73,7 @@ def main() -> None:
         world_size=accelerator.num_processes,
         barrier=accelerator.wait_for_everyone,
     )
-    settings = ProbingSettings(seeds=arguments.seeds, device=str(accelerator.device))
+    settings = ProbingSettings(seeds=arguments.seeds, head=arguments.probe, device=str(accelerator.device))
     evaluator = SuiteEvaluator(loaded, SUITE, extraction, settings)
     spectrum, *others = spectral_baselines()
     baselines = evaluator.evaluate(spectrum, arguments.output / "baselines", others, baselines=True)
@@ -77,6 +83,7 @@ def main() -> None:
         "seed": arguments.seed,
         "training_seeds": arguments.training_seeds,
         "probe_seeds": arguments.seeds,
+        "probe": arguments.probe,
         "min_track_s": music.min_track_s,
         "held_out": music.held_out,
         "processes": state.num_processes,
@@ -86,7 +93,8 @@ def main() -> None:
         logger.info("\nCell %d of %d: %s", place + 1, len(cells), cell.name)
         described.append(run_cell(cell, evaluator, arguments.training_seeds))
         if accelerator.is_main_process:  # after every cell, so that one can look while the others run
-            write_report(compile_results(described, baselines, circumstances), arguments.output)
+            results = compile_results(described, baselines, circumstances)
+            write_report({**results, "claims": judge_claims(claims, described)}, arguments.output)
     failed = [cell.described["name"] for cell in described if "failed" in cell.described]
     if failed and accelerator.is_main_process:
         raise InputError(f"{len(failed)} of {len(cells)} cells could not be trained: {', '.join(failed)}; why is said above.")
@@ -111,9 +119,10 @@ def run_cell(cell: Cell, evaluator: SuiteEvaluator, training_seeds: int) -> Meas
 
 
 def write_report(results: dict, output: Path) -> None:
-    """`results.json`, the table and the picture."""
+    """`results.json`, the tables and the pictures."""
     write_atomically(output / "results.json", to_json(results, indent=1) + "\n")
-    write_atomically(output / "comparison.md", markdown_table(results))
+    told = markdown_table(results) + ("\n" + claims_table(results["claims"]) if results["claims"] else "")
+    write_atomically(output / "comparison.md", told)
     seeds = results["training_seeds"]
     trainings = "one training each" if seeds == 1 else f"{seeds} trainings each"
     over = "over test examples" if seeds == 1 else "over trainings and test examples"
@@ -136,6 +145,12 @@ def parse_arguments() -> argparse.Namespace:
         metavar="CELL",
         help=f"only these, in this order (default: all): YAML files, or {names}",
     )
+    parser.add_argument(
+        "--claims",
+        nargs="*",
+        metavar="CLAIM",
+        help=f"add the cells of these claims, of all if none is named: {', '.join(read_claims(CLAIMS))}",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the comparison, such as results/comparison")
     parser.add_argument("--music", type=Path, metavar="FOLDER", help="music to train on (default: an hour of synthetic music)")
     parser.add_argument("--min_track_s", type=float, default=8.0, help="shorter tracks are left out of all cells (default: 8)")
@@ -149,6 +164,7 @@ def parse_arguments() -> argparse.Namespace:
     tasks = SUITES[SUITE]
     parser.add_argument("--tasks", nargs="+", default=tasks, choices=tasks, help="only these (default: all)")
     parser.add_argument("--seeds", type=int, default=1, help="of the probes (default: 1)")
+    parser.add_argument("--probe", choices=("mlp", "linear"), help="in place of the tasks' own probe; linear is quickest")
     cache = Path(constants.HF_HOME) / "mert_hf"
     parser.add_argument(
         "--cache", type=Path, default=cache, help=f"folder of the tasks' music and of features (default: {cache})"

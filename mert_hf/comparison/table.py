@@ -61,7 +61,7 @@ def describe_cell(
         **{name: first[name] for name in KEPT},
         "validation": first["validation"],
         "judged_s": judged[0]["judged_s"],
-        "values": {column: _mean_value(several) for column, several in _by_column(rows).items()},
+        "values": {column: _mean_value(several) for column, several in rows_by_column(rows).items()},
         "settings": {
             name: str(value) if value in (math.inf, -math.inf) else value  # JSON has no infinity
             for name, value in flatten(cell.settings).items()
@@ -113,8 +113,10 @@ def encoder_of(cell: Mapping[str, Any]) -> str | None:
     """What kind of encoder a cell has: objectives of two views have Deezer's ResNet unless they name another."""
     if "failed" in cell:
         return None
-    own = "mert" if cell["objective"] in ("masked_prediction", "data2vec") else "resnet"
-    return cell["settings"].get("multiview.encoder", own)
+    settings = cell["settings"]
+    if cell["objective"] == "masked_prediction":
+        return settings.get("prediction.encoder", "mert")
+    return settings.get("multiview.encoder", "mert" if cell["objective"] == "data2vec" else "resnet")
 
 
 def markdown_table(results: Mapping[str, Any]) -> str:
@@ -141,7 +143,8 @@ def caption(results: Mapping[str, Any]) -> str:
     """What was compared, and what the intervals hold."""
     seeds = results.get("training_seeds", 1)
     start = f"Each cell: {results['budget_s']:g} s of audio ({results['music']}), "
-    probes = f"probes of {results['probe_seeds']} seed(s)."
+    kind = f"{results['probe']} probes" if results.get("probe") else "probes"
+    probes = f"{kind} of {results['probe_seeds']} seed(s)."
     if seeds == 1:
         told = (
             f"{start}one training (seed {results['seed']}), {probes} Intervals of 95 % are over the test examples alone;"
@@ -162,12 +165,12 @@ def _differences(cell: Measured, start: Measured) -> dict[str, dict[str, float]]
 
     Seeds are paired, since a cell begins with the untrained one's weights of the same seed; so are test examples.
     """
-    ours, theirs = _by_column(cell.rows), _by_column(start.rows)
+    ours, theirs = rows_by_column(cell.rows), rows_by_column(start.rows)
     found = {}
     for column in ours.keys() & theirs.keys():
-        values = _seeds(ours[column]) - _seeds(theirs[column])
-        draws = _mean_draws(ours[column]) - _mean_draws(theirs[column])
-        low, high = _interval(values, draws, ours[column][0]["groups"])
+        values = values_of_seeds(ours[column]) - values_of_seeds(theirs[column])
+        draws = mean_draws(ours[column]) - mean_draws(theirs[column])
+        low, high = interval_of(values, draws, ours[column][0]["groups"])
         found[column] = {"value": float(values.mean()), "low": low, "high": high}
     return {column: found[column] for column in ours if column in found}
 
@@ -177,25 +180,28 @@ def _mean_value(rows: Rows) -> dict[str, Any]:
     value = {name: rows[0][name] for name in ("value", "low", "high", "std", "seeds", "layer")}
     if len(rows) == 1:
         return value
-    values = _seeds(rows)
-    low, high = _interval(values, _mean_draws(rows), rows[0]["groups"])
+    values = values_of_seeds(rows)
+    low, high = interval_of(values, mean_draws(rows), rows[0]["groups"])
     spread = {"std": float(values.std(ddof=1)), "seeds": values.tolist(), "layers": [row["layer"] for row in rows]}
     return {**value, "value": float(values.mean()), "low": low, "high": high, **spread}
 
 
-def _interval(values: NDArray, draws: NDArray, examples: int) -> tuple[float, float]:
+def interval_of(values: NDArray, draws: NDArray, examples: int) -> tuple[float, float]:
+    """95 % interval of the mean over trainings (see `interval_over_seeds`); of a single one, over test examples alone."""
     return percentiles(draws) if len(values) == 1 else interval_over_seeds(values, draws, examples)
 
 
-def _seeds(rows: Rows) -> NDArray[np.float64]:
+def values_of_seeds(rows: Rows) -> NDArray[np.float64]:
+    """(trainings,) values of the rows of one column."""
     return np.array([row["value"] for row in rows])
 
 
-def _mean_draws(rows: Rows) -> NDArray[np.float64]:
+def mean_draws(rows: Rows) -> NDArray[np.float64]:
+    """(draws,) means over the trainings on each draw of test examples."""
     return np.mean([row["draws"] for row in rows], axis=0)
 
 
-def _by_column(rows: Sequence[Rows]) -> dict[str, list[Mapping[str, Any]]]:
+def rows_by_column(rows: Sequence[Rows]) -> dict[str, list[Mapping[str, Any]]]:
     """Rows of all trainings by column."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for several in rows:

@@ -1,0 +1,147 @@
+"""What papers claim, asked again at the size of cells: training/claims.yaml names the cells that would tell."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mert_hf.common.errors import InputError
+from mert_hf.common.reading import read_yaml, to_dataclass
+from mert_hf.common.suggestions import suggest
+from mert_hf.comparison.table import Measured, interval_of, mean_draws, rows_by_column, values_of_seeds
+from mert_hf.probing.report.results import number
+
+# The one measure that is no column of a comparison: the loss of training at its end, of which less is better.
+LOSS = "loss_end"
+CONFIRMED, CONTRARY, OPEN = "as the paper", "the contrary", "open"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence of a paper, and the cells that ask the same.
+
+    Attributes:
+        says: what is claimed.
+        paper: which, and its numbers.
+        better: the cell that is better if the paper is right.
+        worse: the cells beside it, each of which is compared.
+        measures: columns of a comparison, of whose mean the difference is; none: all that both cells have. `loss_end` alone is
+            the loss at the end of the training.
+    """
+
+    says: str
+    paper: str
+    better: str
+    worse: list[str]
+    measures: list[str] | None = None
+
+    def cells(self) -> list[str]:
+        """Names of the cells that it needs."""
+        return [*self.worse, self.better]
+
+
+def read_claims(file: str | os.PathLike, names: Sequence[str] = ()) -> dict[str, Claim]:
+    """The claims of a YAML file by name, in its order.
+
+    Args:
+        names: only these; empty for all.
+
+    Raises:
+        InputError: no such claim, or the file does not hold claims.
+    """
+    found = {name: to_dataclass(Claim, content, f"{file}: {name}") for name, content in read_yaml(file).items()}
+    for name in names:
+        if name not in found:
+            raise InputError(f"there is no claim {name!r}" + suggest(name, list(found)))
+    return {name: claim for name, claim in found.items() if not names or name in names}
+
+
+def cells_of(claims: Mapping[str, Claim]) -> list[str]:
+    """Names of the cells that the claims need, each once."""
+    return list(dict.fromkeys(name for claim in claims.values() for name in claim.cells()))
+
+
+def judge_claims(claims: Mapping[str, Claim], cells: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Every pair of cells of a claim that were both trained: the difference with its 95 % interval, and what it says.
+
+    A difference is that of the better cell (if the paper is right) from the other, in points, as a mean over the measures; of
+    the loss it is how much lower it is. Trainings are paired by seed, test examples as well. Without an interval, as of the
+    loss of a single training, the answer stays open.
+    """
+    measured = {cell.described["name"]: cell for cell in cells}
+    found = []
+    for name, claim in claims.items():
+        for other in claim.worse:
+            pair = measured.get(claim.better), measured.get(other)
+            if None in pair:
+                continue
+            told = {"claim": name, "says": claim.says, "paper": claim.paper, "better": claim.better, "worse": other}
+            failed = [cell.described["name"] for cell in pair if "failed" in cell.described]
+            if failed:
+                found.append(
+                    {**told, "measures": claim.measures, "failed": failed, "answer": _answer_of_failure(failed, claim)}
+                )
+                continue
+            measures, value = _difference(*pair, claim.measures)
+            found.append({**told, "measures": measures, **value, "answer": _answer(value)})
+    return found
+
+
+def claims_table(judged: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of `judge_claims`: what is claimed, by whom, our difference, and what it says."""
+    lines = [["claim", "paper", "cells", "of", "our difference", "answer"], ["---"] * 6]
+    for one in judged:
+        measures = one["measures"] or []
+        of = "all measures" if len(measures) > 3 else ", ".join(map(_short, measures))
+        shown = f"{' and '.join(one['failed'])} failed" if "failed" in one else number(one)
+        lines.append([one["says"], one["paper"], f"{one['better']} beside {one['worse']}", of, shown, one["answer"]])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _difference(better: Measured, worse: Measured, measures: Sequence[str] | None) -> tuple[list[str], dict[str, Any]]:
+    if measures == [LOSS]:
+        losses = [_losses(cell.described) for cell in (worse, better)]
+        return [LOSS], _with_interval(losses[0] - losses[1], np.zeros(1), 0)
+    ours, theirs = rows_by_column(better.rows), rows_by_column(worse.rows)
+    both = [column for column in ours if column in theirs and (measures is None or column in measures)]
+    missing = [column for column in measures or () if column not in both]
+    if missing or not both:
+        raise InputError(f"{better.described['name']} was not judged on {', '.join(missing) or 'anything'}; leave --tasks out.")
+    values = np.mean([values_of_seeds(ours[column]) - values_of_seeds(theirs[column]) for column in both], axis=0)
+    draws = np.mean([mean_draws(ours[column]) - mean_draws(theirs[column]) for column in both], axis=0)
+    return both, _with_interval(values, draws, min(ours[column][0]["groups"] for column in both))
+
+
+def _with_interval(values: NDArray, draws: NDArray, examples: int) -> dict[str, Any]:
+    told = {"value": float(values.mean()), "seeds": values.tolist()}
+    if len(values) == 1 and len(draws) == 1:  # a loss has no test examples
+        return {**told, "low": None, "high": None}
+    low, high = interval_of(values, draws, examples)
+    return {**told, "low": low, "high": high}
+
+
+def _answer(value: Mapping[str, Any]) -> str:
+    if value["low"] is not None and value["low"] > 0:
+        return CONFIRMED
+    return CONTRARY if value["high"] is not None and value["high"] < 0 else OPEN
+
+
+def _answer_of_failure(failed: Sequence[str], claim: Claim) -> str:
+    """A cell that could not be trained to its end has told something where steadiness is claimed, and else nothing."""
+    if claim.measures != [LOSS] or len(failed) > 1:
+        return OPEN
+    return CONTRARY if failed == [claim.better] else CONFIRMED
+
+
+def _losses(described: Mapping[str, Any]) -> NDArray[np.float64]:
+    return np.array([run["loss_end"] for run in described.get("runs", [described])])
+
+
+def _short(column: str) -> str:
+    """ "synthetic_key/refined_accuracy" as "key"; of several measures of a task, with the measure."""
+    task, _, metric = column.partition("/")
+    short = task.removeprefix("synthetic_")
+    return f"{short} {metric.replace('_', ' ')}" if short in ("tagging", "beat") else short.replace("loss_end", "loss")

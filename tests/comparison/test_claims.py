@@ -1,0 +1,101 @@
+"""What a comparison says of the claims of papers, against differences worked out by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mert_hf.common.errors import InputError
+from mert_hf.comparison.claims import Claim, cells_of, claims_table, judge_claims, read_claims
+from mert_hf.comparison.table import Measured
+
+CLAIMS = Path(__file__).parents[2] / "training" / "claims.yaml"
+KEY, PITCH = ("synthetic_key", "refined_accuracy"), ("synthetic_pitch", "accuracy")
+
+
+def make_cell(name: str, values: dict, losses=(3.0, 3.1, 2.9), spread: float = 1.0) -> Measured:
+    """A cell with the values of three trainings by measure, and draws about their mean that other cells share."""
+    rows = []
+    for place in range(len(losses)):
+        draws = {measure: np.random.default_rng(number).normal(0, spread, 200) for number, measure in enumerate(values)}
+        rows.append(
+            [
+                {
+                    "task": task,
+                    "metric": metric,
+                    "value": several[place],
+                    "draws": (several[place] + draws[task, metric]).tolist(),
+                    "groups": 100,
+                }
+                for (task, metric), several in values.items()
+            ]
+        )
+    return Measured({"name": name, "loss_end": losses[0], "runs": [{"loss_end": loss} for loss in losses]}, rows)
+
+
+@pytest.mark.parametrize(
+    ("lift", "answer"), [([5.0, 6.0, 7.0], "as the paper"), ([-5, -6, -7], "the contrary"), ([-5.0, 6.0, 0.0], "open")]
+)
+def test_a_difference_is_paired_by_seed_and_example(lift, answer):
+    """Its interval is that of a mean of three with Student's t (4.303 at 95 %): the examples' draws are shared and cancel."""
+    base = {KEY: [50.0, 60.0, 40.0], PITCH: [90.0, 80.0, 85.0]}
+    lifted = {measure: [value + more for value, more in zip(values, lift, strict=True)] for measure, values in base.items()}
+    claim = Claim("it lifts", "a paper", "with", ["without"])
+    (found,) = judge_claims({"lift": claim}, [make_cell("with", lifted), make_cell("without", base)])
+    assert found["value"] == pytest.approx(np.mean(lift))
+    assert found["seeds"] == pytest.approx(lift)
+    reach = 4.303 * np.std(lift, ddof=1) / np.sqrt(3)
+    assert (found["low"], found["high"]) == pytest.approx((np.mean(lift) - reach, np.mean(lift) + reach), rel=1e-3)
+    assert found["answer"] == answer
+    assert found["measures"] == ["synthetic_key/refined_accuracy", "synthetic_pitch/accuracy"]
+
+
+def test_only_the_measures_of_the_claim_count_and_cells_that_are_not_there_are_left_out():
+    claim = Claim("key", "a paper", "with", ["without", "elsewhere"], ["synthetic_key/refined_accuracy"])
+    cells = [
+        make_cell("with", {KEY: [9.0, 9, 9], PITCH: [0.0, 0, 0]}),
+        make_cell("without", {KEY: [1.0, 2, 3], PITCH: [9.0, 9, 9]}),
+    ]
+    (found,) = judge_claims({"key": claim}, cells)
+    assert found["value"] == pytest.approx(7.0)
+    assert judge_claims({"key": claim}, cells[:1]) == []
+    with pytest.raises(InputError, match="with was not judged on synthetic_key/refined_accuracy; leave --tasks out"):
+        judge_claims({"key": claim}, [make_cell("with", {PITCH: [0.0, 0, 0]}), cells[1]])
+
+
+def test_a_lower_loss_is_the_better_one_and_a_failed_training_has_told_enough():
+    claim = Claim("steadier", "a paper", "deepnorm", ["post_ln"], ["loss_end"])
+    steady, shaky = make_cell("deepnorm", {}, (3.0, 3.1, 2.9)), make_cell("post_ln", {}, (4.0, 4.2, 4.1))
+    (found,) = judge_claims({"steady": claim}, [steady, shaky])
+    assert (found["value"], found["answer"]) == (pytest.approx(1.1), "as the paper")
+    (alone,) = judge_claims({"steady": claim}, [make_cell("deepnorm", {}, (3.0,)), make_cell("post_ln", {}, (4.0,))])
+    assert (alone["value"], alone["low"], alone["answer"]) == (1.0, None, "open")  # of one training nothing is known
+    failed = Measured({"name": "post_ln", "failed": "diverged", "values": {}})
+    (found,) = judge_claims({"steady": claim}, [steady, failed])
+    assert (found["failed"], found["answer"]) == (["post_ln"], "as the paper")
+    failed = Measured({"name": "deepnorm", "failed": "diverged", "values": {}})
+    (found,) = judge_claims({"steady": claim}, [failed, shaky])
+    assert found["answer"] == "the contrary"
+    json.dumps(found, allow_nan=False)
+    assert "| steadier | a paper | deepnorm beside post_ln | loss | deepnorm failed | the contrary |" in claims_table([found])
+
+
+def test_the_table_shows_every_claim_in_a_line():
+    cells = [make_cell("with", {KEY: [9.0, 9, 9]}), make_cell("without", {KEY: [1.0, 2, 3]})]
+    judged = judge_claims({"key": Claim("it lifts key", "MERT", "with", ["without"])}, cells)
+    assert claims_table(judged).splitlines()[2] == (
+        "| it lifts key | MERT | with beside without | key | 7.0 (4.5 to 9.5) | as the paper |"
+    )
+
+
+def test_the_claims_of_the_repository_are_read_and_chosen_by_name(tmp_path):
+    claims = read_claims(CLAIMS, ["constant_q", "contrastive"])
+    assert list(claims) == ["constant_q", "contrastive"]
+    assert cells_of(claims)[:2] == ["small_timbre", "small_timbre_cqt"]
+    assert len(cells_of(claims)) == 7
+    with pytest.raises(InputError, match="there is no claim 'constantq'; did you mean constant_q"):
+        read_claims(CLAIMS, ["constantq"])
+    (tmp_path / "claims.yaml").write_text("one: {says: it, paper: P, better: a}\n")
+    with pytest.raises(InputError, match="one.*worse"):
+        read_claims(tmp_path / "claims.yaml")
