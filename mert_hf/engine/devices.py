@@ -27,6 +27,7 @@ SLOW = 3.0
 
 logger = logging.getLogger(__name__)
 
+
 def make_accelerator(
     training: TrainingSettings, folder: str | os.PathLike, can_be_sharded: bool = False, layerdrop: float = 0.0
 ) -> Accelerator:
