@@ -22,7 +22,7 @@ from mert_hf.common.files import is_there
 from mert_hf.common.run_lock import RunLock
 from mert_hf.common.threads import map_ahead
 from mert_hf.encoding.chosen_layers import Layers
-from mert_hf.encoding.released import DEFAULT_MODEL
+from mert_hf.encoding.released import DEFAULT_MODEL, describe_model
 from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S
 
 logger = logging.getLogger(__name__)
@@ -120,18 +120,13 @@ def embed(
             _lock(output_dir, process.number, held)
         except OSError as error:
             raise InputError(f"{output_dir} cannot be written: {error.strerror}; choose another --output_dir.") from None
-        _tell(model)
+        logger.info("Embedding with %s", describe_model(model))
         how: dict[str, Any] = dict(window_s=window_s, overlap_s=overlap_s, device=device, revision=revision)
         if dtype == "auto":
             dtype = _find_dtype(output_dir, process, model, how)
         embedder = Embedder(model, layers, pool, dtype=dtype, batch_size=batch_size, **how)
         claim(output_dir, embedder.settings)
         return _Run(output_dir, embedder, process, progress, held).run(found)
-
-
-def _tell(model: str | os.PathLike) -> None:
-    more = ", which comes with mert_hf and is small; a larger one has to be named" if model == DEFAULT_MODEL else ""
-    logger.info("Embedding with %s%s", model, more)
 
 
 def _find_dtype(output_dir: Path, process: Process, model, how: dict[str, Any]) -> str:

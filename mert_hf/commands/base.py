@@ -39,11 +39,11 @@ class Command:
         self.run(parser.parse_args())
 
 
-def add_model(parser: argparse.ArgumentParser, also: str = "") -> None:
+def add_model(parser: argparse.ArgumentParser, folder: str = "folder") -> None:
     """The option --model of a command that takes the default one where none is named.
 
     Args:
-        also: what may be given besides a model's folder, the name of a released one and that of a repository.
+        folder: what a folder may be of, as help says it.
     """
-    kinds = f"folder{also}, model of `mert-hf list models` or repository"
+    kinds = f"{folder}, model of `mert-hf list models` or repository"
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"{kinds} (default: {DEFAULT_MODEL}, which comes with mert_hf)")

@@ -18,7 +18,8 @@ a model of the Hub is named. The same page as a Space of the Hub: model_cards/sp
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     model = os.environ.get("MODEL") or DEFAULT_MODEL
-    parser.add_argument("--model", default=model, help=f"as of embed (default: $MODEL, or {DEFAULT_MODEL})")
+    kinds = "folder, model of `mert-hf list models` or repository"
+    parser.add_argument("--model", default=model, help=f"{kinds} (default: $MODEL, or {DEFAULT_MODEL})")
     parser.add_argument("--pieces", type=int, default=40, help="synthetic pieces to look among, 10 s each (default: 40)")
     parser.add_argument("--index", metavar="FOLDER", help="keeps them, for the next start (default: made anew every time)")
     parser.add_argument("--device", help="such as cpu or cuda (default: the fastest there is)")

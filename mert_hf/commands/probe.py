@@ -90,7 +90,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     from mert_hf.tasks.labelled import LabelReading
     from mert_hf.tasks.labelled.reading import CLIP_S, SEED, ProblemType
 
-    add_model(parser, " of it or of a run")
+    add_model(parser, "folder of a model or a run")
     parser.add_argument("--revision", help="commit, branch or tag of the model on the Hub")
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--suite", choices=list(SUITES), help="which tasks")

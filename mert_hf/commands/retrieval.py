@@ -14,7 +14,7 @@ and after centring and whitening. Nothing is downloaded but a model of the Hub."
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    add_model(parser, " of it or of a run")
+    add_model(parser, "folder of a model or a run")
     parser.add_argument("-o", "--output", required=True, help="folder for retrieval.json, retrieval.md and retrieval.png")
     parser.add_argument("--pieces", type=int, default=100, help="how many; of --music at most so many (default: 100)")
     parser.add_argument("--music", help="folder of audio files to look among (default: synthetic pieces)")

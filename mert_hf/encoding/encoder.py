@@ -46,9 +46,9 @@ class MusicEncoder:
     Args:
         model: a folder, a released model ("mert-small", the default), a repository of the Hub (in this order, where a name may
             be several), an ONNX file, or a loaded model: also one with a head, with adapters of PEFT, or compiled by torch
-            (uncompiled here). A loaded model is left as it is, wherever it lies, whatever its type, and in `train()` as well. Every call
-            of `encode` computes with the weights that it has then: who trains it between two calls hears it, and may not do
-            so during one. Where `device` or `dtype` differ from the model's, every call copies the layers it needs.
+            (uncompiled here). A loaded model is left as it is, wherever it lies, whatever its type, and in `train()` as well.
+            Every call of `encode` computes with the weights that it has then: who trains it between two calls hears it, and may
+            not do so during one. Where `device` or `dtype` differ from the model's, every call copies the layers it needs.
         feature_extractor: of a loaded model; read from the same place otherwise.
         device: such as "cpu", "cuda", "mps"; the fastest there is by default.
         dtype: of the computation, such as torch.bfloat16 or "bfloat16"; results are float32 whatever it is.

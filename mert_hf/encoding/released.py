@@ -30,7 +30,7 @@ def find_model(name: str | os.PathLike = DEFAULT_MODEL) -> str:
     the released model of that name; else a repository of the Hub.
 
     Args:
-        name: a folder, the name of a released model such as "mert-small", or a repository; the default model where none is given.
+        name: a folder, the name of a released model such as "mert-small" (the default), or a repository.
 
     Returns:
         The path of the folder; the name as it is where it can only be a repository's.
@@ -43,6 +43,13 @@ def find_model(name: str | os.PathLike = DEFAULT_MODEL) -> str:
     folder = as_folder(name)
     # a folder is named as it was given, which its configuration keeps as its name
     return os.fspath(name) if folder is None or os.path.isdir(name) else str(folder)  # noqa: PTH112
+
+
+def describe_model(name: str | os.PathLike) -> str:
+    """A model as a line of the log names it: of the default one, which may have been taken, also where it comes from."""
+    if name != DEFAULT_MODEL or local_folder(DEFAULT_MODEL) is not None:
+        return str(name)
+    return f"{name}, which comes with mert_hf and is small; a larger one has to be named"
 
 
 def missing_default(name: object) -> str | None:
