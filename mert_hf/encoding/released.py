@@ -7,6 +7,7 @@ half precision), beside its page and its results. `mert-hf publish RUN --to-fold
 import os
 from pathlib import Path
 
+from mert_hf.common.errors import InputError
 from mert_hf.common.places import CARDS
 
 # What is taken where nobody names a model; a name of its own, so that what records it says which.
@@ -35,12 +36,17 @@ def find_model(name: str | os.PathLike = DEFAULT_MODEL) -> str:
     Returns:
         The path of the folder; the name as it is where it can only be a repository's.
 
+    Raises:
+        InputError: it is the default model, and this copy of the package lacks it.
+
     Example:
         ```python
         model = AutoModel.from_pretrained(find_model())  # mert-small
         ```
     """
-    folder = as_folder(name)
+    folder, missing = as_folder(name), missing_default(name)
+    if missing is not None:
+        raise InputError(f"{name} cannot be loaded: {missing}")
     # a folder is named as it was given, which its configuration keeps as its name
     return os.fspath(name) if folder is None or os.path.isdir(name) else str(folder)  # noqa: PTH112
 

@@ -170,6 +170,12 @@ def test_a_copy_without_it_says_so(entry, nothing_released, tmp_path, monkeypatc
         entry()
 
 
+def test_its_name_is_not_given_to_the_hub(nothing_released):
+    with pytest.raises(InputError, match="it comes with mert_hf"):
+        find_model()
+    assert find_model("mert-other") == "mert-other"
+
+
 def test_commands_say_so_in_a_line(nothing_released, tmp_path):
     soundfile.write("song.wav", make_tones(2.0, 24000), 24000)
     said = f"{DEFAULT_MODEL} cannot be loaded: it comes with mert_hf"
