@@ -26,7 +26,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output_dir", required=True, help="folder of the catalogue, which is made or gone on with")
     add_model(parser)
     parser.add_argument("--revision", help="commit, branch or tag of the repository")
-    parser.add_argument("--layers", help='such as 7, "0,7,12", all, or weights, "7:0.5,8:0.5" (default: 7 of 12, 14 of 24)')
+    parser.add_argument(
+        "--layers", help='such as 7, "0,7,12", all, or weights, "7:0.5,8:0.5" (default: 2 of 3, 7 of 12, 14 of 24)'
+    )
     pools = ("mean", "mean_std", "second", "none")
     parser.add_argument(
         "--pool", choices=pools, default="mean", help="over time; none: all frames, a .npy a track (default: mean)"

@@ -23,7 +23,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="what to write: picture.png, page.html (the track can be played in it), sections.json; give it again for another",
     )
-    parser.add_argument("--layer", type=int, help="of which similarity and borders are computed (default: 7 of 12)")
+    parser.add_argument("--layer", type=int, help="of which similarity and borders are computed (default: 2 of 3, 7 of 12)")
     parser.add_argument(
         "--beats",
         metavar="MODEL",
