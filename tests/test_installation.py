@@ -214,13 +214,14 @@ def test_the_base_alone_embeds_as_the_whole_installation_does(base_python, tiny_
     assert np.shape(told["pipeline"]) == (1, 74, tiny_config.hidden_size)
 
 
-def test_a_released_model_is_found_by_its_name_where_there_is_no_clone(base_python, wheel, tmp_path):
+@pytest.mark.parametrize(("given", "name"), [("'trial', ", "trial"), ("", released.DEFAULT_MODEL)])
+def test_a_released_model_is_found_where_there_is_no_clone(base_python, wheel, tmp_path, given, name):
     song = str(tmp_path / "a.wav")
     soundfile.write(song, make_tones(1.0, 24000), 24000)
-    code = "import sys, mert_hf; print(mert_hf.MusicEncoder('trial', device='cpu').encode(sys.argv[1], layers=1).tolist())"
-    ran = run_in(base_python, code, song)
+    code = "import sys, mert_hf; print(mert_hf.MusicEncoder(GIVENdevice='cpu').encode(sys.argv[1], layers=1).tolist())"
+    ran = run_in(base_python, code.replace("GIVEN", given), song)
     assert ran.returncode == 0, ran.stderr
-    encoder = MusicEncoder(str(wheel.parent / "copy" / "model_cards" / "trial"), device="cpu")
+    encoder = MusicEncoder(str(wheel.parent / "copy" / "model_cards" / name), device="cpu")
     np.testing.assert_allclose(json.loads(ran.stdout), encoder.encode(song, layers=1), atol=1e-5)
 
 

@@ -9,12 +9,14 @@ from benchmarks import benchmark_catalogue
 from support.multiview_runs import MULTIVIEW
 from support.quickstart_table import counts, quickstart_table
 from support.task_table import tasks_table
+from transformers import AutoConfig, AutoModel
 
 import mert_hf
 from mert_hf import cli
 from mert_hf.common.settings import flatten, read_settings
 from mert_hf.comparison.table import markdown_table as comparison_table
 from mert_hf.encoding.layer_guide import LAYER_GUIDES
+from mert_hf.encoding.released import DEFAULT_MODEL, find_model
 from mert_hf.finetuning.settings import FinetuneSettings
 from mert_hf.pretraining.plan import keep_global_batch, plan_run
 from mert_hf.pretraining.settings import PretrainSettings
@@ -118,7 +120,7 @@ def test_the_two_commands_are_one_line_each():
 
 
 def test_paths_and_settings_exist():
-    for path in set(re.findall(r"(?:training|model_cards|tests|mert_hf)/[\w./]*\w", EVERYTHING)):
+    for path in set(re.findall(r"(?:training|model_cards|tests|mert_hf)/[\w./-]*\w", EVERYTHING)):
         assert (ROOT / path).exists(), path
     for folder, page in PAGES.items():
         for link in re.findall(r"\]\(([^)#]+)\)", re.sub(r"```.*?```", "", page, flags=re.DOTALL)):
@@ -156,9 +158,19 @@ def test_the_layer_guide_is_the_data():
 def test_the_checkpoints_are_those_that_are_listed(capsys):
     cli.main(["list", "models"])
     _, *rows = (re.split(r"\s{2,}", line) for line in capsys.readouterr().out.splitlines())
-    assert len(rows) == 4
+    assert len(rows) == 5
     for name, licence, *numbers, sizes, _ in rows:
+        if name == DEFAULT_MODEL:  # of one that lies here, its size is listed
+            small, config = mert_hf.MERT2Config.small(), AutoConfig.from_pretrained(find_model())
+            assert all(getattr(config, size) == getattr(small, size) for size in ("hidden_size", "num_hidden_layers"))
+            sizes = "MERT2Config.small()"
         assert f"| {' | '.join((name, licence, *numbers, f'`{sizes}`'))} |" in README
+
+
+def test_the_default_model_is_as_large_as_the_pages_say():
+    parameters = sum(weights.numel() for weights in AutoModel.from_pretrained(find_model()).parameters())
+    assert f"{parameters / 1e6:.1f} million parameters, which comes with the package" in README
+    assert f"`.small()` ({parameters / 1e6:.1f} M parameters" in PAGES["mert_hf/encoding"]
 
 
 def test_what_is_to_be_cited_is_what_cards_ask_for():

@@ -21,6 +21,7 @@ from mert_hf.common.files import digest_bytes, digest_file
 from mert_hf.common.threads import map_ahead
 from mert_hf.encoding.chosen_layers import Layers
 from mert_hf.encoding.encoder import MusicEncoder
+from mert_hf.encoding.released import DEFAULT_MODEL
 from mert_hf.models.audio_inputs_mert import items_of
 from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S
 
@@ -82,7 +83,7 @@ class Embedder:
     finds again in its cache, by the settings: what lies in the model's folder is not looked at.
 
     Args:
-        model: folder or repository.
+        model: folder, released model or repository.
         layers, pool, window_s, overlap_s: as of [`MusicEncoder.encode`]; vectors are not scaled to length 1.
         device: the fastest there is by default.
         dtype: of the computation, such as "float32" or "bfloat16".
@@ -91,16 +92,16 @@ class Embedder:
 
     Example:
         ```python
-        Embedder(model).begin("catalogue")
+        Embedder().begin("catalogue")
         songs = ray.data.read_parquet("songs")  # a column "path"
-        how = dict(fn_constructor_args=[model], batch_format="pyarrow", concurrency=4)
+        how = dict(fn_constructor_args=["mert-small"], batch_format="pyarrow", concurrency=4)
         songs.map_batches(Embedder, **how).write_parquet("catalogue/data")
         ```
     """
 
     def __init__(
         self,
-        model: str | os.PathLike,
+        model: str | os.PathLike = DEFAULT_MODEL,
         layers: Layers | None = None,
         pool: str | None = "mean",
         *,

@@ -22,6 +22,7 @@ from mert_hf.common.files import is_there
 from mert_hf.common.run_lock import RunLock
 from mert_hf.common.threads import map_ahead
 from mert_hf.encoding.chosen_layers import Layers
+from mert_hf.encoding.released import DEFAULT_MODEL, describe_model
 from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Embedded:
 def embed(
     sources: Sequence[str | os.PathLike] | Files | Rows,
     output_dir: str | os.PathLike,
-    model: str | os.PathLike,
+    model: str | os.PathLike = DEFAULT_MODEL,
     layers: Layers | None = None,
     pool: str | None = "mean",
     *,
@@ -119,6 +120,7 @@ def embed(
             _lock(output_dir, process.number, held)
         except OSError as error:
             raise InputError(f"{output_dir} cannot be written: {error.strerror}; choose another --output_dir.") from None
+        logger.info("Embedding with %s", describe_model(model))
         how: dict[str, Any] = dict(window_s=window_s, overlap_s=overlap_s, device=device, revision=revision)
         if dtype == "auto":
             dtype = _find_dtype(output_dir, process, model, how)

@@ -118,6 +118,8 @@ def claim(folder: str | os.PathLike, settings: CatalogueSettings) -> None:
         require_free(folder)
     different = claim_folder(folder / NOTE, asdict(settings))
     told = [f"{name} {there!r}, now {here!r}" for name, (there, here) in different.items() if name not in DESCRIPTIONS]
+    if "weights" in different and "model" in different:  # whoever has named none sees which one it was
+        told.insert(0, "model {!r}, now {!r}".format(*different["model"]))
     if told:
         raise InputError(
             f"{folder} was begun with other settings ({'; '.join(told)}); give them again, or choose another --output_dir."

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mert_hf.common.command_line import ToolParser
+from mert_hf.encoding.released import DEFAULT_MODEL
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,13 @@ class Command:
         parser = ToolParser(description=self.description or self.help)
         self.add_arguments(parser)
         self.run(parser.parse_args())
+
+
+def add_model(parser: argparse.ArgumentParser, folder: str = "folder") -> None:
+    """The option --model of a command that takes the default one where none is named.
+
+    Args:
+        folder: what a folder may be of, as help says it.
+    """
+    kinds = f"{folder}, model of `mert-hf list models` or repository"
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"{kinds} (default: {DEFAULT_MODEL}, which comes with mert_hf)")

@@ -8,17 +8,18 @@ import threading
 from contextlib import ExitStack
 
 from mert_hf.commands.base import Command
+from mert_hf.encoding.released import DEFAULT_MODEL
 
-DEFAULT_MODEL = "m-a-p/MERT-v1-95M"
 DESCRIPTION = """\
 Serves a page to drop a song on: what sounds most like it among synthetic pieces that are made when it starts, to be played;
-its picture, to be clicked into; its vectors, to be downloaded. Needs `pip install "mert_hf[demo]"`, and no network once the
-model is there. The same page as a Space of the Hub: model_cards/space."""
+its picture, to be clicked into; its vectors, to be downloaded. Needs `pip install "mert_hf[demo]"`, and no network, unless
+a model of the Hub is named. The same page as a Space of the Hub: model_cards/space."""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     model = os.environ.get("MODEL") or DEFAULT_MODEL
-    parser.add_argument("--model", default=model, help=f"folder or repository (default: $MODEL, or {DEFAULT_MODEL})")
+    kinds = "folder, model of `mert-hf list models` or repository"
+    parser.add_argument("--model", default=model, help=f"{kinds} (default: $MODEL, or {DEFAULT_MODEL})")
     parser.add_argument("--pieces", type=int, default=40, help="synthetic pieces to look among, 10 s each (default: 40)")
     parser.add_argument("--index", metavar="FOLDER", help="keeps them, for the next start (default: made anew every time)")
     parser.add_argument("--device", help="such as cpu or cuda (default: the fastest there is)")

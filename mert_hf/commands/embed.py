@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from mert_hf.commands.base import Command
+from mert_hf.commands.base import Command, add_model
 from mert_hf.common.errors import InputError
 
 # Exit code where the work is done and some tracks could not be.
@@ -24,13 +24,11 @@ end all processes with the first that ends so, failed tracks are told by a line 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="audio file, folder, pattern or playlist")
     parser.add_argument("-o", "--output_dir", required=True, help="folder of the catalogue, which is made or gone on with")
-    parser.add_argument(
-        "--model",
-        default="m-a-p/MERT-v1-95M",
-        help="folder, model of `mert-hf list models` or repository (default: m-a-p/MERT-v1-95M)",
-    )
+    add_model(parser)
     parser.add_argument("--revision", help="commit, branch or tag of the repository")
-    parser.add_argument("--layers", help='such as 7, "0,7,12", all, or weights, "7:0.5,8:0.5" (default: 7 of 12, 14 of 24)')
+    parser.add_argument(
+        "--layers", help='such as 7, "0,7,12", all, or weights, "7:0.5,8:0.5" (default: 2 of 3, 7 of 12, 14 of 24)'
+    )
     pools = ("mean", "mean_std", "second", "none")
     parser.add_argument(
         "--pool", choices=pools, default="mean", help="over time; none: all frames, a .npy a track (default: mean)"

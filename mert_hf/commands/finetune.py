@@ -1,6 +1,6 @@
 """Fine-tune MERT on labelled music.
 
-    mert-hf finetune --model.base m-a-p/MERT-v1-95M --data.folder ~/genres --output_dir runs/genres
+    mert-hf finetune --data.folder ~/genres --output_dir runs/genres    # mert-small, which comes with mert_hf
     mert-hf finetune --model.base m-a-p/MERT-v1-95M --task gtzan_genre --output_dir runs/gtzan
 
 The folder holds one sub-folder a label, or a metadata.csv or metadata.jsonl with the columns file_name and label (and, if you

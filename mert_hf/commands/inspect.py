@@ -5,7 +5,7 @@ import os
 import reprlib
 from pathlib import Path
 
-from mert_hf.commands.base import Command
+from mert_hf.commands.base import Command, add_model
 from mert_hf.common.errors import InputError
 from mert_hf.common.logs import show_logs
 from mert_hf.common.packages import require_packages
@@ -15,7 +15,7 @@ ENDINGS = (".png", ".html", ".json")
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("track", help="an audio file, of seconds or hours")
-    parser.add_argument("--model", required=True, help="folder, or model of `mert-hf list models`")
+    add_model(parser)
     parser.add_argument(
         *("-o", "--output"),
         action="append",
@@ -23,7 +23,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="what to write: picture.png, page.html (the track can be played in it), sections.json; give it again for another",
     )
-    parser.add_argument("--layer", type=int, help="of which similarity and borders are computed (default: 7 of 12)")
+    parser.add_argument("--layer", type=int, help="of which similarity and borders are computed (default: 2 of 3, 7 of 12)")
     parser.add_argument(
         "--beats",
         metavar="MODEL",

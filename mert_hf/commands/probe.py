@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mert_hf.commands.base import Command
+from mert_hf.commands.base import Command, add_model
 from mert_hf.common.errors import InputError
 from mert_hf.common.logs import show_logs
 from mert_hf.common.packages import require_packages
@@ -45,8 +45,8 @@ def _probe(arguments: argparse.Namespace) -> None:
     if arguments.check:
         _check(tasks, arguments.data)
         return
-    if arguments.model is None or arguments.output is None:
-        raise InputError("--model and --output are needed, or --check alone.")
+    if arguments.output is None:
+        raise InputError("--output is needed, or --check alone.")
     versions()  # what is not installed is said before hours of work
     require_packages("train", "accelerate")
     from accelerate import Accelerator
@@ -90,7 +90,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     from mert_hf.tasks.labelled import LabelReading
     from mert_hf.tasks.labelled.reading import CLIP_S, SEED, ProblemType
 
-    parser.add_argument("--model", help="folder of a model or a run, or its id on the Hub")
+    add_model(parser, "folder of a model or a run")
     parser.add_argument("--revision", help="commit, branch or tag of the model on the Hub")
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("--suite", choices=list(SUITES), help="which tasks")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mert_hf.commands.base import Command
+from mert_hf.commands.base import Command, add_model
 from mert_hf.common.errors import InputError
 from mert_hf.common.logs import show_logs
 
@@ -10,11 +10,11 @@ DESCRIPTION = """\
 Whether nearest-neighbour search with a model's vectors is any good. Pieces of music, synthetic or your own, are changed as
 music is (mp3, pitch, tempo, gain, noise, another recording, other instruments, another part), and each looks for itself among
 all pieces, by every layer; beside the same architecture with random weights, a log-mel spectrum and chroma, by plain cosine
-and after centring and whitening. Nothing is downloaded but the model."""
+and after centring and whitening. Nothing is downloaded but a model of the Hub."""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, help="folder of a model or a run, or its id on the Hub")
+    add_model(parser, "folder of a model or a run")
     parser.add_argument("-o", "--output", required=True, help="folder for retrieval.json, retrieval.md and retrieval.png")
     parser.add_argument("--pieces", type=int, default=100, help="how many; of --music at most so many (default: 100)")
     parser.add_argument("--music", help="folder of audio files to look among (default: synthetic pieces)")

@@ -20,6 +20,7 @@ from mert_hf.encoding.clips import Clip, Reader, Skipped
 from mert_hf.encoding.engines import LayersUpTo
 from mert_hf.encoding.opening import open_engine
 from mert_hf.encoding.pooling import POOLS, AllFrames, PoolMaker
+from mert_hf.encoding.released import DEFAULT_MODEL
 from mert_hf.models.audio_inputs_mert import EncodedAudio, items_of, read_item
 from mert_hf.models.sampling_rates_mert import require_sampling_rate
 from mert_hf.models.windows_mert import (
@@ -43,11 +44,11 @@ class MusicEncoder:
     Many threads may use one encoder at once.
 
     Args:
-        model: a folder, a released model ("mert-small"), a repository of the Hub (in this order, where a name may be several),
-            an ONNX file, or a loaded model: also one with a head, with adapters of PEFT, or compiled by torch (uncompiled
-            here). A loaded model is left as it is, wherever it lies, whatever its type, and in `train()` as well. Every call
-            of `encode` computes with the weights that it has then: who trains it between two calls hears it, and may not do
-            so during one. Where `device` or `dtype` differ from the model's, every call copies the layers it needs.
+        model: a folder, a released model ("mert-small", the default), a repository of the Hub (in this order, where a name may
+            be several), an ONNX file, or a loaded model: also one with a head, with adapters of PEFT, or compiled by torch
+            (uncompiled here). A loaded model is left as it is, wherever it lies, whatever its type, and in `train()` as well.
+            Every call of `encode` computes with the weights that it has then: who trains it between two calls hears it, and may
+            not do so during one. Where `device` or `dtype` differ from the model's, every call copies the layers it needs.
         feature_extractor: of a loaded model; read from the same place otherwise.
         device: such as "cpu", "cuda", "mps"; the fastest there is by default.
         dtype: of the computation, such as torch.bfloat16 or "bfloat16"; results are float32 whatever it is.
@@ -62,15 +63,15 @@ class MusicEncoder:
 
     Example:
         ```python
-        encoder = MusicEncoder("m-a-p/MERT-v1-95M")
-        embeddings = encoder.encode(["one.mp3", "two.flac"])  # (2, 768)
+        encoder = MusicEncoder()  # or MusicEncoder("m-a-p/MERT-v1-95M")
+        embeddings = encoder.encode(["one.mp3", "two.flac"])  # (2, 256)
         similarity = embeddings @ embeddings.T
         ```
     """
 
     def __init__(
         self,
-        model: str | os.PathLike | nn.Module,
+        model: str | os.PathLike | nn.Module = DEFAULT_MODEL,
         feature_extractor=None,
         *,
         device: str | torch.device | None = None,

@@ -17,7 +17,7 @@ from transformers import AutoFeatureExtractor, PreTrainedModel
 from mert_hf.common.errors import InputError
 from mert_hf.common.reading import read_json
 from mert_hf.common.suggestions import suggest_any
-from mert_hf.encoding.released import as_folder, find_model, released_models
+from mert_hf.encoding.released import as_folder, find_model, missing_default, released_models
 
 # Files that are missing, damaged or something else, and weights that do not fit; transformers lets all of these through.
 LOADING_ERRORS = (
@@ -160,6 +160,9 @@ def _fault(source: str | os.PathLike) -> str | None:
         is_place = isinstance(name, str) and (name[0] in "/~." or "\\" in name or name.count("/") > 1)
         if is_place:
             return "there is no such folder; give one, or a repository such as 'm-a-p/MERT-v1-95M'."
+        missing = missing_default(name)
+        if missing is not None:
+            return missing
         near = difflib.get_close_matches(str(name), released_models(), cutoff=0.8) if "/" not in str(name) else []
         return f"there is no such folder, and no such model comes with mert_hf{suggest_any(near)}" if near else None
     if (place / "config.json").is_file():

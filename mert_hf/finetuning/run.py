@@ -26,6 +26,7 @@ from mert_hf.common.redaction import name_only
 from mert_hf.common.seeding import seed_torch
 from mert_hf.encoding.licences import note_licence
 from mert_hf.encoding.loading import load_extractor, load_model, loading
+from mert_hf.encoding.released import describe_model
 from mert_hf.finetuning.data import FinetuneData, open_data
 from mert_hf.finetuning.features import encoder_taken_out
 from mert_hf.finetuning.progress import Progress
@@ -65,6 +66,8 @@ def finetune(
     rate = read_sampling_rate(settings.model.base)
     arguments = make_arguments(settings, run)
     first = arguments.process_index == 0
+    if first:
+        logger.info("Fine-tuning %s", describe_model(settings.model.base))
     # one process checks the corpus, the others read what it wrote
     with arguments.main_process_first(local=False):
         run.keep_former(settings)

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from mert_hf.common.errors import InputError
 from mert_hf.common.settings import check_values, require, section, setting, suggest
+from mert_hf.encoding.released import DEFAULT_MODEL
 from mert_hf.tasks import TASKS, Task
 from mert_hf.tasks.labelled.reading import CLIP_S, SEED, LabelReading, ProblemType
 
@@ -70,7 +71,7 @@ class LabelledDataSettings(LabelReading):
 class ModelSettings:
     """What is fine-tuned, and how much of it."""
 
-    base: str = setting("m-a-p/MERT-v1-95M", "folder or repository of a MERT model; a head it may have is left out")
+    base: str = setting(DEFAULT_MODEL, "folder, released model or repository of a MERT; a head it may have is left out")
     problem_type: ProblemType = setting(
         "single_label_classification", "one label a track, several, or numbers; of a task, what it asks for"
     )

@@ -5,6 +5,7 @@ import reprlib
 
 from mert_hf.common.errors import InputError
 from mert_hf.encoding.encoder import MusicEncoder
+from mert_hf.encoding.released import DEFAULT_MODEL
 
 
 class LazyEncoder:
@@ -13,14 +14,14 @@ class LazyEncoder:
     Two of the same settings are equal, loaded or not, and have the same pickle.
 
     Args:
-        model: a folder or a repository of the Hub.
+        model: a folder, a released model or a repository of the Hub.
         device, dtype: as in [`MusicEncoder`].
 
     Raises:
         InputError: the model is given as anything but a name, such as a loaded one.
     """
 
-    def __init__(self, model: str | os.PathLike, device: str | None = None, dtype: str = "float32"):
+    def __init__(self, model: str | os.PathLike = DEFAULT_MODEL, device: str | None = None, dtype: str = "float32"):
         if not isinstance(model, (str, os.PathLike)):
             raise InputError(
                 f"model={reprlib.repr(model)} must be a folder or a repository such as 'm-a-p/MERT-v1-95M'; what is copied"

@@ -16,6 +16,7 @@ from mert_hf.encoding.chosen_layers import Layers
 from mert_hf.encoding.encoder import MusicEncoder
 from mert_hf.encoding.licences import weights_licence
 from mert_hf.encoding.loading import as_folder, loading
+from mert_hf.encoding.released import DEFAULT_MODEL
 from mert_hf.integrations.vectors import require_vector_pool, vector_shape
 from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S
 
@@ -38,7 +39,7 @@ class MtebMusicEncoder(AbsEncoder):
     mteb's cache, and so do those of a folder whose weights have changed.
 
     Args:
-        model_name: a folder, or a repository of the Hub.
+        model_name: a folder, a released model, or a repository of the Hub.
         revision: of a repository; of a folder a name for the results, by default a hash of its weights.
         device, dtype: as in [`MusicEncoder`].
         layers, pool, normalize, window_s, overlap_s: as in [`MusicEncoder.encode`], `pool` "mean" or "mean_std". Several
@@ -49,14 +50,14 @@ class MtebMusicEncoder(AbsEncoder):
 
     Example:
         ```python
-        encoder = MtebMusicEncoder("m-a-p/MERT-v1-95M", layers=7)
+        encoder = MtebMusicEncoder()
         results = mteb.evaluate(encoder, mteb.get_tasks(tasks=["GTZANGenreClustering"]))
         ```
     """
 
     def __init__(
         self,
-        model_name: str | os.PathLike,
+        model_name: str | os.PathLike = DEFAULT_MODEL,
         revision: str | None = None,
         *,
         device: str | None = None,

@@ -8,6 +8,7 @@ import numpy as np
 from mert_hf.common.errors import InputError
 from mert_hf.common.packages import require_packages
 from mert_hf.encoding.chosen_layers import ChosenLayers, Layers
+from mert_hf.encoding.released import DEFAULT_MODEL
 from mert_hf.integrations.lazy_encoder import LazyEncoder
 from mert_hf.integrations.vectors import STATISTICS, require_vector_pool
 from mert_hf.models.audio_inputs_mert import items_of
@@ -26,7 +27,7 @@ class MusicFeatures(TransformerMixin, BaseEstimator):
     `make_pipeline(MusicFeatures(), ..., memory="cache")`.
 
     Args:
-        model: a folder or a repository of the Hub.
+        model: a folder, a released model or a repository of the Hub.
         layers, pool, batch_size, normalize, sampling_rate, window_s, overlap_s: as in [`MusicEncoder.encode`]. `pool` is "mean"
             or "mean_std"; several layers are joined to one row.
         device, dtype: as in [`MusicEncoder`].
@@ -34,14 +35,14 @@ class MusicFeatures(TransformerMixin, BaseEstimator):
 
     Example:
         ```python
-        classifier = make_pipeline(MusicFeatures("m-a-p/MERT-v1-95M"), LogisticRegression())
+        classifier = make_pipeline(MusicFeatures(), LogisticRegression())
         classifier.fit(["a.mp3", "b.flac"], ["jazz", "rock"]).predict(["c.ogg"])
         ```
     """
 
     def __init__(
         self,
-        model: str | os.PathLike = "m-a-p/MERT-v1-95M",
+        model: str | os.PathLike = DEFAULT_MODEL,
         *,
         layers: Layers | None = None,
         pool: str = "mean",

@@ -16,6 +16,7 @@ from mert_hf.encoding.chosen_layers import ChosenLayers
 from mert_hf.encoding.clips import Clip, Reader
 from mert_hf.encoding.encoder import MusicEncoder
 from mert_hf.encoding.licences import weights_licence
+from mert_hf.encoding.released import DEFAULT_MODEL
 from mert_hf.integrations.vectors import STATISTICS, require_vector_pool
 from mert_hf.models.views_mert import input_dtype_of, layers_of
 from mert_hf.models.windows_mert import DEFAULT_OVERLAP_S, Window
@@ -51,7 +52,7 @@ class MERTModule(InputModule):
     this package installed.
 
     Args:
-        model: a folder, a repository of the Hub, or a loaded model, which is then trained in place.
+        model: a folder, a released model, a repository of the Hub, or a loaded model, which is then trained in place.
         feature_extractor: of a loaded model.
         layers: one layer, or a dict of layer to weight; the default of [`MusicEncoder.encode`] otherwise. Layers behind it are
             not trained.
@@ -67,8 +68,8 @@ class MERTModule(InputModule):
 
     Example:
         ```python
-        model = SentenceTransformer(modules=[MERTModule("m-a-p/MERT-v1-95M")])
-        vectors = model.encode(["a.mp3", "b.flac"])  # (2, 768)
+        model = SentenceTransformer(modules=[MERTModule()])
+        vectors = model.encode(["a.mp3", "b.flac"])  # (2, 256)
         pairs = Dataset.from_dict({"anchor": paths, "positive": paths})  # two stretches of a song, beside those of others
         SentenceTransformerTrainer(model, train_dataset=pairs, loss=MultipleNegativesRankingLoss(model)).train()
         ```
@@ -80,7 +81,7 @@ class MERTModule(InputModule):
 
     def __init__(
         self,
-        model: str | os.PathLike | PreTrainedModel,
+        model: str | os.PathLike | PreTrainedModel = DEFAULT_MODEL,
         feature_extractor=None,
         *,
         layers: int | Mapping[int, float] | None = None,

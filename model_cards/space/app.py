@@ -1,4 +1,4 @@
-"""The page of `mert-hf demo` as a Space of the Hub: the model is that of the variable MODEL, m-a-p/MERT-v1-95M without one."""
+"""The page of `mert-hf demo` as a Space of the Hub: the model is that of the variable MODEL, mert-small without one."""
 
 import sys
 

@@ -5,6 +5,7 @@ import pytest
 from mert_hf import cli
 from mert_hf.common.places import CARDS, FINETUNE_RECIPES, RECIPES
 from mert_hf.encoding.layer_guide import LAYER_GUIDES
+from mert_hf.encoding.released import released_models
 from mert_hf.objectives import OBJECTIVES
 from mert_hf.tasks import TASKS
 from mert_hf.teachers import CODE_TEACHERS
@@ -18,7 +19,7 @@ def listed(capsys, kind: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("models", [*LAYER_GUIDES]),
+        ("models", [*released_models(), *LAYER_GUIDES]),
         ("objectives", [*OBJECTIVES]),
         ("teachers", [*CODE_TEACHERS, "cqt"]),
         ("tasks", [*TASKS]),

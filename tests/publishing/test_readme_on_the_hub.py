@@ -16,7 +16,7 @@ from mert_hf import MERTFeatureExtractor, MERTForSequenceClassification
 from mert_hf.finetuning.settings import FinetuneSettings
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
-USE, MODEL = BLOCKS[:2]
+USE, MODEL = (block for block in BLOCKS if '"m-a-p/MERT-v1-95M"' in block and "transformers" in block)
 TRAINING = (ROOT / "training" / "README.md").read_text()
 (CLASSIFY,) = [block for block in re.findall(r"```python\n(.*?)```", TRAINING, flags=re.S) if "audio-classification" in block]
 

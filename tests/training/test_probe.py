@@ -70,7 +70,7 @@ def test_the_synthetic_suite_from_nothing_to_a_table(run, small_suite, model, tm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--suite", "synthetic"), "--model and --output are needed, or --check alone"),
+        (("--suite", "synthetic"), "--output is needed, or --check alone"),
         (("--suite", "synthetic", "--tasks", "gtzan_genre"), "'gtzan_genre' is no task of this suite; tasks of synthetic: "),
         (("--suite", "marble", "--tasks", "genre"), "task 'genre' is unknown; tasks of marble: magnatagatune"),
         (("--suite", "marble", "--renderer", "fluidsynth"), "--renderer belongs to --suite synthetic"),
