@@ -71,12 +71,13 @@ def load_weights(
         may_lack: names of weights or of parts (`"code_head"`) that may be drawn at random.
         lack: what an error says of the others, such as "does not hold the encoder that model.* describes".
         remedy: a sentence that the error ends with.
-        options: of `from_pretrained`, such as `revision`, `config` and `dtype`.
+        options: of `from_pretrained`, such as `revision` (of a repository), `config` and `dtype`.
 
     Raises:
         InputError: it cannot be loaded, or not whole.
     """
     what = str(source) if what is None else what
+    _require_repository(what, source, options.get("revision"))
     with loading(what, source) as place:
         # shapes that differ are reported in place of raised, to be refused by name
         options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
@@ -99,8 +100,19 @@ def load_extractor(source: str | os.PathLike, what: str | None = None, **options
     Raises:
         InputError: it cannot be loaded.
     """
-    with loading(str(source) if what is None else what, source) as place:
+    what = str(source) if what is None else what
+    _require_repository(what, source, options.get("revision"))
+    with loading(what, source) as place:
         return AutoFeatureExtractor.from_pretrained(place, **options)
+
+
+def _require_repository(what: str, source: str | os.PathLike, revision: str | None) -> None:
+    """A folder has no revisions: another model than the one that was asked for would be loaded without a word."""
+    if revision not in (None, "main") and as_folder(source) is not None:  # main is what transformers takes by default
+        raise InputError(
+            f"revision={revision!r} is of a repository on the Hub, and {shorten(what)} is a folder or comes with mert_hf;"
+            " leave it out, or name the repository."
+        )
 
 
 def list_some(names: list[str]) -> str:

@@ -185,3 +185,11 @@ def test_what_is_no_model_is_told_before_it_is_tried(loader, folder, tmp_path):
 def test_what_is_no_name_at_all(given):
     with pytest.raises(InputError, match=r"cannot be loaded: .* is no model; give a folder, or a repository such as"):
         MusicEncoder(given)
+
+
+@pytest.mark.parametrize("load", [MusicEncoder, load_encoder])
+def test_a_folder_has_no_revision(load, folder):
+    """Of the default model too: --revision alone once meant a repository's."""
+    for name in (folder, "mert-small"):
+        with pytest.raises(InputError, match="revision='v2' is of a repository on the Hub, and .* is a folder or comes with"):
+            load(name, revision="v2")
