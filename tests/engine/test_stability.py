@@ -145,6 +145,8 @@ def test_deepspeed_gets_its_numbers_from_the_recipe_and_bf16_by_autocast(monkeyp
 @pytest.mark.parametrize("slowdown", [0.5, 19.6])
 def test_a_cpu_without_bfloat16_is_named(monkeypatch, tmp_path, caplog, slowdown):
     monkeypatch.setattr(devices, "bfloat16_slowdown", lambda: slowdown)
+    machine = SimpleNamespace(distributed_type=DistributedType.NO, device=torch.device("cpu"), is_main_process=True)
+    monkeypatch.setattr(devices, "Accelerator", lambda **_: machine)  # there is one precision a process
     devices.make_accelerator(TrainingSettings(mixed_precision="bf16", tracker="none"), tmp_path)
     told = "this CPU multiplies 20 times as slowly in bfloat16 as in float32; --training.mixed_precision no is quicker"
     assert (told in caplog.text) == (slowdown > 1)

@@ -78,7 +78,7 @@ def test_a_dry_run_asks_the_hub_nothing(logged_in, folder, monkeypatch, capsys):
         ((".", REPO), "error: no licence is stated for the weights; state one in the facts of the card, or with --license."),
         (
             (".", REPO, "--card", "quikstart"),
-            "error: there is no card 'quikstart'; give one of mert-330m, mert-95m, mert2-30s, mert2-full-song,",
+            "error: there is no card 'quikstart'; give one of mert-330m, mert-95m, mert-small, mert2-30s,",
         ),
     ],
 )

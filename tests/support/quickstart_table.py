@@ -10,7 +10,7 @@ RANDOM = "random weights"
 
 def quickstart_table(results: Mapping[str, Any]) -> str:
     """One line a measure of `evaluation.json`; the better of model and spectrum in bold."""
-    lines = [["measure", "quickstart", RANDOM, "best spectrum", "which"], ["---"] * 5]
+    lines = [["measure", results["model"], RANDOM, "best spectrum", "which"], ["---"] * 5]
     for row in results["results"]:
         best = row["best_baseline"]
         spectrum = row["baselines"][best]
