@@ -77,7 +77,6 @@ def load_weights(
         InputError: it cannot be loaded, or not whole.
     """
     what = str(source) if what is None else what
-    _require_repository(what, source, options.get("revision"))
     with loading(what, source) as place:
         # shapes that differ are reported in place of raised, to be refused by name
         options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
@@ -100,18 +99,20 @@ def load_extractor(source: str | os.PathLike, what: str | None = None, **options
     Raises:
         InputError: it cannot be loaded.
     """
-    what = str(source) if what is None else what
-    _require_repository(what, source, options.get("revision"))
-    with loading(what, source) as place:
+    with loading(str(source) if what is None else what, source) as place:
         return AutoFeatureExtractor.from_pretrained(place, **options)
 
 
-def _require_repository(what: str, source: str | os.PathLike, revision: str | None) -> None:
-    """A folder has no revisions: another model than the one that was asked for would be loaded without a word."""
-    if revision not in (None, "main") and as_folder(source) is not None:  # main is what transformers takes by default
+def require_repository(source: str | os.PathLike, revision: str | None) -> None:
+    """A folder has no revisions: another model than the one that was asked for would be loaded without a word.
+
+    Raises:
+        InputError: a revision of a folder, or of a model that comes with the package.
+    """
+    if revision is not None and as_folder(source) is not None:
         raise InputError(
-            f"revision={revision!r} is of a repository on the Hub, and {shorten(what)} is a folder or comes with mert_hf;"
-            " leave it out, or name the repository."
+            f"revision={revision!r} is of a repository on the Hub, and {shorten(str(source))} is a folder or comes with"
+            " mert_hf; leave it out, or name the repository."
         )
 
 

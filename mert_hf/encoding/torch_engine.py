@@ -10,7 +10,7 @@ from mert_hf.encoding.engines import Engine
 from mert_hf.encoding.fingerprint import weights_fingerprint
 from mert_hf.encoding.frozen import FrozenEncoder
 from mert_hf.encoding.licences import note_licence
-from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model
+from mert_hf.encoding.loading import UNUSED_WEIGHTS, load_extractor, load_model, require_repository
 from mert_hf.models.configuration_mert import MERTConfig
 from mert_hf.models.configuration_mert2 import MERT2Config
 from mert_hf.models.feature_extraction_mert import MERTFeatureExtractor
@@ -54,6 +54,7 @@ class TorchEngine(Engine):
         Raises:
             InputError: it cannot be loaded, lacks weights, or does not tell how audio becomes frames.
         """
+        require_repository(name, revision)
         model = load_model(AutoModel, name, may_lack=UNUSED_WEIGHTS, dtype=dtype, revision=revision)
         _require_frames(model, str(name))
         if feature_extractor is None:

@@ -12,7 +12,7 @@ from mert_hf import MERTModel
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(folder.name for folder in GOLDEN.glob("hf_*"))
-TOLERANCE = 2e-5  # another thread count or attention kernel alone moves states by up to 1e-5
+TOLERANCE = 3e-5  # another thread count or kernel alone moves states by 1e-5, a processor without AVX-512 by up to 2.3e-5
 
 
 def load(case: str, **changes):

@@ -12,7 +12,7 @@ from mert_hf.common.errors import InputError
 from mert_hf.common.seeding import seed_torch
 from mert_hf.encoding.fingerprint import weights_fingerprint
 from mert_hf.encoding.frozen import FrozenEncoder
-from mert_hf.encoding.loading import UNUSED_WEIGHTS, as_folder, load_extractor, load_model, loading
+from mert_hf.encoding.loading import UNUSED_WEIGHTS, as_folder, load_extractor, load_model, loading, require_repository
 
 Pooling = Literal["mean", "mean_std"]
 
@@ -103,6 +103,7 @@ def load_encoder(
     source = name
     if folder is not None:
         source = str(folder / "model" if (folder / "model" / "config.json").is_file() else folder)
+    require_repository(source, revision)
     extractor = load_extractor(source, str(name), revision=revision)
     if random_seed is None:
         # float32 as the waveforms are, whatever the weights were stored in
