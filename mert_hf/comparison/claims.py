@@ -86,6 +86,9 @@ def judge_claims(claims: Mapping[str, Claim], cells: Sequence[Measured]) -> list
                 )
                 continue
             measures, value = _difference(*pair, claim.measures)
+            if value is None:  # a comparison of some tasks goes on without it
+                found.append({**told, "measures": measures, "not_judged": measures, "answer": OPEN})
+                continue
             found.append({**told, "measures": measures, **value, "answer": _answer(value)})
     return found
 
@@ -96,20 +99,21 @@ def claims_table(judged: Sequence[Mapping[str, Any]]) -> str:
     for one in judged:
         measures = one["measures"] or []
         of = "all measures" if len(measures) > 3 else ", ".join(map(_short, measures))
-        shown = f"{' and '.join(one['failed'])} failed" if "failed" in one else number(one)
+        shown = "not judged on it" if "not_judged" in one else None
+        shown = shown or (f"{' and '.join(one['failed'])} failed" if "failed" in one else number(one))
         lines.append([one["says"], one["paper"], f"{one['better']} beside {one['worse']}", of, shown, one["answer"]])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _difference(better: Measured, worse: Measured, measures: Sequence[str] | None) -> tuple[list[str], dict[str, Any]]:
+def _difference(better: Measured, worse: Measured, measures: Sequence[str] | None) -> tuple[list[str], dict[str, Any] | None]:
+    """The measures that count, and the difference; None where both cells were not judged on all of them."""
     if measures == [LOSS]:
         losses = [_losses(cell.described) for cell in (worse, better)]
         return [LOSS], _with_interval(losses[0] - losses[1], np.zeros(1), 0)
     ours, theirs = rows_by_column(better.rows), rows_by_column(worse.rows)
     both = [column for column in ours if column in theirs and (measures is None or column in measures)]
-    missing = [column for column in measures or () if column not in both]
-    if missing or not both:
-        raise InputError(f"{better.described['name']} was not judged on {', '.join(missing) or 'anything'}; leave --tasks out.")
+    if not both or len(both) < len(measures or ()):
+        return list(measures or ()), None
     values = np.mean([values_of_seeds(ours[column]) - values_of_seeds(theirs[column]) for column in both], axis=0)
     draws = np.mean([mean_draws(ours[column]) - mean_draws(theirs[column]) for column in both], axis=0)
     return both, _with_interval(values, draws, min(ours[column][0]["groups"] for column in both))
@@ -141,7 +145,7 @@ def _losses(described: Mapping[str, Any]) -> NDArray[np.float64]:
 
 
 def _short(column: str) -> str:
-    """ "synthetic_key/refined_accuracy" as "key"; of several measures of a task, with the measure."""
+    """The task of a column alone; of a task with several measures, with the measure."""
     task, _, metric = column.partition("/")
     short = task.removeprefix("synthetic_")
     return f"{short} {metric.replace('_', ' ')}" if short in ("tagging", "beat") else short.replace("loss_end", "loss")

@@ -60,8 +60,10 @@ def test_only_the_measures_of_the_claim_count_and_cells_that_are_not_there_are_l
     (found,) = judge_claims({"key": claim}, cells)
     assert found["value"] == pytest.approx(7.0)
     assert judge_claims({"key": claim}, cells[:1]) == []
-    with pytest.raises(InputError, match="with was not judged on synthetic_key/refined_accuracy; leave --tasks out"):
-        judge_claims({"key": claim}, [make_cell("with", {PITCH: [0.0, 0, 0]}), cells[1]])
+    # a comparison of other tasks goes on, and says so
+    (found,) = judge_claims({"key": claim}, [make_cell("with", {PITCH: [0.0, 0, 0]}), cells[1]])
+    assert (found["not_judged"], found["answer"]) == (["synthetic_key/refined_accuracy"], "open")
+    assert "| key | not judged on it | open |" in claims_table([found])
 
 
 def test_a_lower_loss_is_the_better_one_and_a_failed_training_has_told_enough():
