@@ -74,8 +74,11 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
         hidden_states_include_input (`bool`, defaults to False): Whether `hidden_states` begins with the input of the first
             block, as it does in MERT v1 and everywhere in transformers. The official tuple has the outputs of the blocks
             alone: its entry 0 is layer 1. ([`MusicEncoder`], probing and the pipeline give layer 0 either way.)
+        short_mel_bins, short_win_length (`int`, default to 0 and 512): Bands of a second transform, and samples of it and of
+            its window. They stand beside the others: a long window tells notes apart, a short one tells when they begin.
         mel_mean_db, mel_std_db (`float`, default to 0 and 1): What the buffers `mel_mean` and `mel_std`, by which decibels are
-            normalised, hold in a model with fresh weights. [`MERT2Config.small`] brings those of music.
+            normalised, hold in a model with fresh weights (of the short transform by as much less as it gives of the same
+            sound). [`MERT2Config.small`] brings those of music.
         codebook_sizes, code_offset, code_dim, logit_temperature, learnable_temperature, code_loss_weight, cqt_bins,
             cqt_compression, cqt_log_level, cqt_standardise, cqt_loss_weight, unmasked_loss_weight, feature_penalty_weight: as
             in [`MERTConfig`], of [`MERT2ForPreTraining`] alone; four codebooks by default, as many streams as the authors'
@@ -113,6 +116,8 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
     minimum_input_samples: int | None = None
 
     hidden_states_include_input: bool = False
+    short_mel_bins: int = 0
+    short_win_length: int = 512
     mel_mean_db: float | int = 0.0
     mel_std_db: float | int = 1.0
     codebook_sizes: list[int] | tuple[int, ...] = (1024,) * 4
@@ -134,10 +139,11 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
     def __post_init__(self, **kwargs):
         require_numbers(self, ("rotary_embedding_base",), "a number from 1 to 1e9", 1, 1e9)
         require_counts(self, {name: LARGEST[name] for name in ("num_mel_bins", "hop_length", "n_fft")})
+        require_counts(self, {"short_mel_bins": LARGEST["num_mel_bins"]}, smallest=0)
         require_sampling_rate(self.sampling_rate, "MERT2Config: sampling_rate")
         self.rotary_embedding_base = int(self.rotary_embedding_base)
         if self.subsampling_channels is None:
-            self.subsampling_channels = (self.num_mel_bins, 512, self.hidden_size)
+            self.subsampling_channels = (self.num_bands, 512, self.hidden_size)
         if self.context_seconds is None:
             self.context_seconds = CONTEXT_S.get(self.variant, CONTEXT_S["30s"])
         self.inputs_to_logits_ratio = MEL_FRAMES * self.hop_length
@@ -157,10 +163,11 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
 
     @classmethod
     def small(cls, **changes) -> "MERT2Config":
-        """Ours: three blocks of 256 that two CPU cores train; 5,215,872 parameters without heads.
+        """Ours: three blocks of 256 that two CPU cores train; 5,337,504 parameters without heads.
 
-        Bands are finer than the published models', so that low notes lie apart. Mean and deviation are those of music: over all
-        bands of 19 pieces of all kinds, -2.3 and 22.4 dB.
+        Bands are finer than the published models', so that low notes lie apart, and stand beside those of a transform of 21 ms,
+        which tells when notes begin. Mean and deviation are those of music: over all bands of 19 pieces of all kinds, -2.3 and
+        22.4 dB.
         """
         fields = dict(
             hidden_size=256,
@@ -170,7 +177,8 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
             num_mel_bins=192,
             n_fft=4096,
             win_length=4096,
-            subsampling_channels=(192, 224, 256),
+            short_mel_bins=32,
+            subsampling_channels=(224, 224, 256),
             subsampling_depths=(1, 1, 1),
             mel_mean_db=-2.0,
             mel_std_db=22.0,
@@ -192,6 +200,11 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
             known = " It is a MERT v0 or v1: MERTConfig and MERTModel read it." if found == "mert_model" else ""
             raise ValueError(f"model_type {reprlib.repr(found)} is not MERT-v2; MERT2Config reads 'mert2'.{known}")
         return super().from_dict(config_dict, **kwargs)
+
+    @property
+    def num_bands(self) -> int:
+        """Bands of both transforms: what the subsampler is given."""
+        return self.num_mel_bins + self.short_mel_bins
 
     @property
     def hop_samples(self) -> int:
@@ -227,6 +240,8 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
         require(self, self.conv_depthwise_kernel_size % 2 == 1, "conv_depthwise_kernel_size", "an odd number")
         fits = self.n_fft % 2 == 0 and self.n_fft >= self.win_length
         require(self, fits, "n_fft", f"an even number, {self.win_length} (win_length) or more")
+        fits = self.short_win_length % 2 == 0 and 2 <= self.short_win_length <= self.n_fft
+        require(self, fits or not self.short_mel_bins, "short_win_length", f"an even number from 2 to {self.n_fft} (n_fft)")
         # a clip of the least length must give a frame
         reaches = self.minimum_input_samples >= self.inputs_to_logits_ratio
         require(self, reaches, "hop_length", f"at most {self.minimum_input_samples // MEL_FRAMES}, an eighth of n_fft")
@@ -237,9 +252,10 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
 
     def _require_stages(self) -> None:
         widths, depths = list(self.subsampling_channels), list(self.subsampling_depths)
-        is_widths = len(widths) == 3 and widths[0] == self.num_mel_bins and widths[2] == self.hidden_size
+        is_widths = len(widths) == 3 and widths[0] == self.num_bands and widths[2] == self.hidden_size
         is_widths = is_widths and 1 <= widths[1] <= LARGEST["hidden_size"]
-        accepted = f"three widths, from num_mel_bins={self.num_mel_bins} to hidden_size={self.hidden_size}"
+        bands = f"num_mel_bins={self.num_mel_bins}" + f" + short_mel_bins={self.short_mel_bins}" * bool(self.short_mel_bins)
+        accepted = f"three widths, from {bands} to hidden_size={self.hidden_size}"
         require(self, is_widths, "subsampling_channels", accepted)
         is_depths = len(depths) == 3 and all(1 <= depth <= MOST_STAGE_LAYERS for depth in depths)
         require(self, is_depths, "subsampling_depths", f"three numbers of layers, each from 1 to {MOST_STAGE_LAYERS}")

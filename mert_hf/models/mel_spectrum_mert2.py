@@ -1,5 +1,7 @@
 """The front end of MERT-v2: decibels of a mel spectrum, normalised band by band. Always in float32, and without a gradient."""
 
+import math
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -19,25 +21,33 @@ class MERT2MelSpectrum(nn.Module):
 
     All tables are buffers that lie in the checkpoint, under its names. Nothing here follows a cast: half a precision in the
     window or in the spectrum would move the features of every clip.
+
+    Args:
+        config: of the model.
+        short: the spectrum of its short transform, `config.short_mel_bins` bands, in place of the long one's.
     """
 
-    def __init__(self, config: MERT2Config):
+    def __init__(self, config: MERT2Config, short: bool = False):
         super().__init__()
         self.config = config
-        self.register_buffer("mel_mean", torch.empty(config.num_mel_bins, dtype=torch.float32))
-        self.register_buffer("mel_std", torch.empty(config.num_mel_bins, dtype=torch.float32))
+        long = config.num_mel_bins, config.n_fft, config.win_length
+        sizes = (config.short_mel_bins, config.short_win_length, config.short_win_length) if short else long
+        self.bands, self.n_fft, self.win_length = sizes
+        self.register_buffer("mel_mean", torch.empty(self.bands, dtype=torch.float32))
+        self.register_buffer("mel_std", torch.empty(self.bands, dtype=torch.float32))
         self.spectrogram, self.mel_scale = nn.Module(), nn.Module()
-        self.spectrogram.register_buffer("window", torch.empty(config.win_length, dtype=torch.float32))
-        bank_shape = (config.n_fft // 2 + 1, config.num_mel_bins)
-        self.mel_scale.register_buffer("fb", torch.empty(bank_shape, dtype=torch.float32))
+        self.spectrogram.register_buffer("window", torch.empty(self.win_length, dtype=torch.float32))
+        self.mel_scale.register_buffer("fb", torch.empty((self.n_fft // 2 + 1, self.bands), dtype=torch.float32))
 
     def reset(self) -> None:
         """Fill the tables as those of a model with fresh weights; what a checkpoint brings is left as it is."""
         config = self.config
-        init.constant_(self.mel_mean, config.mel_mean_db)
+        # the power of a tone grows with the square of the window, that of a band with its width
+        louder = 20 * math.log10(self.win_length / config.win_length) + 10 * math.log10(config.num_mel_bins / self.bands)
+        init.constant_(self.mel_mean, config.mel_mean_db + louder)
         init.constant_(self.mel_std, config.mel_std_db)
-        init.copy_(self.spectrogram.window, torch.hann_window(config.win_length, dtype=torch.float32))
-        init.copy_(self.mel_scale.fb, mel_bank(config.n_fft // 2 + 1, config.num_mel_bins, config.sampling_rate))
+        init.copy_(self.spectrogram.window, torch.hann_window(self.win_length, dtype=torch.float32))
+        init.copy_(self.mel_scale.fb, mel_bank(self.n_fft // 2 + 1, self.bands, config.sampling_rate))
 
     def _apply(self, fn, recurse=True):
         def move(buffer: torch.Tensor) -> torch.Tensor:
@@ -67,15 +77,13 @@ class MERT2MelSpectrum(nn.Module):
 
     def power(self, waveform: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, samples) -> (batch, samples // hop_length + 1, n_fft // 2 + 1), of the unnormalised transform."""
-        config, margin = self.config, self.config.n_fft // 2
+        hop, margin = self.config.hop_length, self.n_fft // 2
         if num_samples is None:
             continued = F.pad(waveform.unsqueeze(1), (margin, margin), mode="reflect").squeeze(1)
         else:
             continued = _reflect(waveform, num_samples, margin)
         window = self.spectrogram.window
-        spectrum = torch.stft(
-            *(continued, config.n_fft, config.hop_length, config.win_length, window), center=False, return_complex=True
-        )
+        spectrum = torch.stft(continued, self.n_fft, hop, self.win_length, window, center=False, return_complex=True)
         return squared_magnitude(spectrum).mT
 
 

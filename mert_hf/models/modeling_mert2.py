@@ -113,6 +113,7 @@ class MERT2Model(MERT2PreTrainedModel):
     def __init__(self, config: MERT2Config):
         super().__init__(config)
         self.feature_extractor = MERT2MelSpectrum(config)
+        self.short_feature_extractor = MERT2MelSpectrum(config, short=True) if config.short_mel_bins else None
         self.subsampling_module = MERT2Subsampling(config)
         self.layers = nn.ModuleList(MERT2Layer(config) for _ in range(config.num_hidden_layers))
         self.post_init()
@@ -164,6 +165,8 @@ class MERT2Model(MERT2PreTrainedModel):
         self._require_inputs(input_values, attention_mask)
         num_samples = None if attention_mask is None else (attention_mask != 0).sum(-1)
         mel = self.feature_extractor(input_values, num_samples)
+        if self.short_feature_extractor is not None:
+            mel = torch.cat([mel, self.short_feature_extractor(input_values, num_samples)], dim=-1)
         num_mel_frames = None if num_samples is None else num_samples // self.config.hop_length
         subsampled = self.subsampling_module(mel, num_mel_frames)
         num_frames, valid, audible, mask = subsampled.shape[1], None, None, None

@@ -149,9 +149,10 @@ def _key(title: str, data: TaskData, encoder: Encoder | None, settings: ProbingS
         "task": {name: asdict(data.task)[name] for name in TASK_FIELDS} | {"protocol": data.task.protocol.described()},
         "judging": {name: value for name, value in asdict(settings).items() if name != "device"},
     }
-    version = probe_of(data.task).baseline_version
-    if encoder is None and version is not None:
-        depends["baseline_version"] = version
+    kind = probe_of(data.task)
+    name, version = ("probe_version", kind.probe_version) if encoder else ("baseline_version", kind.baseline_version)
+    if version is not None:
+        depends[name] = version
     return digest(depends)
 
 

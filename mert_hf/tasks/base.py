@@ -139,7 +139,7 @@ class ProbeProtocol:
             weights added to the mean loss; validation chooses, as among learning rates. Empty: the head is trained.
         alternatives: other probes that are tried as well; of every layer, the one that is best on the validation split counts.
         pooling: how the frames of a window become one vector: their mean, or mean and standard deviation ("mean_std").
-        context_frames: frames before and after its own that a probe of frames sees beside it.
+        context_s: seconds before and after its own frame of which a probe of frames sees the frames too.
     """
 
     name: str
@@ -163,7 +163,7 @@ class ProbeProtocol:
     penalties: tuple[float, ...] = ()
     alternatives: tuple["ProbeProtocol", ...] = ()
     pooling: Literal["mean", "mean_std"] = "mean"
-    context_frames: int = 0
+    context_s: float = 0.0
 
     @property
     def trials(self) -> tuple[float, ...]:
@@ -172,7 +172,7 @@ class ProbeProtocol:
 
     def described(self) -> dict[str, Any]:
         """What results and networks depend on, as their names spell it: what came later stands in it where it is used."""
-        later = ("weight_decay", "penalties", "alternatives", "pooling", "context_frames")
+        later = ("weight_decay", "penalties", "alternatives", "pooling", "context_s")
         default = {field.name: field.default for field in fields(self)}
         return {name: value for name, value in asdict(self).items() if name not in later or value != default[name]}
 

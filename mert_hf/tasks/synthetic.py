@@ -180,12 +180,12 @@ BEAT = _task(
         _PROTOCOL,
         hidden_size=64,
         max_epochs=25,
-        alternatives=(replace(_PROTOCOL, head="linear", max_epochs=25, weight_decay=0.0, alternatives=()),),
-        context_frames=2,
+        alternatives=(replace(_LOGISTIC, penalties=(0.1, 1e-2, 1e-3)),),
+        context_s=0.08,
     ),
     ours=(
-        "the whole task; the better of a linear probe and MARBLE's with 64 units on every frame and two to each side of it, at"
-        " most 25 epochs of one second a piece",
+        "the whole task; the better of a linear probe with one of three penalties and MARBLE's with 64 units, on every frame"
+        " and those up to 80 ms beside it, at most 25 epochs of one second a piece",
     ),
 )
 TEMPO = _task(

@@ -17,7 +17,15 @@ from mert_hf.pretraining.settings import PretrainSettings
 # MERT2Config.small()
 SMALL = {
     name: getattr(MERT2Config.small(), name)
-    for name in ("hidden_size", "num_hidden_layers", "intermediate_size", "num_mel_bins", "n_fft", "subsampling_channels")
+    for name in (
+        "hidden_size",
+        "num_hidden_layers",
+        "intermediate_size",
+        "num_mel_bins",
+        "n_fft",
+        "short_mel_bins",
+        "subsampling_channels",
+    )
 }
 CELLS = Path(__file__).parents[2] / "training" / "cells"
 BUDGET_S = 10_000
@@ -42,9 +50,10 @@ CHANGES = {
             "model.num_mel_bins": 128,
             "model.n_fft": 2048,
             "model.win_length": 2048,
-            "model.subsampling_channels": [128, 192, 256],
+            "model.subsampling_channels": [160, 192, 256],
         },
     ),
+    "small_one_window": ("small", {"model.short_mel_bins": 0, "model.subsampling_channels": [192, 224, 256]}),
     "small_mixture_50": ("small", {"mixture.probability": 0.5}),
     "small_gain_10": ("small", {"mixture.gain_db": 10.0}),
     "small_span_10": ("small", {"masking.span_frames": 10}),
@@ -117,7 +126,7 @@ def test_encoders_are_of_one_size(cells):
         raw = (model.get("hidden_size"), model.get("num_hidden_layers"), model.get("intermediate_size"), model.get("conv_dim"))
         if name.startswith(("mert", "music")) or name == "random_weights_mert":
             assert raw == (128, 3, 512, [48] * 7), name
-        elif "resnet" not in name and name != "small_coarse":
+        elif "resnet" not in name and name not in ("small_coarse", "small_one_window"):
             shapes[name] = {key: tuple(found) if isinstance(found := model[key], list) else found for key in SMALL}
     assert len(shapes) == 24 and all(shape == SMALL for shape in shapes.values())
     kinds = set()

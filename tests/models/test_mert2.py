@@ -32,15 +32,16 @@ def music(samples: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(0.1 * tones + 0.01 * draws.standard_normal(samples)).float()
 
 
-def spectrum_by_hand(waveform: np.ndarray, bands: int) -> np.ndarray:
+def spectrum_by_hand(waveform: np.ndarray, bands: int, n_fft: int = 2048) -> np.ndarray:
     """In float64, frame by frame and band by band, from the formulas: reflection, Hann, power, HTK triangles, decibels."""
-    continued = np.concatenate([waveform[1024:0:-1], waveform, waveform[-2:-1026:-1]]).astype(np.float64)
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(2048) / 2048)
+    half = n_fft // 2
+    continued = np.concatenate([waveform[half:0:-1], waveform, waveform[-2 : -half - 2 : -1]]).astype(np.float64)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     edges = 700 * (10 ** (np.linspace(0, 2595 * math.log10(1 + 12000 / 700), bands + 2) / 2595) - 1)
-    hz = np.arange(1025) * 24000 / 2048
+    hz = np.arange(half + 1) * 24000 / n_fft
     frames = []
     for frame in range(len(waveform) // 240):
-        power = np.abs(np.fft.rfft(continued[240 * frame : 240 * frame + 2048] * window)) ** 2
+        power = np.abs(np.fft.rfft(continued[240 * frame : 240 * frame + n_fft] * window)) ** 2
         row = []
         for low, middle, high in zip(edges, edges[1:], edges[2:], strict=False):
             triangle = np.clip(np.minimum((hz - low) / (middle - low), (high - hz) / (high - middle)), 0, None)
@@ -60,6 +61,29 @@ def test_the_front_end_is_that_of_its_formulas():
         expected = spectrum_by_hand(clip.numpy(), 40)
         np.testing.assert_allclose(front(clip[None])[0].numpy(), expected, atol=2e-3)
         np.testing.assert_allclose(found[: len(expected)].numpy(), expected, atol=2e-3)
+
+
+@torch.no_grad()
+def test_a_short_transform_stands_beside_the_long_one(tmp_path):
+    torch.manual_seed(0)
+    fields = MERT2_MODEL | dict(short_mel_bins=8, short_win_length=512, subsampling_channels=(24, 24, 32))
+    model = MERT2Model(MERT2Config(**fields)).eval()
+    given = []
+    model.subsampling_module.register_forward_pre_hook(lambda module, arguments: given.append(arguments[0]))
+    clips = [music(6000, 1), music(3001, 2)]
+    padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
+    mask = (torch.arange(6000) < torch.tensor([[6000], [3001]])).long()
+    together = model(padded, attention_mask=mask).last_hidden_state
+    for clip, bands, found in zip(clips, given[0], together, strict=True):
+        alone = model(clip[None]).last_hidden_state[0]
+        torch.testing.assert_close(found[: len(alone)], alone, atol=1e-5, rtol=1e-4)
+        # of the same sound a window a quarter as long gives 12 dB less, and bands twice as wide 3 dB more
+        for first, count, n_fft, mean in ((0, 16, 2048, -20.0), (16, 8, 512, -20.0 - 12.04 + 3.01)):
+            expected = (spectrum_by_hand(clip.numpy(), count, n_fft) - mean) / 20
+            np.testing.assert_allclose(bands[: len(expected), first : first + count].numpy(), expected, atol=2e-3)
+    model.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path)
+    assert torch.equal(again(padded, attention_mask=mask).last_hidden_state, together)
 
 
 @torch.no_grad()
@@ -155,7 +179,7 @@ def test_presets():
             sum(parameter.numel() for parameter in MERT2Model(make()).parameters())
             for make in (MERT2Config.mert2_30s, MERT2Config.mert2_full_song, MERT2Config.small)
         ]
-    assert parameters == [632_295_808, 632_295_808, 5_215_872]
+    assert parameters == [632_295_808, 632_295_808, 5_337_504]
     assert MERT2Config().frame_rate == MERT2Config.small().frame_rate == 25.0
     assert (MERT2Config.mert2_30s().context_seconds, MERT2Config.mert2_full_song().context_seconds) == (30.0, 360.0)
     changed = MERT2Config(inputs_to_logits_ratio=1, frame_rate=7.0, minimum_input_samples=3)
@@ -185,6 +209,13 @@ def test_fresh_weights_are_drawn_as_the_official_code_does():
         ({"subsampling_channels": (20, 24, 32)}, "three widths, from num_mel_bins=16"),
         ({"subsampling_depths": (1, 0, 1)}, "three numbers of layers"),
         ({"conv_depthwise_kernel_size": 8}, "an odd number"),
+        ({"short_mel_bins": 8}, r"three widths, from num_mel_bins=16 \+ short_mel_bins=8 to hidden_size=32"),
+        ({"short_mel_bins": -1}, "short_mel_bins=-1; accepted: a whole number from 0 to 1024"),
+        ({"short_mel_bins": 8, "subsampling_channels": (24, 24, 32), "short_win_length": 511}, "an even number from 2 to 2048"),
+        (
+            {"short_mel_bins": 8, "subsampling_channels": (24, 24, 32), "short_win_length": 4096},
+            "an even number from 2 to 2048",
+        ),
         ({"n_fft": 1024}, "n_fft=1024; accepted: an even number, 2048"),
         ({"n_fft": 2049, "win_length": 1024}, "an even number"),
         ({"hop_length": 300}, "hop_length=300; accepted: at most 256"),

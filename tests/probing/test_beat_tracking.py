@@ -7,6 +7,7 @@ from support.sounds import make_tones
 from mert_hf.common.errors import InputError
 from mert_hf.probing.metrics import load_metric
 from mert_hf.probing.probes.beat_tracking import BeatTracker
+from mert_hf.probing.probes.beats import draw_through
 from mert_hf.probing.probes.onsets import onset_activation
 
 
@@ -44,6 +45,29 @@ def test_steady_tempi_are_tracked(bpm, frame_rate):
 def test_changes_of_tempo_are_followed(tempi):
     beats = beats_of(tempi, 40)
     assert f1(beats, BeatTracker(100)(activation_of(beats, 100))) >= 0.98
+
+
+def test_a_curve_through_few_frames_tells_what_lies_between():
+    times = np.arange(200) / 25
+    slow, fine = np.sin(2 * np.pi * 3 * times), np.arange(199 * 4 + 1) / 100
+    drawn = draw_through(slow, 4)
+    assert drawn[::4] == pytest.approx(slow, abs=1e-6)
+    assert drawn == pytest.approx(np.sin(2 * np.pi * 3 * fine), abs=0.06)
+
+
+@pytest.mark.parametrize("bpm", [97, 120, 134])
+def test_beats_of_25_frames_a_second_are_placed_between_the_frames(bpm):
+    beats = beats_of([bpm], 60, start_s=0.31)
+    times = np.arange(int((beats[-1] + 1) * 25)) / 25
+    # log-odds that fall off within 50 ms of a beat
+    log_odds = 4 - 8 * np.clip(np.abs(times[:, None] - beats).min(axis=1) / 0.05, 0, 1.5) ** 2
+    coarse = BeatTracker(25)(1 / (1 + np.exp(-log_odds)))
+    fine = BeatTracker(50)(1 / (1 + np.exp(-draw_through(log_odds, 2).astype(float))))
+
+    def within_20_ms(found):
+        return load_metric("beat_f1").compute(references=[beats], predictions=[found])["beat_f1_20ms"]
+
+    assert within_20_ms(fine) >= 0.95 > within_20_ms(coarse)
 
 
 def test_silent_beats_are_bridged_and_eighths_passed_over():

@@ -122,7 +122,8 @@ def of_before(protocol) -> dict:
 def test_results_and_networks_of_before_keep_their_names(tmp_path):
     """A result is found again by a digest of what it depends on, spelt as the version that wrote it did."""
     encoder, settings = LogMel(RATE), ProbingSettings(seeds=2)
-    for data, baseline_version in ((pitch_task().load(), {"baseline_version": 2}), (beat_task().load(), {})):
+    versions = (({}, {"baseline_version": 2}), ({"probe_version": 2}, {}))
+    for data, (of_probes, of_baselines) in zip((pitch_task().load(), beat_task().load()), versions, strict=True):
         task = data.task
         fields = (
             "name",
@@ -147,8 +148,8 @@ def test_results_and_networks_of_before_keep_their_names(tmp_path):
             "judging": {"seeds": 2, "head": None, "first_summed": 1, "limited": False},
         }
         model, majority, *_ = list_evaluations([data], encoder, [], settings, "float16", tmp_path)
-        assert (model.key, model.file) == (digest(expected), tmp_path / "parts" / task.name / "model.json")
-        expected |= {"title": "majority", "encoder": None, "dtype": None, **baseline_version}
+        assert (model.key, model.file) == (digest(expected | of_probes), tmp_path / "parts" / task.name / "model.json")
+        expected |= {"title": "majority", "encoder": None, "dtype": None, **of_baselines}
         assert (majority.key, majority.file.name) == (digest(expected), "majority.json")
     BUILDERS["musdb18"](tmp_path / "musdb18")
     songs = TASKS["musdb18"].load(tmp_path)

@@ -76,13 +76,21 @@ def test_no_track_with_a_beat_is_an_error(extraction):
         evaluate_encoder(LogMel(RATE), data, extraction, SETTINGS)
 
 
-def test_frames_beside_a_beat_are_targets_and_windows_have_their_own_times():
+def test_the_frame_of_a_beat_is_a_target_and_windows_have_their_own_times():
     cached = Features(
         [np.zeros((12, 1, 2), np.float32)], [[FeatureWindow(0.0, 6), FeatureWindow(3.0, 4)], [FeatureWindow(0.0, 2)]]
     )
     found = beat_targets(cached, [np.array([0.0, 1.1, 3.5]), np.zeros(0)], 2.0, 0.0)
-    # frames of half a second: beats at frames 0 and 2 of the first window, 1 of the second; neighbours count
-    assert found[:, 0].tolist() == [1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0]
+    # frames of half a second: beats at frames 0 and 2 of the first window, 1 of the second
+    assert found[:, 0].tolist() == [1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("frame_rate", "targets"), [(25.0, [5]), (50.0, [9, 10, 11]), (75.0, [14, 15, 16])])
+def test_frames_within_20_ms_of_a_beat_are_targets_whatever_the_frame_rate(frame_rate, targets):
+    frames = Features([np.zeros((40, 1, 2), np.float32)], [[FeatureWindow(0.0, 40)]])
+    # MARBLE's are the nearest of 75 frames a second and its two neighbours
+    found = beat_targets(frames, [np.array([0.2])], frame_rate, 0.0)
+    assert np.flatnonzero(found[:, 0]).tolist() == targets
 
 
 def test_classes_without_positives_are_named(extraction):

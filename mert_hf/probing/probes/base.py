@@ -105,7 +105,8 @@ class TaskProbe(ABC):
         least_frame_rate: of features, a second, where answers are frames.
         hears_frames: features are kept frame by frame, not pooled over a window.
         slow_to_score: measures take long, and are resampled less often.
-        baseline_version: raised when baselines alone are scored in another way than before; None as long as they were not.
+        probe_version, baseline_version: raised when probes, or baselines, of this kind alone are made or scored in another way
+            than before; None as long as they were not.
         layer_seeds: how many seeds are scored for every layer; None is all.
 
     Raises:
@@ -117,6 +118,7 @@ class TaskProbe(ABC):
     least_frame_rate = 0.0
     hears_frames = False
     slow_to_score = False
+    probe_version: int | None = None
     baseline_version: int | None = None
     layer_seeds: int | None = None
 

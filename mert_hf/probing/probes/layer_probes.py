@@ -35,6 +35,10 @@ class LayerProbes(TaskProbe):
     def validate(self, bank: ProbeBank) -> NDArray:
         """(rates, heads), larger is better."""
 
+    def judge(self, found: FinishedBank) -> NDArray:
+        """(rates, heads), larger is better: what chooses trial, kind of head and layer; by default what chose the epochs."""
+        return found.best
+
     @abstractmethod
     def answers(self, bank: ProbeBank, rates: NDArray[np.int64]) -> NDArray:
         """Of every head with the trial whose place `rates` (heads,) says, its answers on the test split."""
@@ -81,7 +85,8 @@ class LayerProbes(TaskProbe):
         return fitting or (replace(protocol, head=head),)
 
     def _try(self, plan: ProbeProtocol, heads: int) -> FinishedBank:
-        return self._train(plan, self.training_set(), np.repeat(np.array(plan.trials)[:, None], heads, axis=1), 0)
+        found = self._train(plan, self.training_set(), np.repeat(np.array(plan.trials)[:, None], heads, axis=1), 0)
+        return replace(found, best=self.judge(found))
 
     def _again(
         self, training_set: TrainingSet, seed: int, trained: TrainedProbes, same_examples: bool
@@ -98,7 +103,9 @@ class LayerProbes(TaskProbe):
             # heads of other plans take part with a trial of this one, and do not count
             trials = np.where(own, [*trained.trials.values()], plan.trials[0])[None]
             bank = self._train(plan, training_set, trials, seed, shown=same_examples)
-            validation[own], answers[own] = bank.best[0, own], self._only_answers(bank.bank)[own]
+            answers[own] = self._only_answers(bank.bank)[own]
+            if same_examples:
+                validation[own] = self.judge(bank)[0, own]
         return validation, answers
 
     def _train(

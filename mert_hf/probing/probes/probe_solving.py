@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mert_hf.common.seeding import generator
 from mert_hf.probing.probes.bank import ProbeBank, ProbeShape
 from mert_hf.probing.probes.probe_training import FinishedBank, TrainingSet, Validate, statistics_of
 
 # The largest gradient at which a problem is solved: a tenth of scikit-learn's default, below which the weakest of the suite's
 # penalties (1e-4) would not be felt on classes that can be told apart without error.
 MAX_ITERATIONS, GRADIENT_TOLERANCE = 150, 1e-5
+# most that the training rows take, all layers together
+ROWS_BYTES = 2**29
 # gradients that the curvature is estimated from (scipy keeps 10)
 MEMORY = 10
 # a step must bring this share of what the gradient promises (Armijo), or it is shortened so often by the factor
@@ -36,25 +39,28 @@ def solve_probes(
 ) -> FinishedBank:
     """Linear probes at the minimum of mean loss plus penalty / 2 times the squared weights (biases and shares are free).
 
-    All training rows are held in memory at once.
+    Training rows are held in memory at once; where there are more than fit into `ROWS_BYTES`, as many as do, drawn by the seed.
 
     Args:
         losses: logits (rates, heads, batch, outputs) and targets -> (rates, heads), a mean over the batch.
         validate: see [`Validate`]; asked once, of the solution.
         penalties: (rates, heads). scikit-learn's C of a classification is 1 / (penalty * rows).
-        seed: of the rows that mean and deviation are taken from, where there are very many.
+        seed: of the rows that are learnt from and that mean and deviation are taken from, where there are very many.
     """
     bank = ProbeBank(shape, *statistics_of(training_set, seed)).to(device)
-    rows = np.concatenate(training_set.rows)
-    features = torch.from_numpy(training_set.features.take(rows)).to(device)
+    rows, kept = np.concatenate(training_set.rows), slice(None)
+    most = max(1, ROWS_BYTES // (4 * shape.layers * shape.hidden_size))
+    if len(rows) > most:
+        kept = np.sort(generator(seed, "probe rows").choice(len(rows), most, replace=False))
+    features = bank.standardise(torch.from_numpy(training_set.features.take(rows[kept])).to(device))
     # of crops, the targets are those of all rows
     wanted = training_set.targets if training_set.crop_rows is None else training_set.targets[rows]
-    targets = torch.from_numpy(wanted).to(device)
+    targets = torch.from_numpy(wanted[kept]).to(device)
     weights = torch.tensor(penalties, dtype=torch.float32, device=device)
 
     def objective(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         _assign(bank, numbers)
-        found = losses(bank(features), targets)
+        found = losses(bank.read(features), targets)
         found = found + 0.5 * weights * sum(weight.square().sum(dim=(2, 3)) for weight in bank.weights)
         found.sum().backward()
         gradients = _gather(bank, [parameter.grad for parameter in bank.parameters()])
