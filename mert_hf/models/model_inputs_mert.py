@@ -43,6 +43,20 @@ def require_right_padding(attention_mask: torch.Tensor) -> int:
     return shortest
 
 
+def require_exact_attention(config: PreTrainedConfig, device: torch.device) -> None:
+    """Refuse an implementation of attention that is known to be wrong on this processor.
+
+    Raises:
+        ValueError: flex_attention on a CPU with AVX2 and without AVX-512, for which torch 2.14 compiles a kernel that gives
+            other numbers or NaN.
+    """
+    wrong = config._attn_implementation == "flex_attention" and device.type == "cpu"
+    if wrong and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        raise ValueError(
+            "torch's flex_attention gives wrong numbers on this CPU (AVX2); set_attn_implementation('sdpa') is exact."
+        )
+
+
 def require_tensor(name: str, given: object) -> None:
     """Refuse what is neither a tensor nor left out.
 
@@ -91,6 +105,7 @@ def wants_hidden_states(asked: bool | None, config: PreTrainedConfig) -> bool:
 __all__ = [
     "fit_to_frames",
     "repeat_for_masks",
+    "require_exact_attention",
     "require_right_padding",
     "require_tensor",
     "require_waveforms",

@@ -27,7 +27,13 @@ from .classification_heads_mert import ClipClassification, FrameClassification
 from .code_head_mert import MERTCodeHead, at_least_float32
 from .configuration_mert import MERTConfig
 from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
-from .model_inputs_mert import repeat_for_masks, require_right_padding, require_waveforms, wants_hidden_states
+from .model_inputs_mert import (
+    repeat_for_masks,
+    require_exact_attention,
+    require_right_padding,
+    require_waveforms,
+    wants_hidden_states,
+)
 from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
 from .pretraining_heads_mert import MaskedPredictionHeads
 from .spectra_mert import ConstantQSpectrum
@@ -275,6 +281,7 @@ class MERTModel(MERTPreTrainedModel, HubertModel):
 
     def _require_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
         require_waveforms(input_values, attention_mask)
+        require_exact_attention(self.config, input_values.device)
         shortest = input_values.shape[1]
         if attention_mask is not None and not torch.compiler.is_exporting():  # an exported graph looks at no values
             shortest = require_right_padding(attention_mask)

@@ -17,7 +17,7 @@ from .configuration_mert2 import MERT2Config
 from .conformer_mert2 import MERT2Attention, MERT2Layer, rotary_table
 from .feature_extraction_mert import MERTFeatureExtractor  # noqa: F401, what is imported here travels along
 from .mel_spectrum_mert2 import MERT2MelSpectrum
-from .model_inputs_mert import repeat_for_masks, require_right_padding, require_waveforms
+from .model_inputs_mert import repeat_for_masks, require_exact_attention, require_right_padding, require_waveforms
 from .pipeline_mert import MERTFeatureExtractionPipeline  # noqa: F401
 from .pretraining_heads_mert import MaskedPredictionHeads
 from .subsampling_mert2 import MERT2GlobalResponseNorm, MERT2Subsampling, mark_frames
@@ -220,6 +220,7 @@ class MERT2Model(MERT2PreTrainedModel):
 
     def _require_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
         require_waveforms(input_values, attention_mask)
+        require_exact_attention(self.config, input_values.device)
         shortest, least = input_values.shape[1], self.config.minimum_input_samples
         if torch.compiler.is_compiling():  # what depends on values breaks a graph in two
             return

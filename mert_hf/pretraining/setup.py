@@ -167,5 +167,8 @@ class Setup:
             )
         if training.gradient_checkpointing and not self.model_class.supports_gradient_checkpointing:
             raise InputError(f"training.gradient_checkpointing cannot be used with {model}; leave it out.")
+        if training.compile != "no" and training.compile not in torch.compiler.list_backends(exclude_tags=()):
+            known = ", ".join(torch.compiler.list_backends())
+            raise InputError(f"training.compile={training.compile} is no backend of torch.compile; give no, or one of {known}.")
         if training.compile != "no" and not self.objective.can_be_compiled:
             raise InputError(f"training.compile was never tried with objective={self.settings.objective}; leave it out.")

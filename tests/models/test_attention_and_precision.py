@@ -36,6 +36,15 @@ def test_all_implementations_give_what_sdpa_gives(model, attention):
     torch.testing.assert_close(model(waveform).last_hidden_state, expected, atol=2e-6, rtol=0)
 
 
+def test_flex_attention_is_refused_where_its_kernel_is_wrong(model, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    model.set_attn_implementation("flex_attention")
+    with pytest.raises(ValueError, match=r"wrong numbers on this CPU \(AVX2\); set_attn_implementation\('sdpa'\) is exact"):
+        model(torch.randn(1, 8000))
+    model.set_attn_implementation("sdpa")
+    assert model(torch.randn(1, 8000)).last_hidden_state.isfinite().all()
+
+
 def test_flash_attention_can_be_configured():
     """It runs on GPUs only; here it is registered and declared, not run."""
     assert MERTModel._supports_flash_attn

@@ -226,6 +226,7 @@ def test_mistakes_are_one_line(pretrain, tmp_path, recipe, settings, message):
         ("music2vec_vanilla", {"attention": "relaxed"}, "attention=relaxed is for MERT encoders, not Data2VecAudioModel"),
         ("multiview_byol", {"attention": "relaxed"}, "attention=relaxed is for MERT encoders, not MultiViewModel"),
         ("multiview_byol", {"gradient_checkpointing": "true"}, "gradient_checkpointing cannot be used with MultiViewModel"),
+        ("mert_95m", {"compile": "true"}, "compile=true is no backend of torch.compile; give no, or one of .*inductor"),
     ],
 )
 def test_what_a_model_does_not_know_is_refused_when_it_is_set_up(recipe, settings, message):
