@@ -82,7 +82,7 @@ class LayerProbes(TaskProbe):
         protocol, head = self.data.task.protocol, self.settings.head
         plans = (protocol, *protocol.alternatives)
         fitting = tuple(plan for plan in plans if head in (None, plan.head))
-        return fitting or (replace(protocol, head=head),)
+        return fitting or (replace(protocol, head=head, penalties=()),)  # none of them is solved
 
     def _try(self, plan: ProbeProtocol, heads: int) -> FinishedBank:
         found = self._train(plan, self.training_set(), np.repeat(np.array(plan.trials)[:, None], heads, axis=1), 0)
