@@ -106,8 +106,13 @@ class KMeansTeacher(FittedTeacher):
     def check(cls, settings):
         known = "books" in cls.arguments or settings.books is None
         require(known, f"teacher.books is for teacher.kind=kmeans; {cls.kind} knows them by itself: leave it out.")
-        if "books" in cls.arguments and settings.folder is None:
+        if settings.folder is not None:
+            return
+        if "books" in cls.arguments:
             cls.share(settings.codebook_sizes, settings.features, settings.books)
+        for name in settings.feature_options:
+            told = f"teacher.feature_options.{name}: {name} is not among teacher.features={list(settings.features)}"
+            require(name in settings.features, f"{told}; give null to take back what a base recipe says.")
 
     @classmethod
     def describe(cls, settings):

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import soundfile
 import torch
-from support.small_runs import MERT2_MODEL, MODEL
+from support.small_runs import MERT2_SHORT_MODEL, MODEL
 from support.sounds import make_tones
 
 from mert_hf import (
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 def make_model(kind: str):
     torch.manual_seed(0)
     if kind == "v2":
-        return MERT2Model(MERT2Config(**MERT2_MODEL, context_seconds=1.0)).eval(), MERTFeatureExtractor(min_samples=1025)
+        return MERT2Model(MERT2Config(**MERT2_SHORT_MODEL, context_seconds=1.0)).eval(), MERTFeatureExtractor(min_samples=1025)
     if kind == "classifier":
         return MERTForSequenceClassification(MERTConfig(**MODEL)).eval(), MERTFeatureExtractor()
     return MERTModel(MERTConfig(**MODEL)).eval(), MERTFeatureExtractor(do_normalize=True)

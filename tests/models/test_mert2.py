@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from support.small_runs import MERT2_MODEL
+from support.small_runs import MERT2_MODEL, MERT2_SHORT_MODEL
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForPreTraining
 
 from mert_hf import MERT2Config, MERT2ForAudioFrameClassification, MERT2ForPreTraining, MERT2Model, MERTConfig, MERTModel
@@ -66,8 +66,7 @@ def test_the_front_end_is_that_of_its_formulas():
 @torch.no_grad()
 def test_a_short_transform_stands_beside_the_long_one(tmp_path):
     torch.manual_seed(0)
-    fields = MERT2_MODEL | dict(short_mel_bins=8, short_win_length=512, subsampling_channels=(24, 24, 32))
-    model = MERT2Model(MERT2Config(**fields)).eval()
+    model = MERT2Model(MERT2Config(**MERT2_SHORT_MODEL)).eval()
     given = []
     model.subsampling_module.register_forward_pre_hook(lambda module, arguments: given.append(arguments[0]))
     clips = [music(6000, 1), music(3001, 2)]

@@ -46,6 +46,9 @@ MERT2_MODEL = dict(
     mel_std_db=20.0,
 )
 
+# and with bands of a short transform beside the others
+MERT2_SHORT_MODEL = MERT2_MODEL | dict(short_mel_bins=8, subsampling_channels=(24, 24, 32))
+
 
 def free_port() -> int:
     with socket.socket() as found:

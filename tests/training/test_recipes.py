@@ -9,7 +9,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
-from support.small_runs import MERT2_MODEL, MODEL
+from support.small_runs import MERT2_MODEL, MERT2_SHORT_MODEL, MODEL
 
 from mert_hf import MERT2Config, MERTConfig, MERTFeatureExtractor, MERTModel
 from mert_hf.common.settings import read_settings, recipe_names
@@ -95,7 +95,7 @@ def test_the_recipes_of_mert2_are_its_presets():
 
 def shrunk(name: str, folder: Path, music: Path) -> list[str]:
     """Arguments that leave a recipe its form and take its size."""
-    whole = MERT2_MODEL if name in ("mert2", "small") else MODEL
+    whole = {"mert2": MERT2_MODEL, "small": MERT2_SHORT_MODEL}.get(name, MODEL)
     sizes = {key: whole[key] for key in whole if key not in ("codebook_sizes", "code_dim", "cqt_bins")}
     sizes = {key: list(value) if isinstance(value, tuple) else value for key, value in sizes.items()}
     arguments = {f"model.{key}": value for key, value in sizes.items()}
