@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import torch
 from benchmarks import benchmark_catalogue
 from support.multiview_runs import MULTIVIEW
 from support.quickstart_table import counts, quickstart_table
@@ -172,15 +173,19 @@ def test_the_checkpoints_are_those_that_are_listed(capsys):
     assert len(rows) == 5
     for name, licence, *numbers, sizes, _ in rows:
         if name == DEFAULT_MODEL:  # of one that lies here, its size is listed
-            small, config = mert_hf.MERT2Config.small(), AutoConfig.from_pretrained(find_model())
-            assert all(getattr(config, size) == getattr(small, size) for size in ("hidden_size", "num_hidden_layers"))
-            sizes = "MERT2Config.small()"
+            small, config = mert_hf.MERT2Config.small(short_mel_bins=0), AutoConfig.from_pretrained(find_model())
+            of_shape = ("hidden_size", "num_hidden_layers", "num_mel_bins", "n_fft", "short_mel_bins")
+            assert all(getattr(config, size) == getattr(small, size) for size in of_shape)
+            sizes = "MERT2Config.small(short_mel_bins=0)"
         assert f"| {' | '.join((name, licence, *numbers, f'`{sizes}`'))} |" in README
 
 
 def test_the_default_model_is_as_large_as_the_pages_say():
     parameters = sum(weights.numel() for weights in AutoModel.from_pretrained(find_model()).parameters())
     assert f"{parameters / 1e6:.1f} million parameters, which comes with the package" in README
+    with torch.device("meta"):
+        fresh = mert_hf.MERT2Model(mert_hf.MERT2Config.small())
+    parameters = sum(weights.numel() for weights in fresh.parameters())
     assert f"`.small()` ({parameters / 1e6:.1f} M parameters" in PAGES["mert_hf/encoding"]
 
 

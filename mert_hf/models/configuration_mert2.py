@@ -178,14 +178,15 @@ class MERT2Config(CheckedConfig, PreTrainedConfig):
             n_fft=4096,
             win_length=4096,
             short_mel_bins=32,
-            subsampling_channels=(224, 224, 256),
             subsampling_depths=(1, 1, 1),
             mel_mean_db=-2.0,
             mel_std_db=22.0,
             context_seconds=10.0,
             code_dim=32,
         )
-        return cls(**{**fields, **changes})
+        fields |= changes
+        widths = (fields["num_mel_bins"] + fields["short_mel_bins"], 224, fields["hidden_size"])
+        return cls(**{"subsampling_channels": widths, **fields})
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
