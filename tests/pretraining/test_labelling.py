@@ -199,7 +199,7 @@ def test_labels_of_another_teacher_or_rate_are_refused(labelled, teacher, tmp_pa
 def test_of_imported_labels_only_the_codebooks_are_compared(labelled):
     folder = LabelFolder(labelled)
     replace(LabelHeader.read(folder), settings={}, fingerprint=None).write(folder)
-    assert open_labels(settings(labelled, features=["chroma"]), MERTConfig())
+    assert open_labels(settings(labelled, features=["chroma"], feature_options={}), MERTConfig())
     with pytest.raises(InputError, match="codebook_sizes"):
         open_labels(settings(labelled, codebook_sizes=[16, 16]), MERTConfig())
 
