@@ -50,6 +50,17 @@ class FittedTeacherSettings(CodeTeacherSettings):
                 )
 
 
+def require_coded(feature_options: Iterable[str], features: Sequence[str]) -> None:
+    """Refuse options of a feature that is not among those that are coded.
+
+    Raises:
+        InputError: there are some.
+    """
+    for name in feature_options:
+        told = f"feature_options names {name!r}, which is not among the features {list(features)}"
+        require(name in features, f"{told}; leave it out, or give null where a base recipe names it.")
+
+
 @dataclass(kw_only=True)
 class FittedDescription:
     """What `teacher.json` holds of every fitted teacher: what makes it, and what tells that it is what was saved."""
@@ -117,9 +128,7 @@ class FittedTeacher(CodeTeacher):
         self.sampling_rate = sampling_rate
         self.hop_samples = hop_samples
         self.frame_rate = sampling_rate / hop_samples
-        for name in self.feature_options:
-            if name not in self.features:
-                raise InputError(f"feature_options names {name!r}, which is not among the features {self.features}.")
+        require_coded(self.feature_options, self.features)
         self.spectra = nn.ModuleList(self._make_feature(name, self.feature_options.get(name, {})) for name in self.features)
         self.frame_local = all(spectrum.frame_local for spectrum in self.spectra)
         self.whole_files = any(spectrum.whole_files for spectrum in self.spectra)

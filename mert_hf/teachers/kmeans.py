@@ -9,7 +9,7 @@ import torch
 from mert_hf.common.errors import InputError
 from mert_hf.common.settings import require, setting
 from mert_hf.teachers.centroids import fit_centroids, nearest_centroid
-from mert_hf.teachers.fitted import FittedDescription, FittedTeacher, FittedTeacherSettings
+from mert_hf.teachers.fitted import FittedDescription, FittedTeacher, FittedTeacherSettings, require_coded
 
 
 @dataclass
@@ -110,9 +110,7 @@ class KMeansTeacher(FittedTeacher):
             return
         if "books" in cls.arguments:
             cls.share(settings.codebook_sizes, settings.features, settings.books)
-        for name in settings.feature_options:
-            told = f"teacher.feature_options.{name}: {name} is not among teacher.features={list(settings.features)}"
-            require(name in settings.features, f"{told}; give null to take back what a base recipe says.")
+        require_coded(settings.feature_options, settings.features)
 
     @classmethod
     def describe(cls, settings):

@@ -238,7 +238,11 @@ def test_what_is_no_recipe_is_told_in_a_line(parse, tmp_path, name):
     [
         ("teacher.codebook_sizes", "[1000000000]", "1000000000 must be 65536 or less"),
         ("teacher.codebook_sizes", "[]", "must hold 1 to 64 codebooks"),
-        ("teacher.feature_options.mfcc", "{}", r"mfcc is not among teacher.features=\['log_mel'.*; give null to take back"),
+        (
+            "teacher.feature_options.mfcc",
+            "{}",
+            r"names 'mfcc', which is not among the features \['log_mel'.*; leave it out, or give null",
+        ),
         ("teacher.feature_options.log_mel.bins", "1000000000", "bins=1000000000 must be 65536 or less"),
         ("training.batch_size", "1000000000000", "must be 1e\\+06 or less"),
         ("training.learning_rate", "1e300", "must be 100 or less"),

@@ -12,7 +12,7 @@ from support.probing_tasks import QUICK, RATE, pitch_task
 from mert_hf.probing.features.cache import Features, FeatureWindow
 from mert_hf.probing.features.extraction import Extraction
 from mert_hf.probing.features.spectra import LogMel
-from mert_hf.probing.probes import probe_of
+from mert_hf.probing.probes import probe_of, probe_solving
 from mert_hf.probing.probes.bank import ProbeShape
 from mert_hf.probing.probes.probe_solving import minimise, solve_probes
 from mert_hf.probing.probes.probe_training import TrainingSet, read_probes
@@ -128,6 +128,30 @@ def test_a_weighted_sum_finds_the_layer_that_knows():
     assert found.bank.layer_shares()[0, 1] > 0.7
     right = read_probes(found.bank, training_set.features, np.arange(ROWS))[0].argmax(axis=-1) == training_set.targets
     assert right[1].mean() > 0.95 and right[2].mean() > 0.9 and right[0].mean() < 0.75
+
+
+def test_of_many_frames_some_are_learnt_from_and_of_clips_all(monkeypatch):
+    heard = []
+
+    def losses(logits, wanted):
+        heard.append(len(wanted))
+        return F.binary_cross_entropy_with_logits(logits, wanted.expand(*logits.shape[:2], -1, -1), reduction="none").mean(
+            (2, 3)
+        )
+
+    features, clips = make_set(lambda features: (features[:, 0, :1] > 1).astype(np.float32))
+    frames = replace(clips, rows=[np.arange(ROWS)], crop_rows=10)
+    whole = solve(frames, losses, 1)
+    np.testing.assert_allclose(whole, solve(clips, losses, 1), atol=1e-4)
+    assert {*heard} == {ROWS}
+    monkeypatch.setattr(probe_solving, "FRAMES_BYTES", 4 * LAYERS * SIZE * (ROWS // 2))
+    heard.clear()
+    half = solve(frames, losses, 1)
+    assert {*heard} == {ROWS // 2}
+    assert ((half[-1, 0] > 0) == (features[:, 0, :1] > 1)).mean() > 0.9
+    heard.clear()
+    solve(clips, losses, 1)
+    assert {*heard} == {ROWS}
 
 
 @pytest.fixture

@@ -13,22 +13,23 @@ from mert_hf.probing.probes.probe_training import TrainingSet, read_probes, trai
 DEVICE = torch.device("cpu")
 
 
-def make_bank(head="mlp", dropout=0.0, summed=(1, 2), rates=2, bias=True):
+def make_bank(head="mlp", dropout=0.0, summed=(1, 2), rates=2, bias=True, outputs=5, width=6):
     torch.manual_seed(0)
-    shape = ProbeShape(3, 8, 5, rates, head, 6, dropout, bias, summed)
+    shape = ProbeShape(3, 8, outputs, rates, head, width, dropout, bias, summed)
     mean, deviation = torch.randn(3, 8), torch.rand(3, 8) + 0.5
     return ProbeBank(shape, mean, deviation), mean, deviation
 
 
 @pytest.mark.parametrize("head", ["mlp", "linear"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_every_head_is_a_plain_network_on_its_layer(head, bias):
-    bank, mean, deviation = make_bank(head, bias=bias)
+@pytest.mark.parametrize(("outputs", "width"), [(5, 6), (1, 2)], ids=["sums features", "sums products"])
+def test_every_head_is_a_plain_network_on_its_layer(head, bias, outputs, width):
+    bank, mean, deviation = make_bank(head, bias=bias, outputs=outputs, width=width)
     with torch.no_grad():
         bank.layer_logits.copy_(torch.tensor([[0.3, -0.2], [1.0, 0.0]]))
     features = torch.randn(4, 3, 8)
     found = bank(features)
-    assert found.shape == (2, 4, 4, 5)
+    assert found.shape == (2, 4, 4, outputs)
     scaled = (features - mean) / deviation
     for rate in range(2):
         share = bank.layer_logits[rate].exp() / bank.layer_logits[rate].exp().sum()

@@ -17,8 +17,8 @@ from mert_hf.probing.probes.probe_training import FinishedBank, TrainingSet, Val
 # The largest gradient at which a problem is solved: a tenth of scikit-learn's default, below which the weakest of the suite's
 # penalties (1e-4) would not be felt on classes that can be told apart without error.
 MAX_ITERATIONS, GRADIENT_TOLERANCE = 150, 1e-5
-# most that the training rows take, all layers together
-ROWS_BYTES = 2**29
+# most that training frames take, all layers together: there are very many, and neighbours are much alike
+FRAMES_BYTES = 2**29
 # gradients that the curvature is estimated from (scipy keeps 10)
 MEMORY = 10
 # a step must bring this share of what the gradient promises (Armijo), or it is shortened so often by the factor
@@ -39,23 +39,24 @@ def solve_probes(
 ) -> FinishedBank:
     """Linear probes at the minimum of mean loss plus penalty / 2 times the squared weights (biases and shares are free).
 
-    Training rows are held in memory at once; where there are more than fit into `ROWS_BYTES`, as many as do, drawn by the seed.
+    All training rows are held in memory at once. Of frames, where there are more than fit into `FRAMES_BYTES`, as many are
+    drawn by the seed as do.
 
     Args:
         losses: logits (rates, heads, batch, outputs) and targets -> (rates, heads), a mean over the batch.
         validate: see [`Validate`]; asked once, of the solution.
         penalties: (rates, heads). scikit-learn's C of a classification is 1 / (penalty * rows).
-        seed: of the rows that are learnt from and that mean and deviation are taken from, where there are very many.
+        seed: of the frames that are learnt from and the rows that mean and deviation are taken from, where there are many.
     """
     bank = ProbeBank(shape, *statistics_of(training_set, seed)).to(device)
-    rows, kept = np.concatenate(training_set.rows), slice(None)
-    most = max(1, ROWS_BYTES // (4 * shape.layers * shape.hidden_size))
-    if len(rows) > most:
-        kept = np.sort(generator(seed, "probe rows").choice(len(rows), most, replace=False))
-    features = bank.standardise(torch.from_numpy(training_set.features.take(rows[kept])).to(device))
-    # of crops, the targets are those of all rows
-    wanted = training_set.targets if training_set.crop_rows is None else training_set.targets[rows]
-    targets = torch.from_numpy(wanted[kept]).to(device)
+    rows, wanted = np.concatenate(training_set.rows), training_set.targets
+    if training_set.crop_rows is not None:
+        most = max(1, FRAMES_BYTES // (4 * shape.layers * shape.hidden_size))
+        if len(rows) > most:
+            rows = np.sort(generator(seed, "probe rows").choice(rows, most, replace=False))
+        wanted = wanted[rows]  # of crops, the targets are those of all rows
+    features = bank.standardise(torch.from_numpy(training_set.features.take(rows)).to(device))
+    targets = torch.from_numpy(wanted).to(device)
     weights = torch.tensor(penalties, dtype=torch.float32, device=device)
 
     def objective(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
