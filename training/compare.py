@@ -23,7 +23,7 @@ from mert_hf.common.files import to_json, write_atomically
 from mert_hf.common.logs import show_logs
 from mert_hf.common.threads import share_cores
 from mert_hf.comparison.cells import Cell, Music, cell_names, read_cells
-from mert_hf.comparison.claims import cells_of, claims_table, judge_claims, read_claims
+from mert_hf.comparison.claims import cells_of, claims_table, judge_claims, read_claims, tasks_named_by
 from mert_hf.comparison.plots import plot_comparison, plot_differences
 from mert_hf.comparison.run import SuiteEvaluator, evaluate_cell, train_cell
 from mert_hf.comparison.table import Measured, compile_results, describe_cell, describe_failure, markdown_table
@@ -36,7 +36,7 @@ from mert_hf.synthetic import write_corpus
 from mert_hf.tasks import SUITES, TASKS
 
 CELLS, CLAIMS = Path(__file__).parent / "cells", Path(__file__).parent / "claims.yaml"
-SUITE = "synthetic"
+SUITE, NOISE_SUITE = "synthetic", "synthetic_noise"
 # the music of the quickstart
 PIECES, PIECE_S, SAMPLING_RATE = 120, 30.0, 24000
 
@@ -65,7 +65,9 @@ def main() -> None:
             write_corpus(folder, PIECES, PIECE_S, arguments.seed, SAMPLING_RATE)
         if accelerator.is_main_process:
             music.claim(arguments.output)
-        loaded = load_suite([TASKS[name] for name in arguments.tasks], arguments.cache, None)
+        asked = () if arguments.claims is None else tasks_named_by(claims)
+        tasks = dict.fromkeys(arguments.tasks or (*SUITES[SUITE], *asked))
+        loaded = load_suite([TASKS[name] for name in tasks], arguments.cache, None)
     extraction = Extraction(
         arguments.cache / "features",
         arguments.dtype,
@@ -161,8 +163,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--training_seeds", type=int, default=1, help="trainings of every cell, with --seed and those that follow (default: 1)"
     )
-    tasks = SUITES[SUITE]
-    parser.add_argument("--tasks", nargs="+", default=tasks, choices=tasks, help="only these (default: all)")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        choices=[*SUITES[SUITE], *SUITES[NOISE_SUITE]],
+        help="only these (default: all but those in noise, and what the claims ask of)",
+    )
     parser.add_argument("--seeds", type=int, default=1, help="of the probes (default: 1)")
     parser.add_argument("--probe", choices=("mlp", "linear"), help="in place of the tasks' own probe; linear is quickest")
     cache = Path(constants.HF_HOME) / "mert_hf"

@@ -3,10 +3,11 @@
     accelerate launch --quiet --config_file training/launch/one_device.yaml \\
         -m mert_hf probe --model runs/quickstart --suite synthetic --output results/quickstart
 
-Any encoder that hears raw audio and that AutoModel loads can be judged: MERT, HuBERT, wav2vec2, WavLM, data2vec. The suite
-"synthetic" needs no download; "marble" and "deezer" need their datasets, see --check. In place of a suite, --folder is your own
-labelled music, as `mert-hf finetune` takes it, in the same splits. What was done is kept: run the same line again to go on.
---beats adds a task to "synthetic": the probe learns beats of its pieces and finds those of your recordings.
+Any encoder that hears raw audio and that AutoModel loads can be judged: MERT, HuBERT, wav2vec2, WavLM, data2vec. The suites
+"synthetic" and "synthetic_noise" (tested in noise) need no download; "marble" and "deezer" need their datasets, see --check. In
+place of a suite, --folder is your own labelled music as `mert-hf finetune` takes it, in the same splits. What was done is kept:
+run the same line again to go on. --beats adds a task to "synthetic": the probe learns beats of its pieces and finds those of
+your recordings.
 """
 
 import argparse
@@ -128,8 +129,8 @@ def _choose_tasks(arguments: argparse.Namespace) -> list["Task"]:
 
     ours = ("problem_type", "split_seed", "clip_s", *(field.name for field in dataclasses.fields(LabelReading)))
     given = {name: getattr(arguments, name) for name in ours if getattr(arguments, name) is not None}
-    if arguments.renderer != "builtin" and arguments.suite != "synthetic":
-        raise InputError("--renderer belongs to --suite synthetic.")
+    if arguments.renderer != "builtin" and arguments.suite not in ("synthetic", "synthetic_noise"):
+        raise InputError("--renderer belongs to --suite synthetic and synthetic_noise.")
     if arguments.beats is not None and arguments.suite != "synthetic":
         raise InputError("--beats belongs to --suite synthetic: its pieces are what the probe learns from.")
     if arguments.folder is not None:

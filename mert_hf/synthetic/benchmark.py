@@ -11,6 +11,7 @@ from tqdm import tqdm
 from mert_hf.audio.writing import encode_flac
 from mert_hf.common.errors import InputError
 from mert_hf.common.files import claim_folder, write_atomically
+from mert_hf.models.audio_reading_mert import read_audio
 from mert_hf.synthetic.corpus import GENERATOR_VERSION
 from mert_hf.synthetic.score.benchmark_vocabularies import VOCABULARIES
 from mert_hf.synthetic.score.chance import between
@@ -19,6 +20,7 @@ from mert_hf.synthetic.score.instruments import INSTRUMENT_TABLE, INSTRUMENTS
 from mert_hf.synthetic.score.labels import Note, PieceLabels, Score
 from mert_hf.synthetic.score.vocabulary import draw_either_side
 from mert_hf.synthetic.sound.fluidsynth import Clip, find_fluidsynth
+from mert_hf.synthetic.sound.noise import in_pink_noise
 from mert_hf.synthetic.sound.oscillators import FloatArray
 from mert_hf.synthetic.sound.render import render
 from mert_hf.synthetic.sound.soundfonts import TEST_SOUNDFONT, TEST_SOUNDFONT_VARIABLE
@@ -34,6 +36,8 @@ SIZES: Mapping[str, Mapping[str, int]] = {
     "pieces": {"train": 320, "validation": 80, "test": 160},
 }
 RENDERERS = ("builtin", "fluidsynth")
+# How much weaker than the music the noise of the test in noise is, and the folder of those clips.
+NOISE_DB, NOISY = 10.0, "in_noise"
 
 # Seeds of the corpus are two numbers, these are four, and none ends in a zero (see `generate_piece`).
 _SEED = 230_600_107
@@ -119,6 +123,25 @@ def write_benchmark(folder: str | Path, dataset: str, renderer: str = "builtin")
     for _, _, item in tqdm(missing, desc=f"Rendering {dataset}", unit="clip", disable=not missing):
         item.audio.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(item.audio, encode_flac(next(played), SAMPLING_RATE))
+
+
+def write_in_noise(folder: str | Path, dataset: str) -> Path:
+    """The test clips of a folder that `write_benchmark` has filled, each in pink noise of its own; what is missing is made.
+
+    Returns:
+        The folder that holds them, laid out alike: `test/<dataset>_00000.flac` and so on.
+    """
+    folder = Path(folder)
+    clean, noisy = (benchmark_items(place, dataset, "test") for place in (folder, folder / NOISY))
+    missing = [place for place, item in enumerate(noisy) if not item.audio.exists()]
+    for place in tqdm(missing, desc=f"Adding noise to {dataset}", unit="clip", disable=not missing):
+        seed = np.random.SeedSequence(item_seed(dataset, "test", place), spawn_key=(1_000_001,))
+        heard = in_pink_noise(
+            read_audio(clean[place].audio, SAMPLING_RATE), NOISE_DB, SAMPLING_RATE, np.random.default_rng(seed)
+        )
+        noisy[place].audio.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(noisy[place].audio, encode_flac(heard, SAMPLING_RATE))
+    return folder / NOISY
 
 
 def _play(renderer: str, clips: Sequence[Clip], num_samples: int) -> Iterator[FloatArray]:

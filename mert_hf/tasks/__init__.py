@@ -16,7 +16,7 @@ from mert_hf.tasks.msd100 import MSD100
 from mert_hf.tasks.musdb18 import MUSDB18
 from mert_hf.tasks.nsynth import NSYNTH_INSTRUMENT, NSYNTH_PITCH
 from mert_hf.tasks.published import PUBLISHED, average_score
-from mert_hf.tasks.synthetic import SYNTHETIC
+from mert_hf.tasks.synthetic import SYNTHETIC, SYNTHETIC_NOISE
 from mert_hf.tasks.vocalset import VOCALSET_SINGER, VOCALSET_TECHNIQUE
 
 # in the order of the papers' tables
@@ -38,12 +38,13 @@ _MARBLE = (
 )
 _DEEZER = (MSD100, DEEZER_MAGNATAGATUNE, DEEZER_TOP50, DEEZER_INSTRUMENT, DEEZER_MOOD)
 
-TASKS: dict[str, Task] = {task.name: task for task in _MARBLE + _DEEZER + SYNTHETIC}
+TASKS: dict[str, Task] = {task.name: task for task in _MARBLE + _DEEZER + SYNTHETIC + SYNTHETIC_NOISE}
 
 SUITES: dict[str, tuple[str, ...]] = {
     "marble": tuple(task.name for task in _MARBLE),
     "deezer": tuple(task.name for task in _DEEZER),
     "synthetic": tuple(task.name for task in SYNTHETIC),
+    "synthetic_noise": tuple(task.name for task in SYNTHETIC_NOISE),
 }
 
 

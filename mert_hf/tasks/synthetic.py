@@ -16,12 +16,14 @@ from mert_hf.common.errors import InputError
 from mert_hf.synthetic.benchmark import (
     HIGHEST_PITCH,
     LOWEST_PITCH,
+    NOISE_DB,
     SIZES,
     Item,
     benchmark_items,
     benchmark_notes,
     benchmark_version,
     write_benchmark,
+    write_in_noise,
 )
 from mert_hf.synthetic.score.instruments import DRUMS, INSTRUMENTS
 from mert_hf.synthetic.score.labels import PieceLabels
@@ -52,9 +54,13 @@ class SyntheticSource(Source):
     dataset: str  # "notes" or "pieces"
     label: Labeller  # makes examples of an item
     renderer: str = "builtin"  # "builtin", or "fluidsynth" for sampled instruments
+    in_noise: bool = False  # whether the test clips are heard in noise; probes learn from clean ones
 
     def describe(self) -> str:
-        return f"synthetic {self.dataset}, rendered by the package ({self.renderer})"
+        return f"synthetic {self.dataset}, rendered by the package ({self.renderer})" + self._noise()
+
+    def _noise(self) -> str:
+        return f", test clips in pink noise {NOISE_DB:g} dB below the music" if self.in_noise else ""
 
     def needs_download(self, folder: Path | None) -> bool:
         """Nothing is fetched, but rendering takes a minute too: a check leaves it out."""
@@ -71,9 +77,13 @@ class SyntheticSource(Source):
         version = benchmark_version(self.renderer)
         folder = (folder or Path(constants.HF_HOME) / "mert_hf" / "synthetic") / digest(version)[:8]
         write_benchmark(folder, self.dataset, self.renderer)
+        folders = dict.fromkeys(SPLITS, folder)
+        if self.in_noise:
+            folders["test"] = write_in_noise(folder, self.dataset)
+        version += self._noise()
         splits = {
-            split: [example for item in benchmark_items(folder, self.dataset, split) for example in self.label(item)]
-            for split in SPLITS
+            split: [example for item in benchmark_items(place, self.dataset, split) for example in self.label(item)]
+            for split, place in folders.items()
         }
         # without labels: tasks that hear the same audio share its features
         heard = [[(example.name, example.start_s, example.end_s) for example in splits[split]] for split in SPLITS]
@@ -84,6 +94,17 @@ class SyntheticSource(Source):
 def with_renderer(task: Task, renderer: str) -> Task:
     """The same task on audio of another renderer."""
     return replace(task, source=replace(task.source, renderer=renderer))
+
+
+def in_noise(task: Task) -> Task:
+    """A task whose probes learn from clean clips and are tested in noise: what does the model hear through it?"""
+    return replace(
+        task,
+        name=f"{task.name}_noise",
+        title=f"{task.title} in noise",
+        source=replace(task.source, in_noise=True),
+        ours=(*task.ours, f"learnt from clean clips, tested in pink noise {NOISE_DB:g} dB below the music"),
+    )
 
 
 def _whole(label: Callable[[Any], Any]) -> Labeller:
@@ -197,3 +218,4 @@ TEMPO = _task(
 )
 TAGGING = _task("tagging", "multilabel", "pieces", _whole(piece_tags), TAGS)
 SYNTHETIC = (PITCH, INSTRUMENT, KEY, CHORD, BEAT, TEMPO, TAGGING)
+SYNTHETIC_NOISE = tuple(in_noise(task) for task in SYNTHETIC)

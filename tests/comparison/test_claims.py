@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mert_hf.common.errors import InputError
-from mert_hf.comparison.claims import Claim, cells_of, claims_table, judge_claims, read_claims
+from mert_hf.comparison.claims import Claim, cells_of, claims_table, judge_claims, read_claims, tasks_named_by
 from mert_hf.comparison.table import Measured
 
 CLAIMS = Path(__file__).parents[2] / "training" / "claims.yaml"
@@ -64,6 +64,24 @@ def test_only_the_measures_of_the_claim_count_and_cells_that_are_not_there_are_l
     (found,) = judge_claims({"key": claim}, [make_cell("with", {PITCH: [0.0, 0, 0]}), cells[1]])
     assert (found["not_judged"], found["answer"]) == (["synthetic_key/refined_accuracy"], "open")
     assert "| key | not judged on it | open |" in claims_table([found])
+
+
+def test_a_gain_that_is_larger_in_noise_and_what_is_in_noise_does_not_count_elsewhere():
+    clean, noisy = PITCH, ("synthetic_pitch_noise", "accuracy")
+    columns = ["synthetic_pitch/accuracy"], ["synthetic_pitch_noise/accuracy"]
+    cells = [
+        make_cell("mixed", {clean: [92.0, 93, 94], noisy: [60.0, 62, 64]}),
+        make_cell("plain", {clean: [90.0, 91, 92], noisy: [50.0, 50, 50]}),
+    ]
+    more = Claim("more in noise", "a paper", "mixed", ["plain"], columns[1], columns[0])
+    (found,) = judge_claims({"noise": more}, cells)
+    assert found["seeds"] == pytest.approx([8, 10, 12])  # 10, 12, 14 in noise, and 2 without
+    assert "| pitch noise, more than of pitch |" in claims_table([found])
+    (found,) = judge_claims({"all": Claim("it helps", "a paper", "mixed", ["plain"])}, cells)
+    assert (found["measures"], found["value"]) == (columns[0], pytest.approx(2))
+    assert tasks_named_by({"noise": more}) == ["synthetic_pitch_noise", "synthetic_pitch"]
+    (found,) = judge_claims({"noise": more}, [make_cell("mixed", {noisy: [1.0, 1, 1]}), cells[1]])
+    assert found["answer"] == "open" and "not_judged" in found
 
 
 def test_a_lower_loss_is_the_better_one_and_a_failed_training_has_told_enough():

@@ -49,6 +49,17 @@ def test_every_task_is_ready_without_a_download_and_reads_its_audio(small, tmp_p
     assert len({*fingerprints.values()}) == 3
 
 
+def test_in_noise_probes_learn_from_the_same_clips_and_are_tested_on_others(small, tmp_path):
+    for clean, noisy in zip(SYNTHETIC, tasks_of("synthetic_noise"), strict=True):
+        assert noisy.name == f"{clean.name}_noise"
+        ours, theirs = clean.load(tmp_path), noisy.load(tmp_path)
+        assert ours.fingerprint != theirs.fingerprint and "pink noise 10 dB below" in theirs.origin
+        for split in SPLITS:
+            for one, other in zip(ours.splits[split], theirs.splits[split], strict=True):
+                assert (one.name, one.label, one.start_s) == (other.name, other.label, other.start_s)
+                assert np.array_equal(one.read(24000), other.read(24000)) == (split != "test")
+
+
 def test_chords_are_those_that_sound(small, tmp_path):
     data = CHORD.load(tmp_path)
     for example in data.splits["test"]:
