@@ -24,7 +24,7 @@ from mert_hf.common.logs import show_logs
 from mert_hf.common.threads import share_cores
 from mert_hf.comparison.cells import Cell, Music, cell_names, read_cells
 from mert_hf.comparison.claims import cells_of, claims_table, judge_claims, read_claims, tasks_named_by
-from mert_hf.comparison.plots import plot_comparison, plot_differences
+from mert_hf.comparison.plots import plot_claims, plot_comparison, plot_differences
 from mert_hf.comparison.run import SuiteEvaluator, evaluate_cell, train_cell
 from mert_hf.comparison.table import Measured, compile_results, describe_cell, describe_failure, markdown_table
 from mert_hf.engine.trainer import Interrupted
@@ -130,6 +130,8 @@ def write_report(results: dict, output: Path) -> None:
     over = "over test examples" if seeds == 1 else "over trainings and test examples"
     title = f"{results['budget_s']:g} s of audio a cell ({results['music']}), {trainings}; 95 % {over}"
     plot_comparison(results, title, output / "comparison.png")
+    if results["claims"]:
+        plot_claims(results["claims"], f"What papers say, asked of {title}", output / "claims.png")
     title = f"What {results['budget_s']:g} s of audio change, beside random weights, in points"
     told = f"{trainings}; bold where the 95 % interval {over} excludes 0"
     plot_differences(results, f"{title}\n{told}", output / "differences.png")

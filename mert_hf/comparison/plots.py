@@ -1,12 +1,13 @@
 """The pictures of a comparison, and of a speedrun."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mert_hf.common.figures import DOTS_PER_INCH, new_figure
+from mert_hf.comparison.claims import CONFIRMED, CONTRARY, LOSS
 from mert_hf.probing.report.results import SPECTRA
 
 COLUMNS = 5
@@ -104,6 +105,38 @@ def plot_differences(results: Mapping[str, Any], title: str, picture: str | os.P
             colour = "white" if abs(value) > 0.6 * most else "black" if apart else "0.35"
             panel.text(column, row, text, ha="center", va="center", color=colour, fontsize="small", **style)
     figure.colorbar(image, label="better than random weights, in points", shrink=0.8)
+    figure.savefig(picture, dpi=DOTS_PER_INCH)
+
+
+def plot_claims(judged: Sequence[Mapping[str, Any]], title: str, picture: str | os.PathLike) -> None:
+    """Draw a line for every pair of cells that a claim compares: the difference, every training's, and the 95 % interval.
+
+    To the right of 0 lies what the paper says. Differences of losses have a panel of their own. Pairs that were not judged, or
+    of which a training failed, are left out: the table tells of them.
+
+    Args:
+        judged: by `judge_claims`.
+    """
+    told = [one for one in judged if "value" in one]
+    groups = [[one for one in told if (one["measures"] == [LOSS]) is of_loss] for of_loss in (False, True)]
+    shown = [(label, group) for label, group in zip(("points", "less loss at the end"), groups, strict=True) if group]
+    heights = [len(group) for _, group in shown] or [1]
+    size = (9.5, 1.3 + 0.42 * sum(heights) + 0.5 * len(heights))
+    figure, panels = new_figure(title, len(heights), 1, size, height_ratios=heights)
+    for panel, (label, group) in zip(panels, shown, strict=False):
+        panel.axvline(0.0, color="0.5", linewidth=1)
+        for place, one in enumerate(group):
+            colour = {CONFIRMED: "C0", CONTRARY: "C3"}.get(one["answer"], "0.4")
+            panel.plot(one["seeds"], [place] * len(one["seeds"]), "|", color=colour, markersize=7, alpha=0.6)
+            if one["low"] is not None:
+                panel.plot([one["low"], one["high"]], [place, place], "-", color=colour, linewidth=1.6)
+            panel.plot(one["value"], place, "o", color=colour, markersize=6)
+            panel.text(1.02, place, one["answer"], color=colour, va="center", transform=panel.get_yaxis_transform())
+        names = [f"{one['says']}\n({one['better']} beside {one['worse']})" for one in group]
+        panel.set_yticks(range(len(group)), names, fontsize="small")
+        panel.set_ylim(len(group) - 0.5, -0.5)
+        panel.set_xlabel(label)
+        panel.grid(axis="x", alpha=0.3)
     figure.savefig(picture, dpi=DOTS_PER_INCH)
 
 
