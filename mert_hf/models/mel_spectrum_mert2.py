@@ -12,6 +12,8 @@ from .spectra_mert import squared_magnitude
 
 # Power at which decibels stop: -100 dB, what silence is.
 FLOOR_POWER = 1e-10
+# Frames that are transformed at once on a CPU: 128 of 4096 samples are 2 MB, and their spectra as much again.
+CACHED_FRAMES = 128
 # Least deviation that a band is divided by, in decibels.
 LEAST_STD_DB = 1e-5
 
@@ -69,21 +71,38 @@ class MERT2MelSpectrum(nn.Module):
         """
         config = self.config
         with torch.autocast(waveform.device.type, enabled=False):
-            mel = self.power(waveform.float(), num_samples) @ self.mel_scale.fb
+            mel = self.mel_power(waveform.float(), num_samples)
             decibels = 10 * mel.clamp(min=FLOOR_POWER).log10()
             # the transform gives one frame more, centred on the end
             decibels = decibels[:, : waveform.shape[1] // config.hop_length]
             return (decibels - self.mel_mean) / self.mel_std.clamp(min=LEAST_STD_DB)
 
-    def power(self, waveform: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
-        """(batch, samples) -> (batch, samples // hop_length + 1, n_fft // 2 + 1), of the unnormalised transform."""
-        hop, margin = self.config.hop_length, self.n_fft // 2
+    def mel_power(self, waveform: torch.Tensor, num_samples: torch.Tensor | None = None) -> torch.Tensor:
+        """(batch, samples) -> (batch, samples // hop_length + 1, bands), before decibels.
+
+        On a CPU, of a few frames at once: their spectra stay in its cache, which takes half the time, and a small part of the
+        memory.
+        """
+        margin, hop = self.n_fft // 2, self.config.hop_length
         if num_samples is None:
             continued = F.pad(waveform.unsqueeze(1), (margin, margin), mode="reflect").squeeze(1)
         else:
             continued = _reflect(waveform, num_samples, margin)
+        if waveform.device.type != "cpu" or torch.compiler.is_compiling():  # one graph
+            return self.power(continued) @ self.mel_scale.fb
+        frames, at_once = waveform.shape[1] // hop + 1, max(1, CACHED_FRAMES // len(waveform))
+        some = (
+            continued[:, first * hop : (min(first + at_once, frames) - 1) * hop + self.n_fft]
+            for first in range(0, frames, at_once)
+        )
+        return torch.cat([self.power(piece) @ self.mel_scale.fb for piece in some], dim=1)
+
+    def power(self, continued: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, (samples - n_fft) // hop_length + 1, n_fft // 2 + 1), of the unnormalised transform."""
         window = self.spectrogram.window
-        spectrum = torch.stft(continued, self.n_fft, hop, self.win_length, window, center=False, return_complex=True)
+        spectrum = torch.stft(
+            continued, self.n_fft, self.config.hop_length, self.win_length, window, center=False, return_complex=True
+        )
         return squared_magnitude(spectrum).mT
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, Wav2Vec2FeatureExtractor
 
 from mert_hf import MERT2Config, MERT2Model
@@ -146,7 +147,7 @@ def test_the_front_end_at_its_published_size():
     assert torch.equal(fresh.mel_scale.fb, front.mel_scale.fb)
     golden = golden_of("mert2_4_frontend")
     music = golden["input_values"]
-    power = front.power(music)[0]
+    power = front.power(functional.pad(music.unsqueeze(1), (1024, 1024), mode="reflect").squeeze(1))[0]
     torch.testing.assert_close(power[golden["power.frames"]], golden["power"], rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(power @ front.mel_scale.fb, golden["mel_power"], rtol=1e-4, atol=1e-3)
     assert difference(front(music), golden["mel"]) < 1e-4
@@ -155,7 +156,8 @@ def test_the_front_end_at_its_published_size():
     for name in ("odd", "tone"):  # without a noise floor, float32's own error is up to 0.24
         assert difference(front(golden[f"{name}.input_values"]), golden[f"{name}.mel"]) < 0.5
     front.mel_std.copy_(golden["clamp.mel_std"])
-    torch.testing.assert_close(front(music)[0][:, [3, 90]], golden["clamp.mel.bins3_90"], rtol=1e-5, atol=1e-2)
+    # divided by 1e-5 dB at the least: 20 are 2e-4 dB, and transforms differ by a third of that from one kind of CPU to the next
+    torch.testing.assert_close(front(music)[0][:, [3, 90]], golden["clamp.mel.bins3_90"], rtol=1e-5, atol=20.0)
 
 
 def test_the_gradient_of_every_parameter_that_is_there_also_with_checkpointing():

@@ -102,6 +102,19 @@ def test_the_response_norm_is_that_of_its_formula_with_and_without_padding():
             np.testing.assert_allclose(found[clip, : len(x)].numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize(("batch", "samples"), [(1, 128 * 240 - 1), (1, 128 * 240), (3, 60001), (200, 3000)])
+def test_frames_that_are_transformed_a_few_at_once_are_those_of_the_whole(short, batch, samples):
+    front = MERT2MelSpectrum(MERT2Config.small(), short)
+    front.reset()
+    waveform = torch.from_numpy(np.random.default_rng(3).normal(size=(batch, samples)).astype(np.float32))
+    margin = front.n_fft // 2
+    continued = torch.nn.functional.pad(waveform.unsqueeze(1), (margin, margin), mode="reflect").squeeze(1)
+    whole = front.power(continued) @ front.mel_scale.fb
+    assert whole.shape[1] == samples // 240 + 1
+    torch.testing.assert_close(front.mel_power(waveform), whole, rtol=1e-5, atol=1e-6 * float(whole.max()))
+
+
 def test_rotary_positions_are_complex_turns():
     heads = torch.randn(1, 2, 11, 8)
     turned = rotate(heads, *rotary_table(11, 8, 500, "cpu", torch.float32))
