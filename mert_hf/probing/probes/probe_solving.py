@@ -56,6 +56,8 @@ def solve_probes(
             rows = np.sort(generator(seed, "probe rows").choice(rows, most, replace=False))
         wanted = wanted[rows]  # of crops, the targets are those of all rows
     features = bank.standardise(torch.from_numpy(training_set.features.take(rows)).to(device))
+    # example beside example in memory: of few outputs the products are then five times as quick
+    features = features.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     targets = torch.from_numpy(wanted).to(device)
     weights = torch.tensor(penalties, dtype=torch.float32, device=device)
 
