@@ -75,6 +75,7 @@ CHANGES_NAMED = 6
 FORMER = {
     "cqt.compression": "none",
     "cqt.log_level": 0.1,
+    "cqt.mean_s": 0.0,
     "cqt.standardise": False,
     "data.synthetic_renderer": "builtin",
     "masking.masks": 1,

@@ -30,6 +30,7 @@ class Teachers(NamedTuple):
 
     codes: Any = None  # gives codes, or holds them (a label store); None where there are none
     spectrum: nn.Module | None = None  # gives the constant-Q spectrum; None where that is not wanted
+    spectrum_mean: torch.Tensor | None = None  # (bins,) that its head is to begin at; None leaves the head as it is drawn
 
 
 @dataclass(frozen=True)

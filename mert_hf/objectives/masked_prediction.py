@@ -133,6 +133,9 @@ class MaskedPrediction(Objective):
             f"cqt.standardise={standardised[0]}, but model.cqt_standardise={standardised[1]}; make them equal.",
         )
         settings.masking.require_room(model.count_frames(round(shortest_s * model.config.sample_rate)))
+        if teachers.spectrum_mean is not None:
+            with torch.no_grad():
+                model.cqt_head.bias.copy_(teachers.spectrum_mean)
         return cls(model, teachers, settings.masking, mixture, settings.training.codebooks_per_update)
 
     @torch.no_grad()

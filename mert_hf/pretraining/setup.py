@@ -15,7 +15,7 @@ from mert_hf.objectives import OBJECTIVES, Objective, Teachers
 from mert_hf.objectives.across_processes import world_size
 from mert_hf.pretraining.settings import RunSettings
 from mert_hf.pretraining.sources import Sources
-from mert_hf.pretraining.teachers import fit_or_load_teacher, open_labels, open_validation_labels
+from mert_hf.pretraining.teachers import fit_or_load_teacher, mean_spectrum, open_labels, open_validation_labels
 from mert_hf.teachers import CQTTeacher
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,11 @@ class Setup:
         if self.objective.uses_teachers:
             codes = self._prepare_codes(sources, teacher_folder, device)
             spectrum = CQTTeacher.from_settings(self.settings.cqt, self.sampling_rate, self.config.hop_samples)
-            self.teachers = Teachers(codes, None if spectrum is None else spectrum.to(device))
+            self.teachers = Teachers(codes) if spectrum is None else Teachers(codes, spectrum.to(device))
+            # a head that goes on is left as it is
+            if spectrum is not None and self.settings.cqt.mean_s > 0 and self.settings.init.model is None:
+                mean = mean_spectrum(spectrum, sources.training.clips(), self.settings.cqt.mean_s, teacher_folder, device)
+                self.teachers = self.teachers._replace(spectrum_mean=mean)
         if self.objective.pair_distances_s(self.settings) is not None:
             known, skipped = sources.training.num_known()
             tracks, pairs = known - skipped, self.settings.training.batch_size * world_size()

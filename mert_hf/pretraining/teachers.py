@@ -8,10 +8,15 @@ import torch
 from transformers import PreTrainedConfig
 
 from mert_hf.common.errors import InputError
+from mert_hf.common.files import to_json, write_atomically
+from mert_hf.common.reading import read_json
 from mert_hf.data.corpus import Corpus
 from mert_hf.data.label_store import LabelFolder, LabelHeader, LabelStore
 from mert_hf.pretraining.settings import RunSettings
-from mert_hf.teachers import CODE_TEACHERS, CodeTeacher, CodeTeacherSettings
+from mert_hf.teachers import CODE_TEACHERS, CodeTeacher, CodeTeacherSettings, CQTTeacher
+
+# Of the constant-Q target, in the folder of the teacher.
+MEAN = "constant_q_mean.json"
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +66,38 @@ def fit_or_load_teacher(
         raise InputError(f"teacher: {error}") from None
     fitted.save_pretrained(folder)
     return fitted
+
+
+def mean_spectrum(
+    teacher: CQTTeacher, clips: Iterable[torch.Tensor], seconds: float, folder: Path, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """(bins,) float32, the mean of the constant-Q target over the first clips, kept in the folder and read from there again.
+
+    Args:
+        clips: waveforms (samples,), on the CPU, read only where it is not known yet.
+        seconds: how much audio is read, or all that there is.
+        device: where the teacher is.
+
+    Raises:
+        InputError: there is no audio, or what was kept cannot be read.
+    """
+    file, of = folder / MEAN, {"spectrum": teacher.description, "seconds": seconds}
+    kept = read_json(file) if file.is_file() else {}
+    if {name: kept.get(name) for name in of} == of:
+        return torch.tensor(kept["mean"], dtype=torch.float32)
+    total, frames, heard_s = torch.zeros(teacher.num_bins, dtype=torch.float64), 0, 0.0
+    for clip in clips:
+        if heard_s >= seconds:
+            break
+        found = teacher(clip.to(device).unsqueeze(0))[0].cpu()
+        total += found.sum(0, dtype=torch.float64)
+        frames, heard_s = frames + len(found), heard_s + len(clip) / teacher.sampling_rate
+    if frames == 0:
+        raise InputError("cqt.mean_s: there is no audio to take the mean of; all clips are unreadable.")
+    mean = (total / frames).float()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, to_json({**of, "mean": mean.tolist()}) + "\n")
+    return mean
 
 
 def _require_same_codebooks(found: CodeTeacher, wanted: CodeTeacherSettings) -> None:

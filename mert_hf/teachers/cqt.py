@@ -28,6 +28,13 @@ class CQTSettings:
     )
     log_level: float = setting(LOG_LEVEL, "magnitude that is compressed to log 2", above=0, most=1e6)
     standardise: bool = setting(False, "divide the loss by the variance of its targets: the share that is not explained")
+    mean_s: float = setting(
+        0.0,
+        "seconds of audio whose mean a fresh head begins at, so that the encoder is not bent to tell what all music has in"
+        " common; 0: it begins where it is drawn, as the official code's",
+        least=0,
+        most=1e6,
+    )
 
     def __post_init__(self):
         check_values(self, "cqt")
@@ -99,7 +106,7 @@ class CQTTeacher(nn.Module):
         """The teacher of these settings, None where it is not enabled; InputError of numbers that do not go together."""
         if not settings.enabled:
             return None
-        numbers = {name: value for name, value in vars(settings).items() if name not in ("enabled", "standardise")}
+        numbers = {name: value for name, value in vars(settings).items() if name not in ("enabled", "standardise", "mean_s")}
         try:
             return cls(sampling_rate, hop_samples, **numbers)
         except ValueError as error:
