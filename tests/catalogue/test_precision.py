@@ -15,7 +15,8 @@ from mert_hf.catalogue.precision import choose_dtype
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("model"))
+    # of fewer than 16 channels a group, torch 2.14 on CPUs with AMX computes another convolution in bfloat16
+    return save_model(tmp_path_factory.mktemp("model"), num_conv_pos_embedding_groups=2)
 
 
 @pytest.fixture

@@ -42,7 +42,9 @@ def test_bf16_trains_near_float32_with_weights_in_float32(make_trainer):
     losses = {}
     for precision in ("no", "bf16"):
         AcceleratorState._reset_state(reset_partial_state=True)
-        trainer = make_trainer(precision, accelerator=Accelerator(cpu=True, mixed_precision=precision), max_steps=3)
+        accelerator = Accelerator(cpu=True, mixed_precision=precision)
+        groups = {"num_conv_pos_embedding_groups": TINY["num_conv_pos_embedding_groups"]}
+        trainer = make_trainer(precision, accelerator=accelerator, model=groups, max_steps=3)
         trainer.train()
         losses[precision] = [report["loss"] for report in read_metrics(trainer.run.metrics)]
         assert {value.dtype for value in weights(trainer).values()} == {torch.float32}

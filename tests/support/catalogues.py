@@ -17,9 +17,9 @@ from mert_hf.catalogue.embedder import Embedder
 from mert_hf.catalogue.embedding import Process
 
 
-def save_model(folder: Path, seed: int = 0) -> Path:
+def save_model(folder: Path, seed: int = 0, **sizes) -> Path:
     torch.manual_seed(seed)
-    MERTModel(MERTConfig(**MODEL)).save_pretrained(folder)
+    MERTModel(MERTConfig(**MODEL | sizes)).save_pretrained(folder)
     MERTFeatureExtractor().save_pretrained(folder)
     return folder
 
