@@ -84,7 +84,10 @@ def mean_spectrum(
     file, of = folder / MEAN, {"spectrum": teacher.description, "seconds": seconds}
     kept = read_json(file) if file.is_file() else {}
     if {name: kept.get(name) for name in of} == of:
-        return torch.tensor(kept["mean"], dtype=torch.float32)
+        mean = kept.get("mean")
+        if not isinstance(mean, list) or len(mean) != teacher.num_bins:
+            raise InputError(f"{file} is not as it was written: damaged; delete it and run again.")
+        return torch.tensor(mean, dtype=torch.float32)
     total, frames, heard_s = torch.zeros(teacher.num_bins, dtype=torch.float64), 0, 0.0
     for clip in clips:
         if heard_s >= seconds:

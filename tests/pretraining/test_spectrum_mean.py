@@ -33,6 +33,10 @@ def test_it_is_the_mean_over_the_frames_of_as_many_seconds_and_kept(clips, tmp_p
         yield
 
     assert torch.equal(mean_spectrum(teacher, unread(), 2.5, tmp_path), mean)
+    kept = tmp_path / MEAN
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"mean": [1.0]}))
+    with pytest.raises(InputError, match=r"constant_q_mean\.json is not as it was written: damaged; delete it"):
+        mean_spectrum(teacher, unread(), 2.5, tmp_path)
     # of other audio, or of another spectrum, it is another
     other = mean_spectrum(teacher, iter(clips), 1.0, tmp_path)
     assert not torch.equal(other, mean)

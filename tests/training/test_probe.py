@@ -33,7 +33,7 @@ def test_the_synthetic_suite_from_nothing_to_a_table(run, small_suite, model, tm
     assert results["title"] == "mine" and results["suite"] == "synthetic" and len(results["weights"]) == 64
     assert {"torch", "transformers", "mert_hf"} <= set(results["versions"])
     rows = {(row["task"], row["metric"]): row for row in results["results"]}
-    assert {task for task, _ in rows} == {name for name in SUITES["synthetic"]}
+    assert {task for task, _ in rows} == {*SUITES["synthetic"]}
     for (task, _), row in rows.items():
         assert row["low"] <= row["high"] and set(row["layers"]) == {"0", "1", "2", "weighted sum"}
         spectra = {"log-mel mean + std", "chroma mean + std", "log constant-Q mean + std", "all three spectra"}
