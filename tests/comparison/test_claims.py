@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mert_hf.common.errors import InputError
 from mert_hf.comparison.claims import Claim, cells_of, claims_table, judge_claims, read_claims, tasks_named_by
+from mert_hf.comparison.plots import plot_claims
 from mert_hf.comparison.table import Measured
 
 CLAIMS = Path(__file__).parents[2] / "training" / "claims.yaml"
@@ -107,6 +109,18 @@ def test_the_table_shows_every_claim_in_a_line():
     assert claims_table(judged).splitlines()[2] == (
         "| it lifts key | MERT | with beside without | key | 7.0 (4.5 to 9.5) | as the paper |"
     )
+
+
+def test_the_picture_has_a_line_a_pair_and_losses_apart(tmp_path):
+    pair = [make_cell("with", {KEY: [9.0, 8, 9]}), make_cell("without", {KEY: [1.0, 2, 3]}, (4.0, 4.2, 4.1))]
+    points, loss = (Claim("better", "a paper", "with", ["without"], of) for of in (None, ["loss_end"]))
+    failed = Claim("failed", "a paper", "with", ["gone"])
+    cells = [*pair, Measured({"name": "gone", "failed": "diverged", "values": {}})]
+    heights = {}
+    for name, claims in (("none", {}), ("one", {"a": points}), ("two", {"a": points, "b": loss}), ("failed", {"f": failed})):
+        plot_claims(judge_claims(claims, cells), "a title", tmp_path / f"{name}.png")
+        heights[name] = Image.open(tmp_path / f"{name}.png").height
+    assert heights["none"] == heights["failed"] == heights["one"] < heights["two"]
 
 
 def test_the_claims_of_the_repository_are_read_and_chosen_by_name(tmp_path):
